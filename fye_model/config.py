@@ -1,0 +1,288 @@
+"""Every setting that changes a result, typed, frozen, with the paper's numbers as defaults.
+
+`Recipe` is the whole configuration of a run. Its defaults are the paper's ([paper]), the released inference code's
+([release]) or ours ([ours]), as marked; named recipes and users' YAML files override them (`tasks/recipes.py`).
+Settings that change speed but not results (workers, devices, logging) live in `Runtime`, and stay out of cache keys.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Config(BaseModel):
+    """Base of all configuration classes: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+class IngestConfig(Config):
+    """Normalisation of a source video: what every later stage may rely on."""
+
+    fps: Annotated[float, Field(gt=0)] = 25.0  # [ours] constant rate, frames picked by timestamp
+    max_side: Positive = 1920  # longer side after normalisation; never enlarged
+    crf: Annotated[int, Field(ge=0, le=51)] = 14  # x264 quality of the normalised copy
+    gop: Positive = 12  # short groups of pictures: cheap random access
+    max_seconds: Annotated[float, Field(gt=0)] | None = None  # take only the start of each source
+    max_corrupt_fraction: Fraction = 0.05  # more damaged frames than this: quarantine
+
+
+class ClipConfig(Config):
+    """Face tracks cut and cropped to square clips."""
+
+    size: Positive = 512  # [paper] 512x512
+    margin: Annotated[float, Field(ge=0)] = 0.5  # [ours] each side, as a fraction of the face track's union box
+    faces: Literal["largest", "longest", "all"] = "largest"
+    detect_stride: Positive = 5  # detect on every n-th frame when tracking; landmarks later see every frame
+    max_gap_frames: Annotated[int, Field(ge=0)] = 5  # longer gaps split the clip; shorter ones are interpolated, flagged
+    min_frames: Positive = 24
+    max_frames: Positive = 500
+    scene_threshold: Annotated[float, Field(gt=0)] = 27.0  # PySceneDetect content threshold
+    crf: Annotated[int, Field(ge=0, le=51)] = 12
+
+    @model_validator(mode="after")
+    def _check(self) -> ClipConfig:
+        if self.size % 8:
+            raise ValueError(f"clips.size must be divisible by 8 (the latent grid), got {self.size}")
+        if self.max_frames < self.min_frames:
+            raise ValueError(f"clips.max_frames ({self.max_frames}) is below clips.min_frames ({self.min_frames})")
+        return self
+
+
+class LandmarkConfig(Config):
+    """Per-frame landmarks and the two masks."""
+
+    expression_radius: Annotated[float, Field(gt=0, lt=1)] = 0.02  # [ours] of the face box's longer side
+    max_gap_frames: Annotated[int, Field(ge=0)] = 5  # missed detections up to this long are interpolated and flagged
+
+
+class ScreeningConfig(Config):
+    """Thresholds applied to scores that the landmark stage stored; changing one recomputes nothing but the table."""
+
+    min_detection_rate: Fraction = 0.9
+    min_face_fraction: Fraction = 0.15  # face height over clip height
+    min_sharpness: Annotated[float, Field(ge=0)] = 5.0  # variance of the Laplacian of the face crop, 8-bit grey levels
+    brightness: tuple[float, float] = (20.0, 240.0)  # mean grey level
+    max_yaw_deg: Annotated[float, Field(gt=0)] = 75.0
+    min_valid_frames: Positive = 24
+
+
+class SplitConfig(Config):
+    """What training never sees. `subject` keeps whole subjects apart, `tail` the end of every clip."""
+
+    by: Literal["subject", "clip", "tail"] = "subject"
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    seed: int = 0
+
+
+# --- networks -------------------------------------------------------------------------------------------------------
+
+
+class AutoencoderConfig(Config):
+    """The latent space: a given AutoencoderKL folder, or a small one fitted on the clips when none is at hand."""
+
+    path: Path | None = None  # [paper] stabilityai/sd-vae-ft-mse, as a local folder
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: Positive = 2
+    norm_num_groups: Positive = 32
+    latent_channels: Positive = 4
+    fit_steps: Annotated[int, Field(ge=0)] = 0  # 0: nothing is fitted, `path` is required
+    fit_batch_size: Positive = 16
+    fit_learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    fit_kl_weight: Annotated[float, Field(ge=0)] = 1e-6
+    fit_seed: int = 0
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell along one side."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+class ImageEncoderConfig(Config):
+    """CLIP vision tower for the image prompt: a given folder, or a small frozen random one."""
+
+    path: Path | None = None  # [paper] CLIP ViT-L/14, as a local folder (the `image_encoder` of sd-image-variations)
+    hidden_size: Positive = 1024
+    intermediate_size: Positive = 4096
+    layers: Positive = 24
+    heads: Positive = 16
+    image_size: Positive = 224
+    patch_size: Positive = 14
+    seed: int = 0  # of the random weights, when `path` is not given
+
+
+class NetworkConfig(Config):
+    """Appearance net, denoiser, landmark encoder and image prompt (Stable Diffusion 1.5 sizes)."""
+
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: Positive = 2
+    attention_heads: Positive = 8
+    cross_attention_dim: Positive = 768
+    norm_num_groups: Positive = 32
+    motion_heads: Positive = 8
+    motion_max_frames: Positive = 32
+    landmark_channels: tuple[int, ...] = (16, 32, 96, 256)  # [release]
+    image_prompt: Literal["qformer", "linear"] = "qformer"  # [paper] / [release]
+    qformer_layers: Positive = 4  # [paper]
+    qformer_tokens: Positive = 16  # [ours]
+    qformer_heads: Positive = 12  # [ours]
+    covered_latents: bool = True  # [paper] 4 covered-video + 1 flag channels, starting at zero
+    unet: Path | None = None  # [paper] lambdalabs/sd-image-variations-diffusers `unet` folder
+    motion_modules: Path | None = None  # [paper] mm_sd_v15_v2 checkpoint (AnimateDiff)
+
+
+class NoiseConfig(Config):
+    """Forward process. [release, paper]"""
+
+    train_timesteps: Positive = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
+    zero_terminal_snr: bool = True
+    prediction: Literal["v_prediction", "epsilon"] = "v_prediction"
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+class LossConfig(Config):
+    """L = L_diffusion + lambda_expression D(M_e) + lambda_face D(M_f). [paper]; the settings are ours."""
+
+    lambda_expression: Annotated[float, Field(ge=0)] = 1.0
+    lambda_face: Annotated[float, Field(ge=0)] = 1.0
+    norm_p: Annotated[float, Field(gt=0)] = 2.0
+    timestep_weight: Literal["none", "linear", "min_snr"] = "none"
+    min_snr_gamma: Annotated[float, Field(gt=0)] = 5.0
+    min_alpha_bar: Annotated[float, Field(gt=0, lt=1)] = 1e-3  # floor for the epsilon-prediction estimate
+
+
+class CoveringConfig(Config):
+    """Progressive covering of stage 2. [paper]"""
+
+    all_but_ends: Fraction = 0.5  # probability of covering all frames but the first and last
+    per_frame: Fraction = 0.5  # otherwise, each frame's own probability
+
+
+class LandmarkImageConfig(Config):
+    """How landmarks are drawn for the landmark encoder."""
+
+    variant: Literal["expression_aware", "plain_2d", "with_contour", "without_pupils"] = "expression_aware"
+
+
+class TrainStageConfig(Config):
+    """One of the two training stages."""
+
+    steps: Positive
+    batch_size: Positive = 32  # [paper]
+    frames: Positive = 1
+    frame_stride: Positive = 1
+    min_reference_distance: Annotated[int, Field(ge=0)] = 0  # frames between reference and nearest target
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5  # [paper]
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    grad_clip: Annotated[float, Field(gt=0)] = 1.0
+    accumulate: Positive = 1  # micro-batches per step; batch_size counts the sum
+    condition_dropout: Fraction = 0.1  # image condition, for guidance
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: no EMA
+    checkpoint_every: Positive = 1000
+    keep_last: Positive = 3  # full (resumable) checkpoints; weights of all are kept for selection
+    validate_every: Positive = 1000
+    validation_batches: Positive = 4
+    precision: Literal["fp32", "bf16"] = "bf16"
+    gradient_checkpointing: bool = False
+    seed: int = 0
+
+
+class TrainConfig(Config):
+    """Both stages and what they share."""
+
+    stage1: TrainStageConfig = TrainStageConfig(steps=30_000)  # [paper]
+    stage2: TrainStageConfig = TrainStageConfig(steps=10_000, frames=16)  # [paper]
+    loss: LossConfig = LossConfig()
+    covering: CoveringConfig = CoveringConfig()
+    landmark_image: LandmarkImageConfig = LandmarkImageConfig()
+
+
+# --- inference and evaluation ---------------------------------------------------------------------------------------
+
+
+class StepCacheConfig(Config):
+    """Reuse of slow-changing denoiser features between steps (approximate; off by default)."""
+
+    interval: Positive = 1  # compute the deep half every n-th step; 1: every step, exact
+    order: Literal[0, 1, 2] = 1  # 0: reuse, 1-2: Taylor extrapolation
+    warmup_steps: Annotated[int, Field(ge=0)] = 3
+    depth: Positive = 1  # outer resolution levels that are always computed
+
+
+class SamplingConfig(Config):
+    """Inference. [release, paper]"""
+
+    steps: Positive = 30
+    guidance_scale: Annotated[float, Field(ge=0)] = 3.5
+    window: Annotated[int, Field(ge=2, le=32)] = 16
+    strategy: Literal["progressive", "overlap"] = "progressive"  # [paper] / [release]
+    overlap: Annotated[int, Field(ge=0)] = 4  # of the overlapping-window average
+    smoothing: Literal["none", "one_euro", "savgol"] = "one_euro"  # of the driver's landmarks
+    step_cache: StepCacheConfig = StepCacheConfig()
+    seed: int = 0
+
+
+class SelectionConfig(Config):
+    """Ranking rule over checkpoints: lowest weighted rank of the two numbers wins."""
+
+    loss_weight: Fraction = 0.5
+    landmark_weight: Fraction = 0.5
+    clips: Positive = 2  # held-out clips reenacted per checkpoint
+    frames: Positive = 8
+    sampling_steps: Positive = 10
+
+
+class EvaluationConfig(Config):
+    """Self reenactment on held-out frames: first frame is the reference, the rest drives and is ground truth. [paper]"""
+
+    frames: Positive = 64  # [paper]
+    size: Positive = 256  # [paper]
+    clips: Positive | None = None  # None: all held-out segments
+
+
+class Recipe(Config):
+    """A whole run. Defaults are the paper's."""
+
+    name: str = "paper"
+    ingest: IngestConfig = IngestConfig()
+    clips: ClipConfig = ClipConfig()
+    landmarks: LandmarkConfig = LandmarkConfig()
+    screening: ScreeningConfig = ScreeningConfig()
+    split: SplitConfig = SplitConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    networks: NetworkConfig = NetworkConfig()
+    noise: NoiseConfig = NoiseConfig()
+    train: TrainConfig = TrainConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    selection: SelectionConfig = SelectionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+class Runtime(Config):
+    """Settings that change how fast a run goes and what it prints, never what it computes."""
+
+    workers: Positive = 2  # Ray actors for per-clip stages
+    item_timeout_s: Annotated[float, Field(gt=0)] = 600.0  # a clip that takes longer is killed and retried
+    item_attempts: Positive = 3  # then quarantined
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    launcher: Literal["inproc", "torchrun"] = "inproc"
+    processes: Positive = 1  # torchrun processes (GPUs)
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0)] = 0  # torch threads of training; 0: torch's default
+    assets: Path | None = None  # folder with face_landmarker.task; FYE_ASSETS otherwise
