@@ -1,0 +1,216 @@
+"""Faces in one picture: MediaPipe's Face Landmarker behind plain arrays, safe to close and to retry.
+
+IMAGE mode only: VIDEO mode is low-pass filtered, lags and damps blinks. The landmarker lives inside a `with`, because
+one that the garbage collector frees can hang the process, and it must be made after a fork, never before.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+BLENDSHAPE_COUNT = 52
+POINT_COUNT = 478
+_GEOMETRY = "geometry_pipeline_metadata_landmarks.binarypb"
+_BLENDSHAPES = "face_blendshapes.tflite"
+_TILE_LEVELS = (2, 3)  # tiles of 1/2, then 1/3 of the longer side: faces down to about 5% of it
+_CROP_MARGIN = 0.75  # around a found face, each side, as a fraction of its longer side: it then fills 40% of the crop
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class DetectedFace:
+    """One face.
+
+    points: (478, 3) float32, x and y as fractions of the picture's width and height, z in the unit of x.
+    matrix: (4, 4) float32, canonical centimetres to camera; None where the model has no face geometry, or where the
+    face was found on a part of the picture (the matrix would belong to that part's camera).
+    blendshapes: (52,) float32 in MediaPipe's order; None where the model has none.
+    """
+
+    points: np.ndarray
+    matrix: np.ndarray | None
+    blendshapes: np.ndarray | None
+
+    @property
+    def box(self) -> Box:
+        """Left, top, right, bottom of the points, as fractions of the picture."""
+        left, top = self.points[:, :2].min(axis=0)
+        right, bottom = self.points[:, :2].max(axis=0)
+        return float(left), float(top), float(right), float(bottom)
+
+
+class FaceLandmarker:
+    """Context manager around one landmarker; `model` is the id that goes with everything it measures.
+
+    Finds up to `max_faces` faces. The full-frame detector needs faces of about 12-15% of the longer side;
+    `detect_small` goes on with parts of the picture when it finds none.
+    """
+
+    def __init__(self, asset: Path, model: str, max_faces: int = 1) -> None:
+        if not Path(asset).is_file():
+            raise ValueError(f"No landmark model at {asset}: expected a MediaPipe .task bundle (see `fye doctor`)")
+        with zipfile.ZipFile(asset) as bundle:
+            parts = set(bundle.namelist())
+        self.asset = Path(asset)
+        self.model = model
+        self.max_faces = max_faces
+        self.has_matrix = _GEOMETRY in parts
+        self.has_blendshapes = _BLENDSHAPES in parts
+        self._landmarker: Any = None
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the landmarker; safe to call twice."""
+        landmarker, self._landmarker = self._landmarker, None
+        if landmarker is not None:
+            landmarker.close()
+
+    def _open(self) -> None:
+        from mediapipe.tasks.python import BaseOptions, vision  # 2 s to import, and nobody but the workers needs it
+
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(self.asset)),
+            running_mode=vision.RunningMode.IMAGE,
+            num_faces=self.max_faces,
+            output_face_blendshapes=self.has_blendshapes,
+            output_facial_transformation_matrixes=self.has_matrix,
+        )
+        self._landmarker = vision.FaceLandmarker.create_from_options(options)
+
+    def detect(self, rgb: np.ndarray) -> list[DetectedFace]:
+        """Faces in `rgb` (h, w, 3) uint8, largest first.
+
+        A graph that fails is replaced by a new one and asked once more; a second failure is the picture's.
+        """
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise ValueError(f"Expected an RGB picture (h, w, 3) of uint8, got {rgb.shape} of {rgb.dtype}")
+        if self._landmarker is None:
+            raise ValueError("FaceLandmarker is not open: use it in a `with` statement")
+        # MediaPipe ignores strides: a crop or a flipped view would be misread without a word
+        rgb = np.ascontiguousarray(rgb)
+        try:
+            return self._detect(rgb)
+        except (RuntimeError, ValueError) as error:
+            # a landmarker kept alive by its traceback would later be freed by the garbage collector
+            error.with_traceback(None)
+        self._reopen()
+        return self._detect(rgb)
+
+    def _reopen(self) -> None:
+        try:
+            self.close()
+        except (RuntimeError, ValueError) as error:  # a broken graph may refuse to close
+            error.with_traceback(None)
+        self._open()
+
+    def _detect(self, rgb: np.ndarray) -> list[DetectedFace]:
+        import mediapipe as mp
+
+        found = self._landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=rgb))
+        faces = []
+        for i, landmarks in enumerate(found.face_landmarks):
+            points = np.array([(p.x, p.y, p.z) for p in landmarks], np.float32)
+            assert points.shape == (POINT_COUNT, 3), points.shape
+            matrix = np.array(found.facial_transformation_matrixes[i], np.float32) if self.has_matrix else None
+            shapes = None
+            if self.has_blendshapes:
+                shapes = np.zeros(BLENDSHAPE_COUNT, np.float32)
+                for category in found.face_blendshapes[i]:
+                    shapes[category.index] = category.score
+            faces.append(DetectedFace(points, matrix, shapes))
+        return sorted(faces, key=_area, reverse=True)
+
+    def detect_small(self, rgb: np.ndarray, near: Box | None = None) -> list[DetectedFace]:
+        """`detect`, then, when it finds nothing, parts of the picture: around `near` (fractions, for instance the last
+        known box) and on overlapping square tiles. Faces come back in fractions of the whole picture, without matrix.
+
+        A picture without a face costs about 20 detections.
+        """
+        faces = self.detect(rgb)
+        if faces:
+            return faces
+        if near is not None and (faces := self._detect_around(rgb, near)):
+            return faces
+        for level in _TILE_LEVELS:
+            found: list[DetectedFace] = []
+            for left, top, side in _tiles(rgb.shape[0], rgb.shape[1], level):
+                found += self._detect_part(rgb, left, top, side)
+            # a face cut by its tile's edge is found badly: look again with the face in the middle
+            refined = [around[0] for face in _distinct(found) if (around := self._detect_around(rgb, face.box))]
+            if refined:
+                return _distinct(refined)[: self.max_faces]
+        return []
+
+    def _detect_around(self, rgb: np.ndarray, box: Box) -> list[DetectedFace]:
+        """Faces in a square crop around `box`; the one that overlaps it most comes first."""
+        height, width = rgb.shape[:2]
+        left, right, top, bottom = box[0] * width, box[2] * width, box[1] * height, box[3] * height
+        side = round(max(right - left, bottom - top) * (1 + 2 * _CROP_MARGIN))
+        side = max(side, 8)
+        corner = round((left + right - side) / 2), round((top + bottom - side) / 2)
+        faces = self._detect_part(rgb, *corner, side)
+        return sorted(faces, key=lambda face: overlap(face.box, box), reverse=True)
+
+    def _detect_part(self, rgb: np.ndarray, left: int, top: int, side: int) -> list[DetectedFace]:
+        """Faces in the part of the square that lies inside the picture, in fractions of the picture."""
+        height, width = rgb.shape[:2]
+        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+        if x1 - x0 < 8 or y1 - y0 < 8:
+            return []
+        scale = np.array([(x1 - x0) / width, (y1 - y0) / height, (x1 - x0) / width], np.float32)
+        offset = np.array([x0 / width, y0 / height, 0.0], np.float32)
+        faces = self.detect(rgb[y0:y1, x0:x1])
+        return [replace(face, points=face.points * scale + offset, matrix=None) for face in faces]
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    common = width * height
+    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
+
+
+def _area(face: DetectedFace) -> float:
+    left, top, right, bottom = face.box
+    return (right - left) * (bottom - top)
+
+
+def _tiles(height: int, width: int, level: int) -> Iterator[tuple[int, int, int]]:
+    """Squares (left, top, side) of 1/level of the longer side, covering the picture with half a tile of overlap."""
+    side = min(max(height, width) // level, height, width)
+
+    def starts(length: int) -> list[int]:
+        count = 1 + -(-(length - side) // max(side // 2, 1))
+        return [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
+
+    for top in starts(height):
+        for left in starts(width):
+            yield left, top, side
+
+
+def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
+    """Largest first, without those that overlap one already taken."""
+    kept: list[DetectedFace] = []
+    for face in sorted(faces, key=_area, reverse=True):
+        if all(overlap(face.box, other.box) < 0.3 for other in kept):
+            kept.append(face)
+    return kept
