@@ -159,7 +159,7 @@ class LossConfig(Config):
 
     lambda_expression: Annotated[float, Field(ge=0)] = 1.0
     lambda_face: Annotated[float, Field(ge=0)] = 1.0
-    norm_p: Annotated[float, Field(gt=0)] = 2.0
+    norm_p: Annotated[float, Field(ge=1)] = 2.0  # below 1 the gradient has no bound at zero error
     timestep_weight: Literal["none", "linear", "min_snr"] = "none"
     min_snr_gamma: Annotated[float, Field(gt=0)] = 5.0
     min_alpha_bar: Annotated[float, Field(gt=0, lt=1)] = 1e-3  # floor for the epsilon-prediction estimate
@@ -169,7 +169,17 @@ class CoveringConfig(Config):
     """Progressive covering of stage 2. [paper]"""
 
     all_but_ends: Fraction = 0.5  # probability of covering all frames but the first and last
+    everything: Fraction = 0.0  # [ours] probability of covering every frame, as the first inference pass does
     per_frame: Fraction = 0.5  # otherwise, each frame's own probability
+
+    @model_validator(mode="after")
+    def _check(self) -> CoveringConfig:
+        if self.all_but_ends + self.everything > 1:
+            raise ValueError(
+                f"train.covering: all_but_ends ({self.all_but_ends}) + everything ({self.everything}) exceed 1; "
+                "they are probabilities of exclusive choices"
+            )
+        return self
 
 
 class LandmarkImageConfig(Config):
@@ -188,6 +198,7 @@ class TrainStageConfig(Config):
     min_reference_distance: Annotated[int, Field(ge=0)] = 0  # frames between reference and nearest target
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5  # [paper]
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["constant", "cosine"] = "constant"  # of the learning rate after warm-up; cosine ends at 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     grad_clip: Annotated[float, Field(gt=0)] = 1.0
     accumulate: Positive = 1  # micro-batches per step; batch_size counts the sum
