@@ -288,7 +288,7 @@ class Recipe(Config):
 class Runtime(Config):
     """Settings that change how fast a run goes and what it prints, never what it computes."""
 
-    workers: Positive = 2  # Ray actors for per-clip stages
+    workers: Annotated[int, Field(ge=0)] = 2  # Ray actors for per-clip stages; 0: in this process, without Ray
     item_timeout_s: Annotated[float, Field(gt=0)] = 600.0  # a clip that takes longer is killed and retried
     item_attempts: Positive = 3  # then quarantined
     device: Literal["auto", "cpu", "cuda"] = "auto"

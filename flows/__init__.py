@@ -1,0 +1,9 @@
+"""The deployed flows, one file each, and the `fye` command line. Wiring only; the work is in `tasks`."""
+
+import os
+
+# Read by Prefect and Ray when they are imported, so they must stand before that.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,0 +1,166 @@
+"""The `fye` command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import flows  # noqa: F401  # its environment must stand before Prefect is imported
+from cyclopts import App, Parameter
+
+app = App(
+    name="fye",
+    help="Train, evaluate and run Follow-Your-Emoji portrait animation.",
+    version_flags=["--version"],
+)
+config_app = App(name="config", help="Look at recipes.")
+app.command(config_app)
+
+Videos = Annotated[Path | None, Parameter(help="Folder of videos to add to the data set.")]
+Work = Annotated[str, Parameter(help="Work folder, or any fsspec address. Everything is kept there.")]
+RecipeName = Annotated[str, Parameter(help="`paper`, `demo` or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="A setting on top of the recipe: KEY.PATH=VALUE. May be given often.", negative=""),
+]
+Workers = Annotated[int, Parameter(help="Processes for per-clip stages; 0 works in this process, without Ray.")]
+Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
+
+
+@app.command
+def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = None, workers: Workers = 2) -> int:
+    """Run the full retrain with the `demo` recipe, on your videos or on sample clips that it makes."""
+    from tasks.samples import make_samples
+
+    if videos is None:
+        videos = Path(work) / "samples"
+        make_samples(videos)
+    return retrain(videos=videos, work=work, recipe="demo", set_=set_, workers=workers)
+
+
+@app.command
+def samples(output: Annotated[Path, Parameter(help="Folder for the clips.")]) -> int:
+    """Make the demo's clips: a photographed face in known motion."""
+    from tasks.samples import make_samples
+
+    for path in make_samples(output):
+        print(path)
+    return 0
+
+
+@app.command
+def retrain(
+    *,
+    videos: Videos = None,
+    work: Work = "work/retrain",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+    device: Device = "auto",
+    processes: Annotated[int, Parameter(help="GPUs to train on.")] = 1,
+) -> int:
+    """Videos in; a trained, selected, evaluated model and its report out. Goes on where an earlier run stopped."""
+    from flows.retrain import retrain as flow
+
+    launcher = "torchrun" if processes > 1 else "inproc"
+    runtime = _runtime(workers=workers, device=device, processes=processes, launcher=launcher)
+    _check(recipe, set_)
+    return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=set_ or [], runtime=runtime)
+
+
+@app.command
+def refresh(
+    *,
+    videos: Videos = None,
+    work: Work = "work/retrain",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+) -> int:
+    """Bring a data set up to date with its video folders; says what was added, dropped and why."""
+    from flows.refresh import refresh as flow
+
+    _check(recipe, set_)
+    arguments = {"work": work, "recipe": recipe, "overrides": set_ or [], "runtime": _runtime(workers=workers)}
+    return _run(flow, videos=_text(videos), **arguments)
+
+
+@app.command
+def capture(
+    folder: Annotated[Path, Parameter(help="Folder of this subject's videos.")],
+    *,
+    subject: Annotated[str, Parameter(help="Name that keeps this person's clips together.")],
+    work: Work = "work/retrain",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+) -> int:
+    """Add one newly captured subject to a data set, without recomputing the rest."""
+    from flows.capture import capture as flow
+
+    _check(recipe, set_)
+    arguments = {"work": work, "recipe": recipe, "overrides": set_ or [], "runtime": _runtime(workers=workers)}
+    return _run(flow, folder=str(folder), subject=subject, **arguments)
+
+
+@config_app.command
+def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
+    """Print the resolved recipe as YAML."""
+    from tasks.recipes import dump_recipe, load_recipe
+
+    print(dump_recipe(load_recipe(recipe, set_ or [])), end="")
+    return 0
+
+
+def _check(recipe: str, overrides: list[str] | None) -> None:
+    """Resolve the recipe before anything starts, so that a misspelt key costs no start-up."""
+    from tasks.recipes import load_recipe
+
+    load_recipe(recipe, overrides or [])
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _runtime(**settings: Any) -> Any:
+    from fye_model.config import Runtime
+
+    return Runtime(**settings)
+
+
+def _run(flow: Any, **parameters: Any) -> int:
+    """Run a flow here, and end with what it made and where, or with what went wrong."""
+    state = flow(**parameters, return_state=True)
+    if not state.is_completed():
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, BaseException):
+            raise error
+        print(f"fye: the run ended as {state.name}: {state.message}", file=sys.stderr)
+        return 1
+    summary = state.result()
+    print(f"\n{state.name} in {summary['seconds']:.0f} s")
+    for label, place in summary.get("outputs", {}).items():
+        print(f"  {label:<12} {place}")
+    return 0
+
+
+def main() -> None:
+    """Console script: clear errors without a traceback (FYE_DEBUG=1 shows it), 130 after Ctrl-C."""
+    try:
+        sys.exit(app(result_action="return_value"))
+    except KeyboardInterrupt:
+        print("\nfye: interrupted. What is finished is kept; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("FYE_DEBUG"):
+            raise
+        print(f"fye: {error if isinstance(error, ValueError | OSError) else f'{type(error).__name__}: {error}'}", file=sys.stderr)
+        print("     (FYE_DEBUG=1 shows the traceback)", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The data-set refresh: takes what is new or changed since the last run, keeps what is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.wiring import data_summary, end, prepare_data
+from fye_model.config import Runtime
+from tasks.run import open_run
+from tasks.sources import Root, register_root
+
+
+@flow(name="refresh", flow_run_name="refresh {work}", log_prints=False)
+def refresh(
+    videos: str | None = None,
+    work: str = "work/retrain",
+    recipe: str = "paper",
+    overrides: list[str] | None = None,
+    runtime: Runtime | None = None,
+) -> Any:
+    """Bring the data set of a work folder up to date with its video folders, and say what was added, dropped and why.
+
+    Args:
+        videos: a further folder of videos for the data set; None looks again at those that it has.
+        work: the work folder, or any fsspec address.
+        recipe: `paper`, `demo` or a YAML file.
+        overrides: settings on top of the recipe, as `key.path=value`.
+        runtime: workers, devices and limits: what changes speed, never results.
+    """
+    run = open_run(work, recipe, overrides or [], runtime or Runtime())
+    if videos is not None:
+        register_root(run.store, Root(videos))
+    return end(run, "refresh", **data_summary(run, prepare_data(run)))

@@ -1,0 +1,38 @@
+"""The full retrain: videos in, an evaluated, animated model and its report out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.wiring import end, evaluate_model, prepare_data, report, train_model
+from fye_model.config import Runtime
+from tasks.run import open_run
+from tasks.sources import Root, register_root
+
+
+@flow(name="retrain", flow_run_name="retrain {recipe} in {work}", log_prints=False)
+def retrain(
+    videos: str | None = None,
+    work: str = "work/retrain",
+    recipe: str = "paper",
+    overrides: list[str] | None = None,
+    runtime: Runtime | None = None,
+) -> Any:
+    """Train on every video of the work folder's data set, after adding `videos` to it, and evaluate the result.
+
+    Args:
+        videos: a folder of videos to add to the data set; None uses the data set as it stands.
+        work: the work folder, or any fsspec address: everything is kept there, and an interrupted run goes on from it.
+        recipe: `paper`, `demo` or a YAML file.
+        overrides: settings on top of the recipe, as `key.path=value`.
+        runtime: workers, devices and limits: what changes speed, never results.
+    """
+    run = open_run(work, recipe, overrides or [], runtime or Runtime())
+    if videos is not None:
+        register_root(run.store, Root(videos))
+    data = prepare_data(run)
+    model = train_model(run, data)
+    evaluation = evaluate_model(run, data, model)
+    return end(run, "retrain", **report(run, data, model, evaluation))

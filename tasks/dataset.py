@@ -1,0 +1,128 @@
+"""From stage to stage: which clips there are, what the next stage reads of them, and the index that training reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.sources import Source
+from tasks.stage import Item, Outcome, StageResult
+from tasks.store import FileRef, digest
+
+INDEX_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One square clip of one face: who it shows, how long it is, which spans train and validate, and its files."""
+
+    clip: str
+    name: str
+    subject: str
+    frames: int
+    fps: float
+    files: dict[str, FileRef]
+    train: tuple[int, int] = (0, 0)
+    val: tuple[int, int] = (0, 0)
+
+    def record(self) -> dict[str, Any]:
+        """The clip's entry in an index, without its files."""
+        entry = {name: getattr(self, name) for name in ("clip", "name", "subject", "frames", "fps")}
+        return {**entry, "train": list(self.train), "val": list(self.val)}
+
+
+def clip_items(ingested: StageResult) -> list[Item]:
+    """Normalised videos as items of the clip stage."""
+    return [
+        Item(outcome.id, outcome.name, {name: outcome.ref(file) for name, file in _ingested_files(outcome)})
+        for outcome in ingested.done
+    ]
+
+
+def _ingested_files(outcome: Outcome) -> list[tuple[str, str]]:
+    return [(Path(file).stem, file) for file in sorted(outcome.files)]
+
+
+def cut_clips(cut: StageResult, sources: Iterable[Source]) -> list[Clip]:
+    """Every clip that the clip stage cut, named after its source."""
+    subjects = {source.sha256[:16]: source.subject for source in sources}
+    clips = []
+    for outcome in cut.done:
+        for row in outcome.row["clips"]:
+            folder = f"{row['index']:03d}"
+            files = {"video": outcome.ref(f"{folder}/clip.mp4"), "frames": outcome.ref(f"{folder}/frames.parquet")}
+            clips.append(
+                Clip(
+                    clip=digest([outcome.id, files["video"].sha256])[:16],
+                    name=f"{outcome.name}-{folder}",
+                    subject=subjects[outcome.id],
+                    frames=row["frames"],
+                    fps=row["fps"],
+                    files=files,
+                )
+            )
+    return clips
+
+
+def per_clip_items(clips: Iterable[Clip], *names: str, **shared: FileRef) -> list[Item]:
+    """One item a clip, reading the named files of it and the same shared files."""
+    return [
+        Item(clip.clip, clip.name, {**{name: clip.files[name] for name in names}, **shared}, extras={"name": clip.name})
+        for clip in clips
+    ]
+
+
+def with_outputs(clips: Iterable[Clip], result: StageResult, **files: str) -> list[Clip]:
+    """The clips that came through a per-clip stage, with its output files added under the given names."""
+    done = {outcome.id: outcome for outcome in result.done}
+    return [
+        replace(clip, files={**clip.files, **{name: done[clip.clip].ref(file) for name, file in files.items()}})
+        for clip in clips
+        if clip.clip in done
+    ]
+
+
+def kept_clips(clips: Iterable[Clip], screened: StageResult) -> list[Clip]:
+    """The clips that screening kept, with their spans.
+
+    Raises ValueError when none is left to train on, with the most frequent reasons.
+    """
+    row = screened.outcomes[0].row
+    spans = {entry["clip"]: entry for entry in row["kept"]}
+    kept = [
+        replace(clip, train=tuple(spans[clip.clip]["train"]), val=tuple(spans[clip.clip]["val"]))
+        for clip in clips
+        if clip.clip in spans
+    ]
+    if not any(clip.train[1] > clip.train[0] for clip in kept):
+        reasons = [f"{entry['name']}: {'; '.join(entry['reasons'])}" for entry in row["rejected"]][:5]
+        raise ValueError(
+            "no clip is left to train on. " + (" | ".join(reasons) or "Every source was set aside") + ". "
+            "See quarantine.parquet in the work folder; thresholds are under `screening` in the recipe"
+        )
+    return kept
+
+
+def whole_inputs(clips: Iterable[Clip], *names: str) -> dict[str, FileRef]:
+    """Input files of a stage that reads many clips at once, as `clips/<clip>/<file>`."""
+    return {f"clips/{clip.clip}/{name}": clip.files[name] for clip in clips for name in names}
+
+
+def write_index(path: Path, files: dict[str, Path], clips: Sequence[dict[str, Any]], **header: Any) -> Path:
+    """Write the index that training and evaluation read: a header, and per clip its record and the paths of its files.
+
+    `files` are local paths under `clips/<clip>/<file>`. Paths in the index are absolute: it belongs to one run.
+    """
+    entries = []
+    for record in clips:
+        prefix = f"clips/{record['clip']}/"
+        paths = {name.removeprefix(prefix): str(file) for name, file in files.items() if name.startswith(prefix)}
+        entries.append({**record, **paths})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({"schema": INDEX_SCHEMA, **header, "clips": entries}, indent=1))
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,173 @@
+"""A pool of Ray actors that survives clips which hang, crash or eat memory. The only file that knows Ray.
+
+Jobs and results are small; the data stay on disk. A worker that dies or overruns its time is replaced, its job is
+tried again, and after `attempts` the job is given up with the reason, so that one poison clip costs one clip.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+Handler = Callable[[Any], Any]
+MakeHandler = Callable[[], AbstractContextManager[Handler]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A job that killed or outlasted its worker every time it was tried."""
+
+    reason: str  # "timeout" or "worker_died"
+    message: str
+
+
+def start() -> None:
+    """Connect to the cluster in RAY_ADDRESS, or start a small local Ray; does nothing when one is up."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=True, logging_level=logging.WARNING)
+        return
+    ray.init(
+        num_cpus=os.cpu_count(),
+        include_dashboard=False,
+        object_store_memory=100 * 1024 * 1024,  # frames never travel through it
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
+
+
+def shutdown() -> None:
+    """Stop the local Ray and give its memory back; does nothing when none is up."""
+    import sys
+
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
+class _Actor:
+    """Runs in a worker process: enters the handler at its first job, then handles job after job.
+
+    Not on construction: an error there would look like a crash and be tried again for every job.
+    """
+
+    def __init__(self, make_handler: MakeHandler) -> None:
+        self._context = make_handler()
+        self._handler: Handler | None = None
+
+    def handle(self, job: Any) -> Any:
+        if self._handler is None:
+            self._handler = self._context.__enter__()
+        return self._handler(job)
+
+    def close(self) -> None:
+        if self._handler is not None:
+            self._context.__exit__(None, None, None)
+
+
+@dataclass
+class _Flight:
+    slot: int
+    job: int
+    deadline: float
+
+
+def run_inline(make_handler: MakeHandler, jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """The same in this process, one by one: for debugging, whole stages and stores that only this process sees."""
+    with make_handler() as handler:
+        for index, job in enumerate(jobs):
+            yield index, handler(job)
+
+
+def run_pool(
+    make_handler: MakeHandler,
+    jobs: Sequence[Any],
+    *,
+    workers: int,
+    timeout_s: float,
+    attempts: int,
+    recycle_after: int = 300,
+    first_job_extra_s: float = 120.0,
+) -> Iterator[tuple[int, Any | GivenUp]]:
+    """Yield (job index, result) as jobs finish, in any order; an exception of the handler is raised here.
+
+    `timeout_s` is a job's limit; a worker's first job gets `first_job_extra_s` more, for the process and its imports.
+    After `recycle_after` jobs a worker is replaced (decoders leak).
+    """
+    start()
+    import ray
+
+    # One CPU each: Ray then also gives each worker one BLAS and OpenMP thread.
+    remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
+
+    def new_actor() -> Any:
+        return remote.remote(make_handler)
+
+    waiting = deque(range(len(jobs)))
+    tried = [0] * len(jobs)
+    slots: list[Any] = [new_actor() for _ in range(min(workers, len(jobs)))]
+    handled = [0] * len(slots)
+    flights: dict[Any, _Flight] = {}
+    started = [False] * len(slots)
+
+    def fill() -> None:
+        busy = {flight.slot for flight in flights.values()}
+        for slot in range(len(slots)):
+            if slot in busy or not waiting:
+                continue
+            if handled[slot] >= recycle_after:
+                slots[slot].close.remote()
+                slots[slot], handled[slot], started[slot] = new_actor(), 0, False
+            job = waiting.popleft()
+            tried[job] += 1
+            limit = timeout_s + (0.0 if started[slot] else first_job_extra_s)
+            flights[slots[slot].handle.remote(jobs[job])] = _Flight(slot, job, time.monotonic() + limit)
+
+    def replace(flight: _Flight, reason: str, message: str) -> GivenUp | None:
+        slots[flight.slot], handled[flight.slot], started[flight.slot] = new_actor(), 0, False
+        if tried[flight.job] < attempts:
+            logger.warning("%s (%s); trying again, attempt %d of %d", message, reason, tried[flight.job] + 1, attempts)
+            waiting.append(flight.job)
+            return None
+        return GivenUp(reason, f"{message}, {attempts} times of {attempts}; look at this file by itself, or remove it")
+
+    try:
+        while waiting or flights:
+            fill()
+            ready, _ = ray.wait(list(flights), num_returns=1, timeout=0.5)
+            for reference in ready:
+                flight = flights.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause if isinstance(error.cause, Exception) else error from None
+                except ray.exceptions.RayActorError:
+                    given_up = replace(flight, "worker_died", "the worker process died on it")
+                    if given_up:
+                        yield flight.job, given_up
+                    continue
+                handled[flight.slot] += 1
+                started[flight.slot] = True
+                yield flight.job, result
+            for reference, flight in list(flights.items()):
+                if time.monotonic() > flight.deadline:
+                    del flights[reference]
+                    ray.kill(slots[flight.slot])
+                    given_up = replace(flight, "timeout", f"it took longer than {timeout_s:.0f} s")
+                    if given_up:
+                        yield flight.job, given_up
+    finally:
+        for actor in slots:
+            ray.kill(actor)

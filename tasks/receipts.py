@@ -1,0 +1,41 @@
+"""Prefect's side of the honest cache: where result records lie, and a serializer that checks what it reads.
+
+Prefect takes any error while reading a record as a cache miss. So a record whose outputs are gone is read with an
+error, the stage runs again, and finds by its items' receipts what really has to be redone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect.filesystems import RemoteFileSystem, WritableFileSystem
+from prefect.serializers import Serializer
+
+from tasks.stage import verify_receipt
+from tasks.store import Store, digest
+
+
+class ReceiptSerializer(Serializer):  # type: ignore[type-arg]  # its generic form cannot be registered
+    """Stage receipts as JSON; `loads` raises unless every output is in the store with the recorded size."""
+
+    type: Literal["fye-receipt"] = "fye-receipt"
+    root: str
+
+    def dumps(self, obj: dict[str, Any]) -> bytes:
+        return json.dumps(obj, indent=1, sort_keys=True).encode()
+
+    def loads(self, blob: bytes) -> dict[str, Any]:
+        receipt: dict[str, Any] = json.loads(blob)
+        verify_receipt(Store(self.root), receipt)
+        return receipt
+
+
+def result_storage(store: Store) -> Path | WritableFileSystem:
+    """The store's own `results` folder: a path, or for a remote root a Prefect block over the same fsspec address."""
+    if store.local_root is not None:
+        return store.local_root / "results"
+    block = RemoteFileSystem(basepath=f"{store.url.rstrip('/')}/results")
+    block.save(f"fye-results-{digest(store.url)[:12]}", overwrite=True)
+    return block

@@ -1,0 +1,106 @@
+"""Named recipes, users' YAML files and `--set a.b=c`, resolved into one frozen `Recipe`.
+
+`paper` is the configuration classes' defaults; `demo` is a set of overrides on them. A YAML file may start from a
+named recipe or another file with `extends:`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from fye_model.config import Recipe
+from fye_model.demo_recipe import DEMO
+
+NAMED: dict[str, dict[str, Any]] = {"paper": {}, "demo": DEMO}
+
+
+def load_recipe(name_or_file: str = "paper", overrides: Iterable[str] = ()) -> Recipe:
+    """Resolve a named recipe or YAML file, then `key.path=value` overrides (values are YAML).
+
+    Raises ValueError that names the file, the key, what was expected and the nearest valid key.
+    """
+    values = _read(name_or_file, seen=())
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"--set {override!r}: expected KEY.PATH=VALUE, for example train.stage1.steps=200")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+        nested: Any = value
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        values = _merge(values, nested)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(_explain(error, name_or_file)) from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, which `load_recipe` reads back to the same."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(name_or_file: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name_or_file in NAMED:
+        return {"name": name_or_file, **NAMED[name_or_file]}
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"no recipe named {name_or_file!r}: expected one of {sorted(NAMED)} or a .yaml file")
+    if str(path.resolve()) in seen:
+        raise ValueError(f"{path}: `extends` goes round in a circle: {' -> '.join([*seen, str(path)])}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"recipe file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"recipe file {path} is not a text file") from error
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected keys and values, found a {type(values).__name__}")
+    base = values.pop("extends", "paper")
+    if base not in NAMED:
+        base = str((path.parent / str(base)).resolve())
+    return _merge(_read(base, (*seen, str(path.resolve()))), {"name": path.stem, **values})
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = get_close_matches(str(problem["loc"][-1]), _keys_at(problem["loc"][:-1]), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(_keys_at(problem['loc'][:-1]))}"
+            lines.append(f"{path}: unknown key{hint}")
+        else:
+            lines.append(f"{path or 'recipe'}: {problem['msg']}, got {problem['input']!r}")
+    return f"recipe {source}: " + "; ".join(lines) + ". `fye config show` prints every key with its value."
+
+
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return sorted(model.model_fields)

@@ -1,0 +1,476 @@
+"""How a stage is cached, resumed and shown: the only file that knows Prefect's caching and our receipts.
+
+A stage turns items into output folders. An item's key is the digest of what can change its result: the stage's name
+and version, its configuration, its input files' contents, its parameters and the model files used. Two caches stand
+on these keys: every finished item has a receipt (so a killed or damaged run redoes only what is missing), and every
+finished stage has a Prefect result record (so an unchanged stage shows as Cached without looking at its items' data).
+Both are believed only after the files that they name have been found with the recorded sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fye_model.config import Config, Runtime
+from tasks import pool
+from tasks.item import Quarantine, Worker
+from tasks.store import FileRef, Store, digest, folder_files
+
+if TYPE_CHECKING:
+    from prefect.tasks import Task
+
+RECEIPT_SCHEMA = 1
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of a stage's work. `params` are part of its key, `extras` (what only changes wording) are not."""
+
+    id: str
+    name: str
+    inputs: dict[str, FileRef]
+    params: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an item: output files below `folder` and a row, or a quarantine reason."""
+
+    id: str
+    name: str
+    key: str
+    folder: str
+    files: dict[str, list[Any]]  # relative name -> [size, sha256]
+    row: dict[str, Any]
+    reason: str | None = None
+    message: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self.reason is None
+
+    def ref(self, name: str) -> FileRef:
+        """Reference to one output file; KeyError names what there is."""
+        if name not in self.files:
+            raise KeyError(f"{self.name}: no output {name!r} in {self.folder}; there is {sorted(self.files)}")
+        size, sha256 = self.files[name]
+        return FileRef(f"{self.folder}/{name}", sha256, size)
+
+    def identity(self) -> list[Any]:
+        """What later stages depend on: the content, not when or how fast it was made."""
+        return [self.id, self.name, self.reason, self.files, self.row]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage: every item's outcome, and how this run came by them."""
+
+    stage: str
+    outcomes: list[Outcome]
+    digest: str
+    seconds: float  # of this run
+    work_seconds: float  # when it was really done
+    fresh: int  # items computed in this run
+    state: str  # "Cached" when Prefect's record answered, else "Completed"
+
+    @property
+    def done(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.done]
+
+    @property
+    def quarantined(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if not outcome.done]
+
+    def counts(self) -> dict[str, Any]:
+        """The stage's line in summary.json."""
+        settled = len(self.done)
+        fresh = min(self.fresh, len(self.outcomes))
+        return {
+            "stage": self.stage,
+            "state": self.state,
+            "items": len(self.outcomes),
+            "cached": len(self.outcomes) - fresh,
+            "computed": fresh,
+            "done": settled,
+            "quarantined": len(self.quarantined),
+            "seconds": round(self.seconds, 2),
+            "work_seconds": round(self.work_seconds, 2),
+        }
+
+
+class StorageFull(OSError):
+    """The disk under the store is full. What is finished is kept; the same command goes on from there."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the pipeline. Raise `version` when its code gives other results for the same inputs."""
+
+    name: str
+    version: str
+    worker: Callable[..., Worker]
+    pooled: bool = True  # by Ray actors, item by item; else in this process
+    resumable: bool = False  # its scratch folder is kept over a kill, and the worker goes on in it
+
+    registered: ClassVar[dict[str, Stage]] = {}
+
+    def __post_init__(self) -> None:
+        Stage.registered[self.name] = self
+
+    def key(self, config: dict[str, Any], assets: dict[str, str], item: Item) -> str:
+        inputs = {name: ref.sha256 for name, ref in item.inputs.items()}
+        return digest([RECEIPT_SCHEMA, self.name, self.version, config, assets, item.id, inputs, item.params])
+
+    def run(
+        self,
+        store: Store,
+        runtime: Runtime,
+        items: Sequence[Item],
+        configs: dict[str, Config] | None = None,
+        *,
+        assets: dict[str, str] | None = None,
+        arguments: dict[str, Any] | None = None,
+    ) -> StageResult:
+        """Bring every item to its outcome, from the caches where they hold, and say so through Prefect.
+
+        The worker class is called with `**configs, **arguments`. `configs` and `assets` (name -> digest) change
+        results and are part of the key; `arguments` must follow from them, or change only speed (paths, devices).
+        A path in a configuration counts by what lies there. Must be called inside a Prefect flow.
+        """
+        begun = time.monotonic()
+        settings = {name: _by_content(store, config.model_dump()) for name, config in (configs or {}).items()}
+        made_of = {**(configs or {}), **(arguments or {})}
+        job = _Job(self, store, runtime, list(items), settings, assets or {}, made_of)
+        state = _prefect_task(self, job)(job, return_state=True)
+        receipt = state.result(raise_on_failure=True)
+        outcomes = _read_manifest(store, receipt["manifest"])
+        cached = state.name == "Cached"
+        return StageResult(
+            stage=self.name,
+            outcomes=outcomes,
+            digest=receipt["digest"],
+            seconds=time.monotonic() - begun,
+            work_seconds=sum(outcome.seconds for outcome in outcomes),
+            fresh=0 if cached else receipt["fresh"],
+            state="Cached" if cached else "Completed",
+        )
+
+
+class _Job:
+    """A stage's call. A plain object, which Prefect passes on without looking into it for futures."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        store: Store,
+        runtime: Runtime,
+        items: list[Item],
+        settings: dict[str, Any],
+        assets: dict[str, str],
+        arguments: dict[str, Any],
+    ) -> None:
+        self.stage, self.store, self.runtime, self.items = stage, store, runtime, items
+        self.make_worker = partial(stage.worker, **arguments)
+        self.keys = [stage.key(settings, assets, item) for item in items]
+        self.key = digest([stage.name, [[item.name, key] for item, key in zip(items, self.keys, strict=True)]])
+
+
+def _by_content(store: Store, value: Any) -> Any:
+    """A configuration as JSON values, each path replaced by the digest of the file or folder that it names."""
+    if isinstance(value, dict):
+        return {key: _by_content(store, entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_by_content(store, entry) for entry in value]
+    return store.content_digest(value) if isinstance(value, Path) else value
+
+
+def _prefect_task(stage: Stage, job: _Job) -> Task[..., Any]:
+    """The stage as a Prefect task whose record is keyed by content and checked against the store when read."""
+    from prefect import task
+    from tasks.receipts import ReceiptSerializer, result_storage
+
+    return task(
+        name=stage.name,
+        task_run_name=f"{stage.name} ({len(job.items)} item{'s' if len(job.items) != 1 else ''})",
+        cache_key_fn=lambda *_: f"{stage.name}-{job.key}",
+        persist_result=True,
+        result_storage=result_storage(job.store),
+        result_serializer=ReceiptSerializer(root=job.store.url),
+        log_prints=False,
+    )(_execute_stage)
+
+
+def verify_receipt(store: Store, receipt: dict[str, Any]) -> None:
+    """Raise ValueError unless everything that a stage receipt names is there with the recorded size."""
+    if receipt.get("schema") != RECEIPT_SCHEMA or not receipt.get("settled"):
+        raise ValueError("the receipt is of another version, or of a run with failures to try again")
+    manifest = receipt["manifest"]
+    if store.size(manifest["path"]) != manifest["size"]:
+        raise ValueError(f"{manifest['path']} is missing or damaged")
+    for outcome in _read_manifest(store, manifest):
+        if not _is_complete(store, outcome):
+            raise ValueError(f"an output of {outcome.name} is missing or damaged")
+
+
+def _is_complete(store: Store, outcome: Outcome) -> bool:
+    files = [(name, size) for name, (size, _) in outcome.files.items()]
+    return store.exists(f"{outcome.folder}/receipt.json") and all(
+        store.size(f"{outcome.folder}/{name}") == size for name, size in files
+    )
+
+
+def _execute_stage(job: _Job) -> dict[str, Any]:
+    """Body of the Prefect task: find what is done, do the rest, write the manifest, return the receipt."""
+    stage, store = job.stage, job.store
+    progress = _Progress(stage.name, len(job.items))
+    outcomes: dict[int, Outcome] = {}
+    for index, (item, key) in enumerate(zip(job.items, job.keys, strict=True)):
+        found = _find_outcome(store, stage, item, key)
+        if found is not None:
+            outcomes[index] = found
+    missing = [index for index in range(len(job.items)) if index not in outcomes]
+    progress.begin(cached=len(outcomes), missing=len(missing))
+
+    handler = partial(_item_handler, stage, store.url, job.make_worker)
+    jobs = [(job.items[index], job.keys[index]) for index in missing]
+    shared_memory_only = store.url.startswith("memory:")  # another process would not see it
+    if not jobs:
+        results: Iterator[tuple[int, Any]] = iter(())
+    elif stage.pooled and job.runtime.workers > 0 and not shared_memory_only:
+        limits = {"timeout_s": job.runtime.item_timeout_s, "attempts": job.runtime.item_attempts}
+        results = pool.run_pool(handler, jobs, workers=job.runtime.workers, **limits)  # type: ignore[arg-type]
+    else:
+        if not stage.pooled:
+            pool.shutdown()  # whole stages want the memory
+        results = pool.run_inline(handler, jobs)
+    for position, result in results:
+        index = missing[position]
+        if isinstance(result, pool.GivenUp):
+            result = _settle(
+                store, stage, job.items[index], job.keys[index], reason=result.reason, message=result.message
+            )
+        outcomes[index] = result
+        progress.advance(result)
+    ordered = [outcomes[index] for index in range(len(job.items))]
+    progress.end(ordered)
+    return _write_receipt(store, stage, job.key, ordered, fresh=len(missing))
+
+
+def _find_outcome(store: Store, stage: Stage, item: Item, key: str) -> Outcome | None:
+    folder = _folder(stage, key)
+    try:
+        receipt = store.read_json(f"{folder}/receipt.json")
+    except FileNotFoundError:
+        return None
+    except (ValueError, UnicodeDecodeError):
+        logger.warning("%s/receipt.json is damaged; %s is done again", folder, item.name)
+        return None
+    outcome = _outcome(item, key, folder, receipt)
+    return outcome if _is_complete(store, outcome) else None
+
+
+def _folder(stage: Stage, key: str) -> str:
+    return f"items/{stage.name}/{key[:32]}"
+
+
+def _outcome(item: Item, key: str, folder: str, receipt: dict[str, Any]) -> Outcome:
+    kept = {name: receipt[name] for name in ("files", "row", "reason", "message", "seconds")}
+    return Outcome(id=item.id, name=item.name, key=key, folder=folder, **kept)
+
+
+def _settle(
+    store: Store,
+    stage: Stage,
+    item: Item,
+    key: str,
+    *,
+    scratch: Path | None = None,
+    row: dict[str, Any] | None = None,
+    reason: str | None = None,
+    message: str | None = None,
+    seconds: float = 0.0,
+) -> Outcome:
+    """Publish an item's outcome, receipt last."""
+    files = folder_files(scratch) if scratch is not None and reason is None else {}
+    receipt = {
+        "schema": RECEIPT_SCHEMA,
+        "stage": stage.name,
+        "version": stage.version,
+        "key": key,
+        "item": item.id,
+        "files": files,
+        "row": row or {},
+        "reason": reason,
+        "message": message,
+        "seconds": round(seconds, 3),
+    }
+    folder = _folder(stage, key)
+    if scratch is None or reason is not None:
+        if scratch is not None:
+            shutil.rmtree(scratch)
+        store.write_json(f"{folder}/receipt.json", receipt)
+    else:
+        store.publish(scratch, folder, receipt)
+    return _outcome(item, key, folder, receipt)
+
+
+@contextlib.contextmanager
+def _item_handler(
+    stage: Stage, store_url: str, make_worker: Callable[[], Worker]
+) -> Iterator[Callable[[tuple[Item, str]], Outcome]]:
+    """In the process that does the work: the worker's models loaded once, then item after item."""
+    store = Store(store_url)
+    with make_worker() as worker:
+        yield partial(_process_item, stage, store, worker)
+
+
+def _process_item(stage: Stage, store: Store, worker: Worker, job: tuple[Item, str]) -> Outcome:
+    item, key = job
+    with store.claimed(f"{stage.name}/{key[:32]}") as scratch:
+        found = _find_outcome(store, stage, item, key)  # another run may have made it meanwhile
+        if found is not None:
+            return found
+        if not stage.resumable:
+            shutil.rmtree(scratch)
+            scratch.mkdir()
+        begun = time.monotonic()
+        settle = partial(_settle, store, stage, item, key, scratch=scratch)
+        try:
+            files = {name: store.local_path(ref.path) for name, ref in item.inputs.items()}
+            row = worker.process(files, {**item.params, **item.extras}, scratch)
+            return settle(row=row, seconds=time.monotonic() - begun)
+        except Quarantine as bad:
+            return settle(reason=bad.reason, message=bad.message, seconds=time.monotonic() - begun)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise StorageFull(
+                    error.errno,
+                    f"no space left on the disk of {store.url} while making {stage.name} of {item.name}. Everything "
+                    "finished is kept: free some space and run the same command again",
+                ) from error
+            return _unexpected(stage, item, key, error)
+        except Exception as error:
+            return _unexpected(stage, item, key, error)
+
+
+def _unexpected(stage: Stage, item: Item, key: str, error: Exception) -> Outcome:
+    """A failure nobody foresaw. A clip is set aside for this run only; a whole stage fails the run."""
+    if not stage.pooled:
+        raise error
+    logger.exception("%s of %s failed", stage.name, item.name)
+    message = f"{type(error).__name__}: {error}; not expected: it is tried again in the next run"
+    return Outcome(item.id, item.name, key, _folder(stage, key), {}, {}, "unexpected_error", message)
+
+
+# --- manifests ------------------------------------------------------------------------------------------------------
+
+_MANIFEST = pa.schema(
+    [
+        ("id", pa.string()),
+        ("name", pa.string()),
+        ("key", pa.string()),
+        ("folder", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("files", pa.string()),
+        ("row", pa.string()),
+        ("seconds", pa.float64()),
+    ],
+    metadata={"schema_version": str(RECEIPT_SCHEMA)},
+)
+
+
+def _write_receipt(store: Store, stage: Stage, key: str, outcomes: list[Outcome], *, fresh: int) -> dict[str, Any]:
+    rows = [
+        {**vars(outcome), "files": json.dumps(outcome.files), "row": json.dumps(outcome.row)} for outcome in outcomes
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_MANIFEST), sink, compression="zstd")
+    path = f"stages/{stage.name}/{key[:32]}.parquet"
+    store.write_bytes(path, sink.getvalue())
+    return {
+        "schema": RECEIPT_SCHEMA,
+        "stage": stage.name,
+        "key": key,
+        "manifest": {"path": path, "size": len(sink.getvalue())},
+        "digest": digest([outcome.identity() for outcome in outcomes]),
+        "done": sum(outcome.done for outcome in outcomes),
+        "quarantined": sum(not outcome.done for outcome in outcomes),
+        "fresh": fresh,
+        "settled": all(outcome.reason != "unexpected_error" for outcome in outcomes),
+    }
+
+
+def _read_manifest(store: Store, manifest: dict[str, Any]) -> list[Outcome]:
+    table = pq.read_table(io.BytesIO(store.read_bytes(manifest["path"])))
+    return [
+        Outcome(**{**row, "files": json.loads(row["files"]), "row": json.loads(row["row"])}) for row in table.to_pylist()
+    ]
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """One log line when a stage starts and ends, and at most one every few seconds between, with rate and ETA."""
+
+    EVERY_S = 5.0
+
+    def __init__(self, stage: str, total: int) -> None:
+        from prefect.artifacts import create_progress_artifact
+        from prefect.logging import get_run_logger
+
+        self._logger = get_run_logger()
+        self._stage, self._total = stage, total
+        self._begun = self._said = time.monotonic()
+        self._finished = self._cached = self._missing = 0
+        self._artifact: Any = None
+        self._create = create_progress_artifact
+
+    def begin(self, *, cached: int, missing: int) -> None:
+        self._cached, self._missing = cached, missing
+        self._logger.info("%s: %d items, %d cached, %d to do", self._stage, self._total, cached, missing)
+        if missing > 1:
+            key = self._stage.replace("_", "-")
+            self._artifact = self._create(progress=0.0, key=f"{key}-progress", description=f"{self._stage}: items done")
+
+    def advance(self, outcome: Outcome) -> None:
+        from prefect.artifacts import update_progress_artifact
+
+        self._finished += 1
+        if not outcome.done:
+            self._logger.warning("%s: %s quarantined: %s", self._stage, outcome.name, outcome.reason)
+        now = time.monotonic()
+        last = self._finished == self._missing
+        if self._missing > 1 and (now - self._said >= self.EVERY_S or last):
+            self._said = now
+            rate = self._finished / max(now - self._begun, 1e-6)
+            left = (self._missing - self._finished) / max(rate, 1e-6)
+            self._logger.info(
+                "%s: %d of %d, %.2f items/s, %.0f s left", self._stage, self._finished, self._missing, rate, left
+            )
+            update_progress_artifact(artifact_id=self._artifact, progress=100.0 * self._finished / self._missing)
+
+    def end(self, outcomes: list[Outcome]) -> None:
+        bad = sum(not outcome.done for outcome in outcomes)
+        seconds = time.monotonic() - self._begun
+        self._logger.info("%s: %d done, %d quarantined, %.1f s", self._stage, len(outcomes) - bad, bad, seconds)

@@ -1,0 +1,232 @@
+"""The store: one fsspec root in which nothing half-written is ever visible.
+
+    items/<stage>/<key>/…              one item's output files and, written last, its receipt.json
+    stages/<stage>/<key>.parquet       one row per item of a finished stage
+    results/…                          Prefect's records of finished stages
+    partial/<stage>/<key>/…            work in progress (on the local disk, also for a remote root)
+
+All paths inside are relative, so a store may be moved or copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from filelock import FileLock, Timeout
+from fsspec.implementations.local import LocalFileSystem
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-able value in canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a local file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file by where it lies and what it holds. `path` is relative to the store, or absolute for a source outside it."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class Store:
+    """An fsspec root (`path`, `file://`, `memory://`, `s3://` …) with atomic, receipt-last writes."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.url = str(root)
+        self.fs, self._root = fsspec.core.url_to_fs(self.url)
+        self.local_root = Path(self._root) if isinstance(self.fs, LocalFileSystem) else None
+        if self.local_root is not None:
+            if self.local_root.exists() and not self.local_root.is_dir():
+                raise ValueError(f"work folder {self.local_root} is a file; give a folder (--work DIR)")
+            try:
+                self.local_root.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(f"work folder {self.local_root} cannot be made: {error.strerror}") from error
+            if not os.access(self.local_root, os.W_OK):
+                raise ValueError(f"work folder {self.local_root} is not writable; give another with --work DIR")
+
+    # Everything that names a file goes through here.
+    def _full(self, rel: str) -> str:
+        pure = PurePosixPath(rel)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise ValueError(f"{rel!r} leaves the store {self.url}")
+        return f"{self._root.rstrip('/')}/{rel}"
+
+    def exists(self, rel: str) -> bool:
+        return bool(self.fs.exists(self._full(rel)))
+
+    def size(self, rel: str) -> int | None:
+        """Bytes, or None when the file does not exist."""
+        try:
+            return int(os.stat(self._full(rel)).st_size if self.local_root is not None else self.fs.size(self._full(rel)))
+        except FileNotFoundError:
+            return None
+
+    def read_bytes(self, rel: str) -> bytes:
+        return bytes(self.fs.cat_file(self._full(rel)))
+
+    def read_json(self, rel: str) -> Any:
+        return json.loads(self.read_bytes(rel))
+
+    def write_bytes(self, rel: str, data: bytes) -> None:
+        """Write a whole file; a reader sees the old or the new one, never a part."""
+        full = self._full(rel)
+        if self.local_root is None:
+            self.fs.pipe_file(full, data)
+            return
+        target = Path(full)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def write_json(self, rel: str, value: Any) -> None:
+        self.write_bytes(rel, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+    def delete(self, rel: str) -> None:
+        """Remove a file or folder; it need not exist."""
+        full = self._full(rel)
+        if self.local_root is not None:
+            path = Path(full)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        elif self.fs.exists(full):
+            self.fs.rm(full, recursive=True)
+
+    def publish(self, folder: Path, rel: str, receipt: dict[str, Any]) -> None:
+        """Move a finished local folder to `rel`. Its receipt.json is what makes it visible, and comes last."""
+        if self.local_root is not None:
+            target = Path(self._full(rel))
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    _sync(path)
+            Store(folder).write_json("receipt.json", receipt)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():  # an incomplete or damaged earlier output
+                (target / "receipt.json").unlink(missing_ok=True)
+                shutil.rmtree(target)
+            os.replace(folder, target)
+            _sync(target.parent)
+            return
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.fs.put_file(str(path), self._full(f"{rel}/{path.relative_to(folder).as_posix()}"))
+        self.write_json(f"{rel}/receipt.json", receipt)
+        shutil.rmtree(folder)
+
+    def content_digest(self, path: Path) -> str:
+        """sha256 of a local file, or of a folder's file names and contents; ValueError when there is nothing."""
+        if not path.exists():
+            raise ValueError(f"{path} does not exist; correct the path in the recipe")
+        hashes = HashMemory(self)
+        files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+        value = digest([[entry.relative_to(path).as_posix(), hashes.digest(entry)[0]] for entry in files])
+        hashes.save()
+        return value
+
+    def scratch(self, rel: str) -> Path:
+        """A local folder for work in progress on `rel`; it survives a killed process, so the work can go on."""
+        if self.local_root is not None:
+            return self.local_root / "partial" / rel
+        return Path(tempfile.gettempdir()) / "follow-your-emoji" / digest(self.url)[:12] / "partial" / rel
+
+    @contextmanager
+    def claimed(self, rel: str, wait_s: float = 24 * 3600.0) -> Iterator[Path]:
+        """Hold `rel` against other processes of this machine while it is made; yields its scratch folder."""
+        folder = self.scratch(rel)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{folder}.lock")
+        try:
+            lock.acquire(timeout=wait_s)
+        except Timeout as error:
+            raise TimeoutError(f"{rel} has been claimed by another process for {wait_s:.0f} s: is a run hanging?") from error
+        try:
+            folder.mkdir(exist_ok=True)
+            yield folder
+        finally:
+            lock.release()
+
+    def local_path(self, path: str) -> Path:
+        """A local path of a stored (relative) or source (absolute, or a URL) file; remote ones are fetched once."""
+        if self.local_root is not None and "://" not in path:
+            return Path(path) if os.path.isabs(path) else Path(self._full(path))
+        if os.path.isabs(path):
+            return Path(path)
+        fs, full = fsspec.core.url_to_fs(path) if "://" in path else (self.fs, self._full(path))
+        # Files of one folder stay together: models are loaded from folders.
+        target = self.scratch("fetched") / PurePosixPath(path.replace("://", "/"))
+        if not target.exists() or target.stat().st_size != fs.size(full):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{os.getpid()}.{target.name}")
+            fs.get_file(full, str(temporary))
+            os.replace(temporary, target)
+        return target
+
+
+HASHES = "hashes.json"
+
+
+class HashMemory:
+    """sha256 of local files, remembered in the store by path, size and modification time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, list[Any]] = store.read_json(HASHES) if store.exists(HASHES) else {}
+        self._changed = False
+
+    def digest(self, path: Path) -> tuple[str, int]:
+        """(sha256, size in bytes); OSError when the file cannot be read."""
+        status = path.stat()
+        entry = self._known.get(str(path))
+        if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
+            entry = [status.st_size, status.st_mtime_ns, file_digest(path)]
+            self._known[str(path)] = entry
+            self._changed = True
+        return entry[2], entry[0]
+
+    def save(self) -> None:
+        if self._changed:
+            self._store.write_json(HASHES, self._known)
+            self._changed = False
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def folder_files(folder: Path) -> dict[str, list[Any]]:
+    """{relative name: [size, sha256]} of every file below a folder, sorted by name."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: [(folder / name).stat().st_size, file_digest(folder / name)] for name in names}
