@@ -130,8 +130,10 @@ class NetworkConfig(Config):
     norm_num_groups: Positive = 32
     motion_heads: Positive = 8
     motion_max_frames: Positive = 32
+    motion_norm_num_groups: Positive | None = None  # None: as norm_num_groups; the released code always has 32
     landmark_channels: tuple[int, ...] = (16, 32, 96, 256)  # [release]
-    image_prompt: Literal["qformer", "linear"] = "qformer"  # [paper] / [release]
+    # [paper] / [release] / [ours] a Q-Former behind the released linear one, starting as the identity
+    image_prompt: Literal["qformer", "linear", "linear_qformer"] = "qformer"
     qformer_layers: Positive = 4  # [paper]
     qformer_tokens: Positive = 16  # [ours]
     qformer_heads: Positive = 12  # [ours]
