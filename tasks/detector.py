@@ -6,6 +6,7 @@ one that the garbage collector frees can hang the process, and it must be made a
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ _TILE_LEVELS = (2, 3)  # tiles of 1/2, then 1/3 of the longer side: faces down t
 _CROP_MARGIN = 0.75  # around a found face, each side, as a fraction of its longer side: it then fills 40% of the crop
 
 Box = tuple[float, float, float, float]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,16 @@ class FaceLandmarker:
     def close(self) -> None:
         """Frees the landmarker; safe to call twice."""
         landmarker, self._landmarker = self._landmarker, None
-        if landmarker is not None:
+        if landmarker is None:
+            return
+        try:
             landmarker.close()
+        except (RuntimeError, ValueError) as error:
+            # A graph that failed complains once more here, and has been freed nevertheless: without this the garbage
+            # collector would free it a second time.
+            error.with_traceback(None)
+            landmarker._handle = None
+            log.debug("closing a failed landmarker: %s", error)
 
     def _open(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision  # 2 s to import, and nobody but the workers needs it
@@ -109,15 +120,10 @@ class FaceLandmarker:
         except (RuntimeError, ValueError) as error:
             # a landmarker kept alive by its traceback would later be freed by the garbage collector
             error.with_traceback(None)
-        self._reopen()
-        return self._detect(rgb)
-
-    def _reopen(self) -> None:
-        try:
-            self.close()
-        except (RuntimeError, ValueError) as error:  # a broken graph may refuse to close
-            error.with_traceback(None)
+            log.warning("the landmark graph failed and is replaced: %s", str(error)[:300])
+        self.close()
         self._open()
+        return self._detect(rgb)
 
     def _detect(self, rgb: np.ndarray) -> list[DetectedFace]:
         import mediapipe as mp
