@@ -6,6 +6,7 @@ no offset has to be carried from stage to stage.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,6 +20,10 @@ import numpy as np
 _GAP_S = 0.05  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
 
 
+class NoSoundError(ValueError):
+    """The file has no sound that can be decoded."""
+
+
 class AudioSource:
     """Samples of the first sound stream of a file, in blocks (1, n * channels) int16, interleaved.
 
@@ -28,13 +33,15 @@ class AudioSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._container = av.open(str(path), metadata_errors="replace")
-        if not self._container.streams.audio:
+        streams = self._container.streams.audio
+        context = streams[0].codec_context if streams else None
+        if context is None or not context.sample_rate or not context.layout.nb_channels:
             self._container.close()
-            raise ValueError(f"{path}: no sound in this file")
-        self._stream = self._container.streams.audio[0]
-        self._stream.codec_context.thread_count = 1
-        self.rate = int(self._stream.codec_context.sample_rate)
-        self.layout = "mono" if self._stream.codec_context.layout.nb_channels == 1 else "stereo"
+            raise NoSoundError(f"{path}: no sound, or none that can be decoded")
+        context.thread_count = 1
+        self._stream = streams[0]
+        self.rate = int(context.sample_rate)
+        self.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
         self.channels = 1 if self.layout == "mono" else 2
 
     def close(self) -> None:
@@ -71,7 +78,9 @@ class AudioSource:
                 frames = packet.decode()
             except (StopIteration, av.error.EOFError):
                 return
-            except (av.error.InvalidDataError, av.error.PatchWelcomeError):
+            except av.error.FFmpegError as error:
+                if error.errno == errno.EIO:  # the disk's fault, not the file's
+                    raise
                 continue
             for frame in frames:
                 if frame.pts is not None and frame.time_base is not None:

@@ -6,9 +6,12 @@ pictures, no edit lists), where its assumptions hold. Both apply the colour matr
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +19,7 @@ from typing import Any, Self
 import av
 import av.error
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from tasks.item import Quarantine
@@ -35,7 +39,7 @@ __all__ = [
 ]
 
 DECODER = f"pyav {av.__version__} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
-MAX_SOURCE_PIXELS = 8192 * 8192  # larger claims are damage or an attack; a frame would not fit in memory
+MAX_SOURCE_PIXELS = 8192 * 4352  # larger claims are damage or an attack; a frame would not fit in memory
 _SIGNATURES = {  # by offset: MP4 and MOV; Matroska and WebM, AVI, Ogg, Flash, MPEG
     4: (b"ftyp", b"moov", b"mdat", b"free", b"wide"),
     0: (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV", b"\x00\x00\x01\xba"),
@@ -46,16 +50,19 @@ _SIGNATURES = {  # by offset: MP4 and MOV; Matroska and WebM, AVI, Ogg, Flash, M
 class VideoInfo:
     """What a file says about its first video stream; nothing here is counted or checked.
 
-    `width`, `height`: pixels as shown (square pixels, rotation applied), before any change of ours. `frames` and
-    `duration_s` are the container's claims, None when it makes none. `rotation` in degrees, as `np.rot90` turns.
+    `width`, `height`: pixels as shown (square pixels, rotation applied); `coded_size`: as stored. `frames` and
+    `duration_s` are the container's claims, None when it makes none. `start_s`: time of the first frame on the file's
+    clock. `rotation` in degrees, as `np.rot90` turns.
     """
 
     codec: str
     pixel_format: str
     width: int
     height: int
+    coded_size: tuple[int, int]
     fps: float
     frames: int | None
+    start_s: float
     duration_s: float | None
     rotation: int
     has_audio: bool
@@ -73,11 +80,13 @@ class VideoReader:
         self.path = Path(path)
         self.corrupt_frames = 0
         self.refused_packets = 0
+        self._first: av.VideoFrame | None = None
         self._container = _open(self.path)
         try:
             self.stream = _video_stream(self._container, self.path)
             self.stream.codec_context.thread_count = 1
             self.stream.codec_context.options = {"max_pixels": str(MAX_SOURCE_PIXELS)}
+            self._frames = self._decode()
         except BaseException:
             self._container.close()
             raise
@@ -91,44 +100,65 @@ class VideoReader:
         self._container.close()
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        """All frames to the end of the file; the number of frames that the container claims is never believed."""
+        """The frames not yet taken, to the end of the file, whatever number of frames the container claims."""
+        first, self._first = self._first, None
+        if first is not None:
+            yield first
+        yield from self._frames
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self.stream)
         while True:
             try:
                 packet = next(packets)
-                yield from self._decoded(packet.decode())
-            except StopIteration:
+                frames = packet.decode()
+            except (StopIteration, av.error.EOFError):
                 return
-            except av.error.EOFError:
-                return
-            except (av.error.InvalidDataError, av.error.PatchWelcomeError):
+            except av.error.FFmpegError as error:
+                if error.errno == errno.EIO:  # the disk's fault, not the file's
+                    raise
                 self.refused_packets += 1
+                continue
+            for frame in frames:
+                self.corrupt_frames += bool(frame.is_corrupt)
+                yield frame
 
-    def _decoded(self, frames: Sequence[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        for frame in frames:
-            self.corrupt_frames += bool(frame.is_corrupt)
-            yield frame
+    def seek_time(self, time_s: float) -> None:
+        """Go to a key frame at or before `time_s` of the file's clock; to the start in files that cannot seek."""
+        start = self.info.start_s
+        if time_s <= start:
+            return
+        with contextlib.suppress(av.error.FFmpegError):
+            self._container.seek(round(time_s * av.time_base))
+            self._frames, self._first = self._decode(), None
+            self._first = next(self._frames, None)
+            if self._first is None or self._first.time is None or self._first.time > time_s:  # a broken index
+                self._container.seek(round(start * av.time_base))
+                self._frames, self._first = self._decode(), None
+        self.corrupt_frames = self.refused_packets = 0
 
     def seek(self, frame: int) -> None:
         """Go to the last key frame at or before frame `frame` of a constant-rate file."""
         start = self.stream.start_time or 0
         assert self.stream.time_base is not None and self.stream.average_rate is not None
         self._container.seek(start + int(frame / self.stream.average_rate / self.stream.time_base), stream=self.stream)
+        self._frames, self._first = self._decode(), None
 
     def index_of(self, frame: av.VideoFrame) -> int:
         """Number of a decoded frame in a constant-rate file."""
         assert frame.pts is not None and self.stream.time_base is not None and self.stream.average_rate is not None
         return round((frame.pts - (self.stream.start_time or 0)) * self.stream.time_base * self.stream.average_rate)
 
-    @property
+    @cached_property
     def info(self) -> VideoInfo:
-        """What the file claims, with the rotation of its first frame (this decodes it and goes back)."""
+        """What the file claims, with the rotation and the start of its first frame (which is kept for the reading)."""
         stream, context = self.stream, self.stream.codec_context
-        first = next(iter(self), None)
-        self._container.seek(0)
-        self.corrupt_frames = self.refused_packets = 0
+        if self._first is None:
+            self._first = next(self._frames, None)
+        first = self._first
         rotation = first.rotation % 360 if first is not None else 0
-        width, height = shown_size(context.width, context.height, stream.sample_aspect_ratio, rotation)
+        coded = (first.width, first.height) if first is not None else (context.width, context.height)
+        width, height = _shown_size(coded[0], coded[1], stream.sample_aspect_ratio, rotation)
         duration = None
         if stream.duration is not None and stream.time_base is not None:
             duration = float(stream.duration * stream.time_base)
@@ -140,13 +170,36 @@ class VideoReader:
             pixel_format=context.pix_fmt or "unknown",
             width=width,
             height=height,
+            coded_size=coded,
             fps=float(rate),
             frames=stream.frames or None,
+            start_s=float(first.time) if first is not None and first.time is not None else 0.0,
             duration_s=duration,
             rotation=rotation,
             has_audio=bool(self._container.streams.audio),
             constant_rate=self._container.metadata.get("comment") == CONSTANT_RATE_MARK,
         )
+
+    def cut_off_frames(self) -> int:
+        """Frames that the file's index places beyond its end: what a broken download lacks (MP4 and MOV)."""
+        if "mp4" not in self._container.format.name:
+            return 0
+        size = self.path.stat().st_size
+        return sum(1 for entry in self.stream.index_entries if entry.pos + entry.size > size)
+
+    def promised_seconds(self) -> float | None:
+        """Length of the video by its own header, where that is to be trusted (not in MP4: edit lists shorten it)."""
+        if "mp4" in self._container.format.name:
+            return None
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            return float(self.stream.duration * self.stream.time_base)
+        parts = self.stream.metadata.get("DURATION", "").split(":")  # Matroska and WebM
+        if len(parts) != 3:
+            return None
+        try:
+            return sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
+        except ValueError:
+            return None
 
 
 def probe(path: Path) -> VideoInfo:
@@ -230,7 +283,7 @@ def to_rgb(frame: av.VideoFrame, convert: VideoReformatter | None = None) -> np.
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
-def shown_size(width: int, height: int, sample_aspect: Fraction | None, rotation: int) -> tuple[int, int]:
+def _shown_size(width: int, height: int, sample_aspect: Fraction | None, rotation: int) -> tuple[int, int]:
     """Width and height on screen of a coded frame: pixels made square by narrowing one side, quarter turns applied."""
     if sample_aspect and sample_aspect > 0 and sample_aspect != 1:
         if sample_aspect < 1:
@@ -264,7 +317,7 @@ def _open(path: Path) -> Any:
 
 
 def _video_stream(container: Any, path: Path) -> Any:
-    streams = [s for s in container.streams.video if "attached_pic" not in s.disposition.name]
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(s.type for s in container.streams) or "none"
         raise Quarantine("no_video_stream", f"{path}: no video stream (streams: {kinds})")

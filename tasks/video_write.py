@@ -1,4 +1,4 @@
-"""Writing mp4 files that are whole or absent: constant rate, short groups of pictures, sound, the same bytes every time."""
+"""Writing mp4 files that are whole or absent: constant rate, short groups of pictures, sound, repeatable bytes."""
 
 from __future__ import annotations
 
