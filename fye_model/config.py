@@ -34,6 +34,7 @@ class IngestConfig(Config):
     gop: Positive = 12  # short groups of pictures: cheap random access
     max_seconds: Annotated[float, Field(gt=0)] | None = None  # take only the start of each source
     max_corrupt_fraction: Fraction = 0.05  # more damaged frames than this: quarantine
+    max_hold_s: Annotated[float, Field(gt=0)] = 2.0  # a frame shown longer than this is a hole in the video: quarantine
 
 
 class ClipConfig(Config):
