@@ -75,6 +75,8 @@ class ScreeningConfig(Config):
     brightness: tuple[float, float] = (20.0, 240.0)  # mean grey level
     max_yaw_deg: Annotated[float, Field(gt=0)] = 75.0
     min_valid_frames: Positive = 24
+    min_motion: Annotated[float, Field(ge=0)] = 0.0  # landmark path per second, in interocular distances; 0: off
+    min_expression_range_mm: Annotated[float, Field(ge=0)] = 0.0  # spread of the pose-free face; 0: off
 
 
 class SplitConfig(Config):
@@ -232,10 +234,10 @@ class TrainConfig(Config):
 class StepCacheConfig(Config):
     """Reuse of slow-changing denoiser features between steps (approximate; off by default)."""
 
-    interval: Positive = 1  # compute the deep half every n-th step; 1: every step, exact
+    interval: Positive = 1  # compute the cached part every n-th step; 1: every step, exact
     order: Literal[0, 1, 2] = 1  # 0: reuse, 1-2: Taylor extrapolation
     warmup_steps: Annotated[int, Field(ge=0)] = 3
-    depth: Positive = 1  # outer resolution levels that are always computed
+    depth: Annotated[int, Field(ge=0)] = 1  # outer resolution levels that are always computed; 0: none, see step_cache
 
 
 class SamplingConfig(Config):

@@ -151,19 +151,19 @@ class FaceLandmarker:
         faces = self.detect(rgb)
         if faces:
             return faces
-        if near is not None and (faces := self._detect_around(rgb, near)):
+        if near is not None and (faces := self.detect_around(rgb, near)):
             return faces
         for level in _TILE_LEVELS:
             found: list[DetectedFace] = []
             for left, top, side in _tiles(rgb.shape[0], rgb.shape[1], level):
                 found += self._detect_part(rgb, left, top, side)
             # a face cut by its tile's edge is found badly: look again with the face in the middle
-            refined = [around[0] for face in _distinct(found) if (around := self._detect_around(rgb, face.box))]
+            refined = [around[0] for face in _distinct(found) if (around := self.detect_around(rgb, face.box))]
             if refined:
                 return _distinct(refined)[: self.max_faces]
         return []
 
-    def _detect_around(self, rgb: np.ndarray, box: Box) -> list[DetectedFace]:
+    def detect_around(self, rgb: np.ndarray, box: Box) -> list[DetectedFace]:
         """Faces in a square crop around `box`; the one that overlaps it most comes first."""
         height, width = rgb.shape[:2]
         left, right, top, bottom = box[0] * width, box[2] * width, box[1] * height, box[3] * height

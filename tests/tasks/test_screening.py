@@ -1,0 +1,115 @@
+"""Screening says why, counts what it loses, and splits the same way every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fye_model.config import ScreeningConfig, SplitConfig
+from tasks.screening import MIN_TRAIN_FRAMES, RULES, ScreeningWorker, funnel, screen, split
+
+GOOD = {
+    "model": "face_landmarker_v2:64184e22",
+    "frames": 100,
+    "valid_frames": 100,
+    "detection_rate": 1.0,
+    "face_fraction": 0.5,
+    "sharpness": 50.0,
+    "brightness": 120.0,
+    "yaw": [-5.0, 12.0],
+    "motion": 0.4,
+    "expression_range_mm": 1.5,
+}
+BAD = {
+    "min_detection_rate": ({"detection_rate": 0.62}, "detection rate 0.62 is below 0.9"),
+    "min_valid_frames": ({"valid_frames": 20}, "number of valid frames 20 is below 24"),
+    "min_face_fraction": ({"face_fraction": 0.08}, "face height as a fraction of the frame 0.08 is below 0.15"),
+    "min_sharpness": ({"sharpness": 3.21}, "sharpness 3.21 is below 5"),
+    "brightness": ({"brightness": 250.0}, "too bright: mean grey level 250 is outside 20-240"),
+    "max_yaw_deg": ({"yaw": [-80.0, 1.0]}, "the head turns 80 degrees, more than 75"),
+    "min_motion": ({"motion": 0.01}, "motion in interocular distances per second 0.01 is below 0.1"),
+    "min_expression_range_mm": ({"expression_range_mm": 0.1}, "expression range in mm 0.1 is below 0.5"),
+}
+STRICT = ScreeningConfig(min_motion=0.1, min_expression_range_mm=0.5)
+
+
+def row(clip: str, **changes: Any) -> dict[str, Any]:
+    return {**GOOD, "clip": clip, "name": f"name-{clip}", "subject": clip[0], **changes}
+
+
+@pytest.mark.parametrize("rule", [rule.name for rule in RULES])
+def test_every_rule_rejects_in_words_and_names_its_setting(rule: str) -> None:
+    changes, words = BAD[rule]
+    good, bad = screen([row("a"), row("b", **changes)], STRICT)
+    assert good.kept and good.reasons == ()
+    assert not bad.kept and len(bad.reasons) == 1
+    assert words in bad.reasons[0] and f"screening.{rule}" in bad.reasons[0]
+
+
+def test_all_broken_rules_are_told() -> None:
+    changes = {key: value for change, _ in BAD.values() for key, value in change.items()}
+    (verdict,) = screen([row("a", **changes)], STRICT)
+    assert len(verdict.reasons) == len(RULES)
+
+
+def test_the_funnel_loses_a_clip_once_and_adds_up() -> None:
+    rows = [row("a"), row("b", detection_rate=0.5, sharpness=0.0), row("c", sharpness=1.0, frames=40)]
+    steps = {step["rule"]: step for step in funnel(rows, ScreeningConfig())}
+    assert steps["all clips"] == {"rule": "all clips", "lost": 0, "clips": 3, "frames": 240}
+    assert steps["min_detection_rate"] == {"rule": "min_detection_rate", "lost": 1, "clips": 2, "frames": 140}
+    assert steps["min_sharpness"] == {"rule": "min_sharpness", "lost": 1, "clips": 1, "frames": 100}
+    assert sum(step["lost"] for step in steps.values()) == 2
+
+
+def test_two_landmark_models_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"attention_mesh:e06a804e, face_landmarker_v2:64184e22"):
+        screen([row("a"), row("b", model="attention_mesh:e06a804e")], ScreeningConfig())
+
+
+def rows_of(subjects: int, clips: int) -> list[dict[str, Any]]:
+    return [row(f"{s}-{c}", subject=f"subject {s}") for s in range(subjects) for c in range(clips)]
+
+
+@pytest.mark.parametrize("by", ["subject", "clip"])
+def test_whole_subjects_or_clips_are_held_out_and_stay_where_they_are(by: str) -> None:
+    rows = rows_of(60, 2)
+    config = SplitConfig(by=by, holdout=0.2, seed=1)
+    spans = split(rows, config)
+    assert spans == split(list(reversed(rows)), config)
+    assert all({span.train, span.val} == {(0, 100), (0, 0)} for span in spans.values())
+    held = [row for row in rows if spans[row["clip"]].val == (0, 100)]
+    assert 0.1 < len(held) / len(rows) < 0.3
+    if by == "subject":
+        assert not {r["subject"] for r in held} & {r["subject"] for r in rows if r not in held}
+    fewer = split(rows[20:], config)
+    assert all(spans[clip] == fewer[clip] for clip in fewer)
+    assert spans != split(rows, SplitConfig(by=by, holdout=0.2, seed=2))
+
+
+@pytest.mark.parametrize("holdout", [1e-6, 1 - 1e-6])
+def test_both_sides_have_someone(holdout: float) -> None:
+    spans = split(rows_of(3, 1), SplitConfig(by="subject", holdout=holdout))
+    assert 1 <= sum(span.val[1] > 0 for span in spans.values()) <= 2
+
+
+def test_one_subject_cannot_be_split_by_subject() -> None:
+    with pytest.raises(ValueError, match=r"only 'subject 0'.*split\.by=tail"):
+        split(rows_of(1, 4), SplitConfig(by="subject"))
+
+
+@pytest.mark.parametrize(("frames", "holdout", "val"), [(100, 0.2, 20), (100, 0.05, 8), (24, 0.05, 8), (23, 0.2, 0)])
+def test_tails_are_the_end_of_every_clip_and_never_too_short(frames: int, holdout: float, val: int) -> None:
+    span = split([row("a", frames=frames)], SplitConfig(by="tail", holdout=holdout))["a"]
+    assert span.train == (0, frames - val)
+    assert span.val == ((frames - val, frames) if val else (0, 0))
+    assert span.train[1] >= MIN_TRAIN_FRAMES
+
+
+def test_the_stage_row_names_kept_and_rejected_clips(tmp_path: Path) -> None:
+    with ScreeningWorker(ScreeningConfig(), SplitConfig(by="tail", holdout=0.2)) as worker:
+        result = worker.process({}, {"rows": [row("a"), row("b", brightness=5.0)]}, tmp_path)
+    assert result["kept"] == [{"clip": "a", "name": "name-a", "train": [0, 80], "val": [80, 100]}]
+    assert [(entry["clip"], len(entry["reasons"])) for entry in result["rejected"]] == [("b", 1)]
+    assert result["funnel"][-1]["clips"] == 1
