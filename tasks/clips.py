@@ -1,0 +1,258 @@
+"""Second stage: normalised videos become square clips of one face each.
+
+First pass over the video: scene cuts on every frame, faces on every `detect_stride`-th; where two successive looks
+disagree (a face came, went or jumped) every frame between is looked at, so tracks end where the face does. Second
+pass: each track's span is cut, cropped to a square around the face and resized once, in YUV, a frame at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from av.video.reformatter import VideoReformatter
+from scenedetect import FrameTimecode
+from scenedetect.detectors import ContentDetector
+
+from fye_model.config import ClipConfig
+from tasks.detector import Box, FaceLandmarker
+from tasks.item import Quarantine
+from tasks.planes import cut, resize
+from tasks.store import digest, file_digest
+from tasks.tracks import Look, Track, link, pieces, select, square_around, steady
+from tasks.video import VideoReader, VideoWriter, count_frames, iter_constant_rate, to_rgb
+
+_SCENE_SIDE = 160  # pixels of the longer side that cuts are detected on
+_SEARCH_EVERY_S = 1.0  # a scene without a face is searched in tiles this often: that costs 20 detections
+
+
+class ClipWorker:
+    """Cuts clips out of one video after another, with one face detector for all."""
+
+    def __init__(self, config: ClipConfig, detector: Callable[[], FaceLandmarker]) -> None:
+        self.config = config
+        self._make_detector = detector
+        self._stack = ExitStack()
+        self._detector: FaceLandmarker | None = None
+
+    def __enter__(self) -> Self:
+        self._detector = self._stack.enter_context(self._make_detector())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._detector = None
+        self._stack.close()
+
+    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
+        """Write a folder 000, 001 … into `out` for each clip of `files["video"]`: clip.mp4 and frames.parquet.
+
+        `files`: `video` and `frames` (of ingest), `audio` if there is any; `params`: `name`, for messages. Returns
+        {"clips": […], "rejected": […]}. Of a clip: `id`, `frames`, `fps`, `start`, `end` (its span of video.mp4),
+        `affine` (six numbers, row by row, from clip to video.mp4 pixels), `box` (of the face over the span, pixels of
+        video.mp4), `padded` (share of the crop outside the picture), `faces_seen` (at most, at one time).
+        Raises `Quarantine` (no_face, too_short).
+        """
+        if self._detector is None:
+            raise ValueError("ClipWorker is not open: use it in a `with` statement")
+        name = str(params.get("name", files["video"].name))
+        scan = scan_video(files["video"], self._detector, self.config)
+        times = pq.read_table(files["frames"])
+        if times.num_rows != scan.frames:
+            raise ValueError(
+                f"{name}: video.mp4 holds {scan.frames} frames and frames.parquet {times.num_rows}; ingest it again"
+            )
+        return write_clips(files["video"], files.get("audio"), times, scan, self.config, name, out)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the first pass found: faces in the frames that were looked at, and the first frames of new scenes."""
+
+    looks: list[Look]
+    cuts: list[int]
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+def scan_video(video: Path, detector: FaceLandmarker, config: ClipConfig) -> Scan:
+    """Decode a normalised video once: scene cuts, and faces where they are needed. Holds `detect_stride` frames."""
+    scenes = ContentDetector(threshold=config.scene_threshold, min_scene_len=0)
+    looker = _Looker(detector, config)
+    cuts: list[int] = []
+    with VideoReader(video) as reader:
+        info = reader.info
+        small = _scene_size(info.width, info.height)
+        shrink = VideoReformatter()
+        count = 0
+        for index, frame in enumerate(reader):
+            image = shrink.reformat(frame, width=small[0], height=small[1], format="bgr24", interpolation="AREA")
+            is_cut = bool(scenes.process_frame(FrameTimecode(index, info.fps), image.to_ndarray()))
+            if is_cut:
+                cuts.append(index)
+            looker.see(index, frame, is_cut, info.fps)
+            count = index + 1
+        looker.finish()
+    return Scan(looker.looks, cuts, count, info.fps, info.width, info.height)
+
+
+class _Looker:
+    """Decides in which frames faces are searched, and keeps what was found, in order of frames."""
+
+    def __init__(self, detector: FaceLandmarker, config: ClipConfig) -> None:
+        self.looks: list[Look] = []
+        self._detector, self._config = detector, config
+        self._convert = VideoReformatter()
+        self._waiting: list[tuple[int, av.VideoFrame]] = []  # decoded since the last look
+        self._next_search = 0
+        self._fps = 0.0
+
+    def see(self, index: int, frame: av.VideoFrame, is_cut: bool, fps: float) -> None:
+        if is_cut:
+            self._look_at_last(fps)  # the scene's last frame
+            self._next_search = index
+        self._waiting.append((index, frame))
+        self._fps = fps
+        if is_cut or not self.looks or index - self.looks[-1].frame >= self._config.detect_stride:
+            self._look_at_last(fps)
+
+    def finish(self) -> None:
+        if self._waiting:
+            self._look_at_last(self._fps)
+
+    def _look_at_last(self, fps: float) -> None:
+        if not self._waiting:
+            return
+        *between, (index, frame) = self._waiting
+        self._waiting = []
+        before = self.looks[-1] if self.looks else None
+        look = self._look(index, frame, before.boxes if before else (), fps)
+        if before is not None and not steady(before.boxes, look.boxes):
+            for i, skipped in between:
+                self.looks.append(self._look(i, skipped, self.looks[-1].boxes or look.boxes, fps))
+        self.looks.append(look)
+
+    def _look(self, index: int, frame: av.VideoFrame, known: tuple[Box, ...], fps: float) -> Look:
+        image = to_rgb(frame, self._convert)
+        height, width = image.shape[:2]
+        scale = np.array([width, height, width, height], float)
+        if known:
+            # more than one known face: a search around one of them would hide the others
+            alone = len(known) == 1 or self._config.faces != "all"
+            near = tuple(float(v) for v in np.array(known[0]) / scale) if alone else None
+            faces = self._detector.detect_small(image, near)  # type: ignore[arg-type]
+        elif index >= self._next_search:
+            faces = self._detector.detect_small(image)
+        else:
+            faces = self._detector.detect(image)
+        if not faces and index >= self._next_search:
+            self._next_search = index + max(1, round(_SEARCH_EVERY_S * fps))
+        return Look(index, tuple(_in_pixels(face.box, scale) for face in faces))
+
+
+def write_clips(
+    video: Path, audio: Path | None, times: pa.Table, scan: Scan, config: ClipConfig, name: str, out: Path
+) -> dict[str, Any]:
+    """Cut, crop and write the clips of a scanned video; returns the row of `ClipWorker.process`."""
+    tracks = link(scan.looks, scan.cuts, config.max_gap_frames)
+    if not tracks:
+        raise Quarantine(
+            "no_face",
+            f"{name}: no face in {len(scan.looks)} frames looked at, of {scan.frames}; faces below about 5% of the "
+            "longer side, animals and drawings are often not found",
+        )
+    kept, others = select(tracks, config.faces, config.min_frames)
+    rejected = [_rejection(track, track.start, track.stop, reason) for track, reason in others]
+    source = file_digest(video)
+    clips: list[dict[str, Any]] = []
+    for track in kept:
+        spans, left_over = pieces(track.start, track.stop, config.min_frames, config.max_frames)
+        if left_over[0] < left_over[1]:
+            rejected.append(_rejection(track, *left_over, "too_short"))
+        for start, stop in spans:
+            folder = out / f"{len(clips):03d}"
+            folder.mkdir()
+            clip = _write_clip(video, audio, track, start, stop, scan, config, folder / "clip.mp4")
+            _write_frames(times, start, stop, folder / "frames.parquet")
+            clip["id"] = digest({"video": source, "clip": clip, "crf": config.crf, "size": config.size})
+            clips.append({"index": len(clips), **clip})
+    if not clips:
+        longest = max(track.length for track in tracks)
+        raise Quarantine(
+            "too_short",
+            f"{name}: the longest of {len(tracks)} face tracks has {longest} frames, clips.min_frames is "
+            f"{config.min_frames}; scene cuts at frames {scan.cuts[:20] or 'none'}",
+        )
+    return {"clips": clips, "rejected": rejected}
+
+
+def _write_clip(
+    video: Path, audio: Path | None, track: Track, start: int, stop: int, scan: Scan, config: ClipConfig, path: Path
+) -> dict[str, Any]:
+    box = track.union(start, stop)
+    left, top, side = square_around(box, scan.width, scan.height, config.margin)
+    convert = VideoReformatter()
+    frames = iter_constant_rate(video, start, stop)
+    first = next(frames)
+    with VideoWriter(
+        path,
+        config.size,
+        config.size,
+        scan.fps,
+        crf=config.crf,
+        audio=audio,
+        audio_start_s=start / scan.fps,
+        colorspace=first.colorspace,
+    ) as writer:
+        for frame in (item for part in ((first,), frames) for item in part):
+            writer.write_frame(resize(cut(frame, left, top, side, side), config.size, config.size, convert))
+    counted = count_frames(path)
+    assert counted == writer.frames == stop - start, (counted, writer.frames, start, stop)
+    scale = side / config.size
+    inside = _length_inside(left, side, scan.width) * _length_inside(top, side, scan.height)
+    return {
+        "frames": stop - start,
+        "fps": scan.fps,
+        "start": start,
+        "end": stop,
+        "affine": [scale, 0.0, float(left), 0.0, scale, float(top)],
+        "box": [round(value, 2) for value in box],
+        "padded": round(1 - inside / side**2, 4),
+        "faces_seen": max(len(look.boxes) for look in scan.looks if start <= look.frame < stop),
+    }
+
+
+def _write_frames(times: pa.Table, start: int, stop: int, path: Path) -> None:
+    """frames.parquet of a clip: ingest's rows for its span, and `source_frame`, the frame of video.mp4."""
+    numbers = pa.array(np.arange(start, stop), pa.int64())
+    pq.write_table(times.slice(start, stop - start).append_column("source_frame", numbers), path)
+
+
+def _rejection(track: Track, start: int, stop: int, reason: str) -> dict[str, Any]:
+    box = [round(value, 2) for value in track.union(start, stop)]
+    return {"reason": reason, "start": start, "end": stop, "frames": stop - start, "box": box}
+
+
+def _scene_size(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, _SCENE_SIDE / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _in_pixels(box: Box, scale: np.ndarray) -> Box:
+    left, top, right, bottom = (float(value) for value in np.array(box) * scale)
+    return left, top, right, bottom
+
+
+def _length_inside(start: int, length: int, size: int) -> int:
+    return max(0, min(start + length, size) - max(start, 0))
