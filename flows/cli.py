@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import flows  # noqa: F401  # its environment must stand before Prefect is imported
 from cyclopts import App, Parameter
+
+import flows  # noqa: F401  # its environment must stand before Prefect is imported
 
 app = App(
     name="fye",
@@ -157,7 +158,10 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("FYE_DEBUG"):
             raise
-        print(f"fye: {error if isinstance(error, ValueError | OSError) else f'{type(error).__name__}: {error}'}", file=sys.stderr)
+        print(
+            f"fye: {error if isinstance(error, ValueError | OSError) else f'{type(error).__name__}: {error}'}",
+            file=sys.stderr,
+        )
         print("     (FYE_DEBUG=1 shows the traceback)", file=sys.stderr)
         sys.exit(1)
 

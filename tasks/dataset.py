@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tasks.outcome import Item, Outcome, StageResult
 from tasks.sources import Source
-from tasks.stage import Item, Outcome, StageResult
 from tasks.store import FileRef, digest
 
 INDEX_SCHEMA = 1
@@ -31,7 +31,7 @@ class Clip:
 
     def record(self) -> dict[str, Any]:
         """The clip's entry in an index, without its files."""
-        entry = {name: getattr(self, name) for name in ("clip", "name", "subject", "frames", "fps")}
+        entry = {name: getattr(self, name) for name in ("clip", "name", "subject", "frames")}
         return {**entry, "train": list(self.train), "val": list(self.val)}
 
 

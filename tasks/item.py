@@ -33,7 +33,7 @@ class Worker(Protocol):
     ) -> None: ...
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Write this item's output files into the empty folder `out`; return its row (JSON values, the same every time).
+        """Write this item's output files into the empty folder `out`; return its row: JSON values, always the same.
 
         Raises `Quarantine` when the item's data are bad.
         """

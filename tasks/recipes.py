@@ -89,7 +89,9 @@ def _explain(error: ValidationError, source: str) -> str:
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             near = get_close_matches(str(problem["loc"][-1]), _keys_at(problem["loc"][:-1]), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(_keys_at(problem['loc'][:-1]))}"
+            hint = (
+                f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(_keys_at(problem['loc'][:-1]))}"
+            )
             lines.append(f"{path}: unknown key{hint}")
         else:
             lines.append(f"{path or 'recipe'}: {problem['msg']}, got {problem['input']!r}")

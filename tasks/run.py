@@ -13,12 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fye_model.config import Recipe, Runtime
+from fye_model.config import Config, Recipe, Runtime
 from tasks.assets import LandmarkerAsset, resolve_landmarker
+from tasks.dataset import Clip
+from tasks.outcome import Item, Outcome, StageResult
 from tasks.recipes import load_recipe
 from tasks.sources import REGISTRY
-from tasks.stage import Outcome, StageResult
-from tasks.store import Store
+from tasks.stage import Stage
+from tasks.store import FileRef, Store
 
 COMPLETED = "Completed"
 WITH_QUARANTINE = "CompletedWithQuarantine"
@@ -37,17 +39,34 @@ class Run:
     begun: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def keep(self, result: StageResult) -> StageResult:
-        """Remember a stage's result for the summary and hand it on."""
+    def stage(self, stage: Stage, items: list[Item], **configs: Config) -> StageResult:
+        """Run a stage with these parts of the recipe, and what it needs of the run; remember its result."""
+        given = {"landmarker": self.landmarker, "runtime": self.runtime}
+        arguments = {name: given[name] for name in stage.needs}
+        assets = {"landmarker": self.landmarker.model} if "landmarker" in stage.needs else {}
+        result = stage.run(self.store, self.runtime, items, dict(configs), assets=assets, arguments=arguments)
         self.results.append(result)
         return result
+
+    def whole(self, name: str, clips: list[Clip], inputs: dict[str, FileRef]) -> Item:
+        """The one item of a stage that reads many clips: their records and what holds for all of them."""
+        clip = self.recipe.clips
+        common = {"size": clip.size, "factor": self.recipe.autoencoder.factor, "fps": self.recipe.ingest.fps}
+        params = {**common, "clips": [entry.record() for entry in clips], "landmark_model": self.landmarker.model}
+        return Item(name, name, inputs, params)
 
     def quarantined(self) -> list[dict[str, Any]]:
         """Every item set aside so far: stage, clip, reason, message."""
         rows = [("scan", outcome) for outcome in self.set_aside]
         rows += [(result.stage, outcome) for result in self.results for outcome in result.quarantined]
         return [
-            {"stage": stage, "clip": outcome.name, "id": outcome.id, "reason": outcome.reason, "message": outcome.message}
+            {
+                "stage": stage,
+                "clip": outcome.name,
+                "id": outcome.id,
+                "reason": outcome.reason,
+                "message": outcome.message,
+            }
             for stage, outcome in rows
         ]
 
@@ -75,7 +94,7 @@ def claim_landmark_model(store: Store, model: str) -> None:
     if known != model:
         raise ValueError(
             f"the data set in {store.url} was made with the landmark model {known}, and this run has {model}. "
-            "Two models never mix in one data set: provide the first one (FYE_ASSETS=FOLDER), or start another work folder"
+            "Two models never mix in one data set: provide the first (FYE_ASSETS=FOLDER), or take another work folder"
         )
     store.write_json(REGISTRY, registry)
 

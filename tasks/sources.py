@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.stage import Item, Outcome
+from tasks.outcome import Item, Outcome
 from tasks.store import FileRef, HashMemory, Store, digest
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"})
@@ -81,7 +81,10 @@ def scan(store: Store, roots: Iterable[Root]) -> list[Source]:
         for path, problem in _walk(Path(root.path)):
             name, subject = _naming(root, path)
             if problem is None and not path.resolve().is_relative_to(root.path):
-                problem = ("outside", f"{path} is a link that leaves {root.path}; copy the file there if it belongs there")
+                problem = (
+                    "outside",
+                    f"{path} is a link that leaves {root.path}; copy the file there if it belongs",
+                )
             if problem is None:
                 try:
                     sha256, size = hashes.digest(path)
@@ -135,7 +138,10 @@ def _walk(root: Path) -> Iterable[tuple[Path, tuple[str, str] | None]]:
         folders.sort()
         found += [(Path(folder) / name, None) for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     unreadable = [
-        (Path(str(error.filename)), ("unreadable", f"folder {error.filename}: {error.strerror}; change its permissions"))
+        (
+            Path(str(error.filename)),
+            ("unreadable", f"folder {error.filename}: {error.strerror}; change its permissions"),
+        )
         for error in problems
     ]
     yield from sorted([*found, *unreadable], key=lambda pair: str(pair[0]))

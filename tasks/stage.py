@@ -11,109 +11,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
-import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from fye_model.config import Config, Runtime
 from tasks import pool
 from tasks.item import Quarantine, Worker
-from tasks.store import FileRef, Store, digest, folder_files
+from tasks.outcome import Item, Outcome, StageResult, read_manifest, write_manifest
+from tasks.progress import Progress
+from tasks.store import Store, digest, folder_files
 
 if TYPE_CHECKING:
     from prefect.tasks import Task
 
 RECEIPT_SCHEMA = 1
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One unit of a stage's work. `params` are part of its key, `extras` (what only changes wording) are not."""
-
-    id: str
-    name: str
-    inputs: dict[str, FileRef]
-    params: dict[str, Any] = field(default_factory=dict)
-    extras: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of an item: output files below `folder` and a row, or a quarantine reason."""
-
-    id: str
-    name: str
-    key: str
-    folder: str
-    files: dict[str, list[Any]]  # relative name -> [size, sha256]
-    row: dict[str, Any]
-    reason: str | None = None
-    message: str | None = None
-    seconds: float = 0.0
-
-    @property
-    def done(self) -> bool:
-        return self.reason is None
-
-    def ref(self, name: str) -> FileRef:
-        """Reference to one output file; KeyError names what there is."""
-        if name not in self.files:
-            raise KeyError(f"{self.name}: no output {name!r} in {self.folder}; there is {sorted(self.files)}")
-        size, sha256 = self.files[name]
-        return FileRef(f"{self.folder}/{name}", sha256, size)
-
-    def identity(self) -> list[Any]:
-        """What later stages depend on: the content, not when or how fast it was made."""
-        return [self.id, self.name, self.reason, self.files, self.row]
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """A finished stage: every item's outcome, and how this run came by them."""
-
-    stage: str
-    outcomes: list[Outcome]
-    digest: str
-    seconds: float  # of this run
-    work_seconds: float  # when it was really done
-    fresh: int  # items computed in this run
-    state: str  # "Cached" when Prefect's record answered, else "Completed"
-
-    @property
-    def done(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.done]
-
-    @property
-    def quarantined(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if not outcome.done]
-
-    def counts(self) -> dict[str, Any]:
-        """The stage's line in summary.json."""
-        settled = len(self.done)
-        fresh = min(self.fresh, len(self.outcomes))
-        return {
-            "stage": self.stage,
-            "state": self.state,
-            "items": len(self.outcomes),
-            "cached": len(self.outcomes) - fresh,
-            "computed": fresh,
-            "done": settled,
-            "quarantined": len(self.quarantined),
-            "seconds": round(self.seconds, 2),
-            "work_seconds": round(self.work_seconds, 2),
-        }
 
 
 class StorageFull(OSError):
@@ -129,15 +48,14 @@ class Stage:
     worker: Callable[..., Worker]
     pooled: bool = True  # by Ray actors, item by item; else in this process
     resumable: bool = False  # its scratch folder is kept over a kill, and the worker goes on in it
-
-    registered: ClassVar[dict[str, Stage]] = {}
-
-    def __post_init__(self) -> None:
-        Stage.registered[self.name] = self
+    tools: tuple[str, ...] = ()  # packages whose version can change the result
+    needs: tuple[str, ...] = ()  # of the run, handed to the worker: "landmarker", "runtime"
 
     def key(self, config: dict[str, Any], assets: dict[str, str], item: Item) -> str:
         inputs = {name: ref.sha256 for name, ref in item.inputs.items()}
-        return digest([RECEIPT_SCHEMA, self.name, self.version, config, assets, item.id, inputs, item.params])
+        tools = {name: version(name) for name in self.tools}
+        code = [RECEIPT_SCHEMA, self.name, self.version, tools]
+        return digest([code, config, assets, item.id, inputs, item.params])
 
     def run(
         self,
@@ -161,7 +79,7 @@ class Stage:
         job = _Job(self, store, runtime, list(items), settings, assets or {}, made_of)
         state = _prefect_task(self, job)(job, return_state=True)
         receipt = state.result(raise_on_failure=True)
-        outcomes = _read_manifest(store, receipt["manifest"])
+        outcomes = read_manifest(store, receipt["manifest"])
         cached = state.name == "Cached"
         return StageResult(
             stage=self.name,
@@ -205,6 +123,7 @@ def _by_content(store: Store, value: Any) -> Any:
 def _prefect_task(stage: Stage, job: _Job) -> Task[..., Any]:
     """The stage as a Prefect task whose record is keyed by content and checked against the store when read."""
     from prefect import task
+
     from tasks.receipts import ReceiptSerializer, result_storage
 
     return task(
@@ -225,7 +144,7 @@ def verify_receipt(store: Store, receipt: dict[str, Any]) -> None:
     manifest = receipt["manifest"]
     if store.size(manifest["path"]) != manifest["size"]:
         raise ValueError(f"{manifest['path']} is missing or damaged")
-    for outcome in _read_manifest(store, manifest):
+    for outcome in read_manifest(store, manifest):
         if not _is_complete(store, outcome):
             raise ValueError(f"an output of {outcome.name} is missing or damaged")
 
@@ -240,7 +159,7 @@ def _is_complete(store: Store, outcome: Outcome) -> bool:
 def _execute_stage(job: _Job) -> dict[str, Any]:
     """Body of the Prefect task: find what is done, do the rest, write the manifest, return the receipt."""
     stage, store = job.stage, job.store
-    progress = _Progress(stage.name, len(job.items))
+    progress = Progress(stage.name, len(job.items))
     outcomes: dict[int, Outcome] = {}
     for index, (item, key) in enumerate(zip(job.items, job.keys, strict=True)):
         found = _find_outcome(store, stage, item, key)
@@ -381,96 +300,15 @@ def _unexpected(stage: Stage, item: Item, key: str, error: Exception) -> Outcome
     return Outcome(item.id, item.name, key, _folder(stage, key), {}, {}, "unexpected_error", message)
 
 
-# --- manifests ------------------------------------------------------------------------------------------------------
-
-_MANIFEST = pa.schema(
-    [
-        ("id", pa.string()),
-        ("name", pa.string()),
-        ("key", pa.string()),
-        ("folder", pa.string()),
-        ("reason", pa.string()),
-        ("message", pa.string()),
-        ("files", pa.string()),
-        ("row", pa.string()),
-        ("seconds", pa.float64()),
-    ],
-    metadata={"schema_version": str(RECEIPT_SCHEMA)},
-)
-
-
 def _write_receipt(store: Store, stage: Stage, key: str, outcomes: list[Outcome], *, fresh: int) -> dict[str, Any]:
-    rows = [
-        {**vars(outcome), "files": json.dumps(outcome.files), "row": json.dumps(outcome.row)} for outcome in outcomes
-    ]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=_MANIFEST), sink, compression="zstd")
-    path = f"stages/{stage.name}/{key[:32]}.parquet"
-    store.write_bytes(path, sink.getvalue())
     return {
         "schema": RECEIPT_SCHEMA,
         "stage": stage.name,
         "key": key,
-        "manifest": {"path": path, "size": len(sink.getvalue())},
+        "manifest": write_manifest(store, f"stages/{stage.name}/{key[:32]}.parquet", outcomes),
         "digest": digest([outcome.identity() for outcome in outcomes]),
         "done": sum(outcome.done for outcome in outcomes),
         "quarantined": sum(not outcome.done for outcome in outcomes),
         "fresh": fresh,
         "settled": all(outcome.reason != "unexpected_error" for outcome in outcomes),
     }
-
-
-def _read_manifest(store: Store, manifest: dict[str, Any]) -> list[Outcome]:
-    table = pq.read_table(io.BytesIO(store.read_bytes(manifest["path"])))
-    return [
-        Outcome(**{**row, "files": json.loads(row["files"]), "row": json.loads(row["row"])}) for row in table.to_pylist()
-    ]
-
-
-# --- progress -------------------------------------------------------------------------------------------------------
-
-
-class _Progress:
-    """One log line when a stage starts and ends, and at most one every few seconds between, with rate and ETA."""
-
-    EVERY_S = 5.0
-
-    def __init__(self, stage: str, total: int) -> None:
-        from prefect.artifacts import create_progress_artifact
-        from prefect.logging import get_run_logger
-
-        self._logger = get_run_logger()
-        self._stage, self._total = stage, total
-        self._begun = self._said = time.monotonic()
-        self._finished = self._cached = self._missing = 0
-        self._artifact: Any = None
-        self._create = create_progress_artifact
-
-    def begin(self, *, cached: int, missing: int) -> None:
-        self._cached, self._missing = cached, missing
-        self._logger.info("%s: %d items, %d cached, %d to do", self._stage, self._total, cached, missing)
-        if missing > 1:
-            key = self._stage.replace("_", "-")
-            self._artifact = self._create(progress=0.0, key=f"{key}-progress", description=f"{self._stage}: items done")
-
-    def advance(self, outcome: Outcome) -> None:
-        from prefect.artifacts import update_progress_artifact
-
-        self._finished += 1
-        if not outcome.done:
-            self._logger.warning("%s: %s quarantined: %s", self._stage, outcome.name, outcome.reason)
-        now = time.monotonic()
-        last = self._finished == self._missing
-        if self._missing > 1 and (now - self._said >= self.EVERY_S or last):
-            self._said = now
-            rate = self._finished / max(now - self._begun, 1e-6)
-            left = (self._missing - self._finished) / max(rate, 1e-6)
-            self._logger.info(
-                "%s: %d of %d, %.2f items/s, %.0f s left", self._stage, self._finished, self._missing, rate, left
-            )
-            update_progress_artifact(artifact_id=self._artifact, progress=100.0 * self._finished / self._missing)
-
-    def end(self, outcomes: list[Outcome]) -> None:
-        bad = sum(not outcome.done for outcome in outcomes)
-        seconds = time.monotonic() - self._begun
-        self._logger.info("%s: %d done, %d quarantined, %.1f s", self._stage, len(outcomes) - bad, bad, seconds)

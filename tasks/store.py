@@ -39,7 +39,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class FileRef:
-    """A file by where it lies and what it holds. `path` is relative to the store, or absolute for a source outside it."""
+    """A file by where it lies and what it holds; `path` is relative to the store, or absolute for a source outside."""
 
     path: str
     sha256: str
@@ -76,7 +76,9 @@ class Store:
     def size(self, rel: str) -> int | None:
         """Bytes, or None when the file does not exist."""
         try:
-            return int(os.stat(self._full(rel)).st_size if self.local_root is not None else self.fs.size(self._full(rel)))
+            return int(
+                os.stat(self._full(rel)).st_size if self.local_root is not None else self.fs.size(self._full(rel))
+            )
         except FileNotFoundError:
             return None
 
@@ -167,7 +169,9 @@ class Store:
         try:
             lock.acquire(timeout=wait_s)
         except Timeout as error:
-            raise TimeoutError(f"{rel} has been claimed by another process for {wait_s:.0f} s: is a run hanging?") from error
+            raise TimeoutError(
+                f"{rel} has been claimed by another process for {wait_s:.0f} s: is a run hanging?"
+            ) from error
         try:
             folder.mkdir(exist_ok=True)
             yield folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder with real clips, portraits, the landmark model and parity files; tests that need it are skipped without."""
+    """Folder with real clips, portraits, the landmark model and parity files; tests that need it are skipped."""
     if not SHARED.is_dir():
         pytest.skip("no folder of sample data beside the checkout")
     return SHARED
@@ -31,3 +32,12 @@ def landmarker_task(shared: Path) -> Path:
     if not path.is_file():
         pytest.skip(f"no {path.name} in the sample data")
     return path
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server with a data base of its own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

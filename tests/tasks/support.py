@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from fye_model.config import Config
 from tasks.item import Quarantine
-from tasks.stage import Item, Stage
+from tasks.outcome import Item
+from tasks.stage import Stage
 from tasks.store import FileRef, file_digest
 
 

@@ -8,7 +8,8 @@ import pytest
 from prefect import flow
 
 from fye_model.config import Runtime
-from tasks.stage import Item, Stage, StageResult
+from tasks.outcome import Item, StageResult
+from tasks.stage import Stage
 from tasks.store import Store
 from tests.tasks.support import LENGTH, LengthConfig, LengthWorker, calls, text_items
 

@@ -1,0 +1,184 @@
+"""The two training stages: an index of the data, a training process of its own, and its checkpoints as output.
+
+Training resumes by itself in the stage's folder, so a run that was killed goes on at its last checkpoint. The process
+dies with this one: an orphan would go on writing where the next run works.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from fye_model.config import Config, LossConfig, Runtime
+from tasks.assets import LandmarkerAsset
+from tasks.dataset import write_index
+from tasks.outcome import StageResult
+from tasks.stage import Stage
+from tasks.store import FileRef
+
+RESTARTS = 2  # of a training process that was killed, not of one that ended with an error
+STOP_S = 120.0  # for a checkpoint, when this process is told to stop
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+logger = logging.getLogger(__name__)
+
+
+class TrainingFailed(ValueError):
+    """The training process ended with an error, which its last lines tell."""
+
+
+class TrainWorker:
+    """Runs one training stage to its end. `configs` are the parts of the recipe that its result depends on."""
+
+    number: Literal[1, 2]
+
+    def __init__(self, landmarker: LandmarkerAsset, runtime: Runtime, **configs: Config) -> None:
+        self.landmarker, self.runtime, self.configs = landmarker, runtime, configs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
+        """Train on `clips/…`, from the `stage1/…` checkpoint in `params["init"]` for stage 2.
+
+        Leaves checkpoints and metrics.jsonl in `out`; the row names them and the one with the lowest validation loss.
+        """
+        from fye_model.training.job import TrainJob, launch_command
+
+        work = out.parent / f"{out.name}.job"
+        work.mkdir(exist_ok=True)
+        index = open_index(files, params, self.landmarker, work / "index.json")
+        init = files[f"stage1/{params['init']}/meta.json"].parent if self.number == 2 else None
+        job = TrainJob(
+            stage=self.number,
+            index=index,
+            output=out,
+            init=init,
+            device=self.runtime.device,
+            loader_workers=self.runtime.loader_workers,
+            threads=self.runtime.threads,
+            **self.configs,  # type: ignore[arg-type]
+        )
+        job.write(work / "job.json")
+        supervise(launch_command(work / "job.json", self.runtime.launcher, self.runtime.processes))
+        shutil.rmtree(work)
+        return describe_checkpoints(out)
+
+
+class Stage1Worker(TrainWorker):
+    """Appearance net, spatial layers, landmark encoder and image prompt, on single frames."""
+
+    number = 1
+
+
+class Stage2Worker(TrainWorker):
+    """Temporal layers and covered-latent input, on clips of frames."""
+
+    number = 2
+
+
+_TOOLS = ("torch", "diffusers")
+STAGE1 = Stage("train_stage1", "1", Stage1Worker, False, True, _TOOLS, ("landmarker", "runtime"))
+STAGE2 = Stage("train_stage2", "1", Stage2Worker, False, True, _TOOLS, ("landmarker", "runtime"))
+
+
+def open_index(files: dict[str, Path], params: dict[str, Any], landmarker: LandmarkerAsset, path: Path) -> Path:
+    """Write the index that training, selection and evaluation read, from a whole stage's inputs."""
+    return write_index(
+        path,
+        files,
+        params["clips"],
+        landmark_model=params["landmark_model"],
+        size=params["size"],
+        factor=params["factor"],
+        fps=params["fps"],
+        geometry=str(landmarker.path) if landmarker.has_matrix else "mean_mesh",
+    )
+
+
+def supervise(command: list[str]) -> None:
+    """Run a training process, pass its lines on to the log, and take it along when this process stops.
+
+    A process that a signal killed (memory, a lost machine) is started again up to `RESTARTS` times and resumes.
+    Raises TrainingFailed with its last lines when it ends with an error.
+    """
+    for restart in range(RESTARTS + 1):
+        code, tail = _run(command)
+        if code == 0:
+            return
+        if code > 0 or restart == RESTARTS:
+            raise TrainingFailed(f"training ended with exit code {code}:\n" + "\n".join(tail))
+        logger.warning("training was killed by signal %d; it is started again and resumes", -code)
+
+
+def _run(command: list[str]) -> tuple[int, list[str]]:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        start_new_session=True,  # Ctrl-C reaches it through us, once
+    )
+    tail: list[str] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            logger.info("%s", line.rstrip())
+            tail = [*tail[-19:], line.rstrip()]
+        return process.wait(), tail
+    except BaseException:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
+def _die_with_parent() -> None:
+    parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+
+
+def describe_checkpoints(out: Path) -> dict[str, Any]:
+    """Names of the checkpoints in the order they were made, and the one with the lowest validation loss."""
+    names = sorted(path.name for path in out.iterdir() if _CHECKPOINT.fullmatch(path.name))
+    losses = {name: json.loads((out / name / "validation.json").read_text())["loss"] for name in names}
+    return {"checkpoints": names, "validation_loss": losses, "best": min(names, key=lambda name: (losses[name], name))}
+
+
+def checkpoint_files(trained: StageResult, prefix: str, *names: str) -> dict[str, FileRef]:
+    """The named checkpoints' files as inputs `prefix/<checkpoint>/…`, without what only a resumed run needs."""
+    (outcome,) = trained.outcomes
+    wanted = [file for file in outcome.files if file.split("/")[0] in names and not file.endswith("/state.safetensors")]
+    return {f"{prefix}/{file}": outcome.ref(file) for file in wanted}
+
+
+# Only the stage's own settings count, so that a change of stage 2 leaves stage 1 cached.
+def stage_configs(train: Any, number: Literal[1, 2]) -> dict[str, Config]:
+    """The parts of `Recipe.train` that a stage's result depends on, by the job's field names."""
+    loss: LossConfig = train.loss
+    shared = {"loss": loss, "landmark_image": train.landmark_image}
+    return (
+        {**shared, "train": train.stage1}
+        if number == 1
+        else {**shared, "train": train.stage2, "covering": train.covering}
+    )
