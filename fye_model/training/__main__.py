@@ -1,0 +1,29 @@
+"""`python -m fye_model.training --job job.json`, alone or under torchrun."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from fye_model.training.job import read_job
+from fye_model.training.loop import Diverged, train
+
+
+def main() -> int:
+    """Train what a job file says. Exit status: 0 finished, 143 stopped by SIGTERM, 1 with a message otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m fye_model.training", description="Run one stage of training.")
+    parser.add_argument("--job", required=True, type=Path, help="job.json, see fye_model/training/job.py")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        result = train(read_job(parser.parse_args().job))
+    except (ValueError, OSError, Diverged) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0 if result.finished else 128 + signal.SIGTERM
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What one training run is asked to do, as a JSON file that a launcher can hand to another process or machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from fye_model.config import (
+    Config,
+    CoveringConfig,
+    LandmarkImageConfig,
+    LossConfig,
+    NetworkConfig,
+    NoiseConfig,
+    Recipe,
+    Runtime,
+    TrainStageConfig,
+)
+
+# Settings of a stage that may differ between the two halves of a resumed run: they change what is kept or how fast it
+# goes, not the weights.
+NOT_IN_IDENTITY = {"checkpoint_every", "keep_last", "validate_every", "validation_batches", "gradient_checkpointing"}
+
+
+class TrainJob(Config):
+    """One stage of training. Paths are taken as they are; `init` is what stage 2 starts from (stage 1's choice)."""
+
+    stage: Literal[1, 2]
+    index: Path  # index.json of the data set
+    output: Path  # checkpoints, metrics.jsonl; what is there already is resumed
+    init: Path | None = None  # a checkpoint of stage 1: required for stage 2, optional for stage 1 (fine-tuning)
+    networks: NetworkConfig = NetworkConfig()
+    noise: NoiseConfig = NoiseConfig()
+    train: TrainStageConfig
+    loss: LossConfig = LossConfig()
+    covering: CoveringConfig = CoveringConfig()
+    landmark_image: LandmarkImageConfig = LandmarkImageConfig()
+    # speed and reporting only
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0)] = 0
+    log_every: Annotated[int, Field(gt=0)] = 10
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.stage == 2 and self.init is None:
+            raise ValueError("stage 2 starts from a checkpoint of stage 1: give its folder as `init`")
+        if self.stage == 2 and self.train.frames > self.networks.motion_max_frames:
+            raise ValueError(
+                f"train.stage2.frames is {self.train.frames}, but the motion modules take at most "
+                f"networks.motion_max_frames = {self.networks.motion_max_frames}"
+            )
+        return self
+
+    @classmethod
+    def from_recipe(
+        cls,
+        recipe: Recipe,
+        stage: Literal[1, 2],
+        *,
+        index: Path,
+        output: Path,
+        init: Path | None = None,
+        runtime: Runtime | None = None,
+        log_every: int = 10,
+    ) -> Self:
+        """The job of one of a recipe's two stages."""
+        runtime = runtime or Runtime()
+        return cls(
+            stage=stage,
+            index=index,
+            output=output,
+            init=init,
+            networks=recipe.networks,
+            noise=recipe.noise,
+            train=recipe.train.stage1 if stage == 1 else recipe.train.stage2,
+            loss=recipe.train.loss,
+            covering=recipe.train.covering,
+            landmark_image=recipe.train.landmark_image,
+            device=runtime.device,
+            loader_workers=runtime.loader_workers,
+            threads=runtime.threads,
+            log_every=log_every,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Everything of the job that decides the weights; what a resumed run must have in common with its start."""
+        drop = set(NOT_IN_IDENTITY)
+        if self.train.decay == "constant":
+            drop.add("steps")  # a run may be made longer
+        values = self.model_dump(
+            mode="json",
+            include={"stage", "networks", "noise", "train", "loss", "covering", "landmark_image"},
+            exclude={"train": drop},
+        )
+        for key in ("unet", "motion_modules"):  # the file counts, not where it lies
+            values["networks"][key] = Path(values["networks"][key]).name if values["networks"][key] else None
+        return values
+
+    def write(self, path: Path) -> None:
+        """Save as JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+
+
+def read_job(path: str | Path) -> TrainJob:
+    """Read a job file. ValueError that names the file and each key that is wrong."""
+    try:
+        return TrainJob.model_validate_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"training job {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, p['loc'])) or 'job'}: {p['msg']}" for p in error.errors()]
+        raise ValueError(f"training job {path}: {'; '.join(lines)}") from error
+
+
+def launch_command(job_file: Path, launcher: str = "inproc", processes: int = 1) -> list[str]:
+    """The command line that runs a job in a process of its own, or in `processes` of them under torchrun."""
+    arguments = ["-m", "fye_model.training", "--job", str(job_file)]
+    if launcher == "inproc" and processes == 1:
+        return [sys.executable, *arguments]
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *arguments]
+
+
+def digest_of(values: dict[str, Any]) -> str:
+    """Short hash of JSON values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
+    """The keys at which two nested dicts differ, each with both values."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        found = []
+        for key in sorted(set(ours) | set(theirs)):
+            found += differences(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if ours == theirs else [f"{path} is {theirs!r} there and {ours!r} here"]
