@@ -7,8 +7,6 @@ pass: each track's span is cut, cropped to a square around the face and resized 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,49 +21,46 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector
 
 from fye_model.config import ClipConfig
+from tasks.assets import LandmarkerAsset
 from tasks.detector import Box, FaceLandmarker
 from tasks.item import Quarantine
 from tasks.planes import cut, resize
-from tasks.store import digest, file_digest
+from tasks.stage import Stage
 from tasks.tracks import Look, Track, link, pieces, select, square_around, steady
 from tasks.video import VideoReader, VideoWriter, count_frames, iter_constant_rate, to_rgb
 
 _SCENE_SIDE = 160  # pixels of the longer side that cuts are detected on
+_MOST_FACES = 4  # tracked at one time
 _SEARCH_EVERY_S = 1.0  # a scene without a face is searched in tiles this often: that costs 20 detections
 
 
 class ClipWorker:
     """Cuts clips out of one video after another, with one face detector for all."""
 
-    def __init__(self, config: ClipConfig, detector: Callable[[], FaceLandmarker]) -> None:
-        self.config = config
-        self._make_detector = detector
-        self._stack = ExitStack()
-        self._detector: FaceLandmarker | None = None
+    def __init__(self, clips: ClipConfig, landmarker: LandmarkerAsset) -> None:
+        self.config = clips
+        self.detector = FaceLandmarker(landmarker.path, landmarker.model, max_faces=_MOST_FACES)
 
     def __enter__(self) -> Self:
-        self._detector = self._stack.enter_context(self._make_detector())
+        self.detector.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._detector = None
-        self._stack.close()
+        self.detector.close()
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Write a folder 000, 001 … into `out` for each clip of `files["video"]`: clip.mp4 and frames.parquet.
 
         `files`: `video` and `frames` (of ingest), `audio` if there is any; `params`: `name`, for messages. Returns
-        {"clips": […], "rejected": […]}. Of a clip: `id`, `frames`, `fps`, `start`, `end` (its span of video.mp4),
+        {"clips": […], "rejected": […]}. Of a clip: `index`, `frames`, `fps`, `start`, `end` (its span of video.mp4),
         `affine` (six numbers, row by row, from clip to video.mp4 pixels), `box` (of the face over the span, pixels of
         video.mp4), `padded` (share of the crop outside the picture), `faces_seen` (at most, at one time).
         Raises `Quarantine` (no_face, too_short).
         """
-        if self._detector is None:
-            raise ValueError("ClipWorker is not open: use it in a `with` statement")
         name = str(params.get("name", files["video"].name))
-        scan = scan_video(files["video"], self._detector, self.config)
+        scan = scan_video(files["video"], self.detector, self.config)
         times = pq.read_table(files["frames"])
         if times.num_rows != scan.frames:
             raise ValueError(
@@ -174,7 +169,6 @@ def write_clips(
         )
     kept, others = select(tracks, config.faces, config.min_frames)
     rejected = [_rejection(track, track.start, track.stop, reason) for track, reason in others]
-    source = file_digest(video)
     clips: list[dict[str, Any]] = []
     for track in kept:
         spans, left_over = pieces(track.start, track.stop, config.min_frames, config.max_frames)
@@ -185,7 +179,6 @@ def write_clips(
             folder.mkdir()
             clip = _write_clip(video, audio, track, start, stop, scan, config, folder / "clip.mp4")
             _write_frames(times, start, stop, folder / "frames.parquet")
-            clip["id"] = digest({"video": source, "clip": clip, "crf": config.crf, "size": config.size})
             clips.append({"index": len(clips), **clip})
     if not clips:
         longest = max(track.length for track in tracks)
@@ -256,3 +249,6 @@ def _in_pixels(box: Box, scale: np.ndarray) -> Box:
 
 def _length_inside(start: int, length: int, size: int) -> int:
     return max(0, min(start + length, size) - max(start, 0))
+
+
+CLIPS = Stage("clips", "1", ClipWorker, tools=("av", "mediapipe", "scenedetect"), needs=("landmarker",))

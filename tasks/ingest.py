@@ -25,6 +25,7 @@ from fye_model.config import IngestConfig
 from tasks.audio import NoSoundError, write_audio
 from tasks.item import Quarantine
 from tasks.planes import cut, resize, turn
+from tasks.stage import Stage
 from tasks.video import DECODER, VideoInfo, VideoReader
 from tasks.video_write import BT709, LIMITED_RANGE, VideoWriter
 
@@ -39,8 +40,8 @@ T = TypeVar("T")
 class IngestWorker:
     """Normalises sources one by one (`process`); holds no state between them."""
 
-    def __init__(self, config: IngestConfig) -> None:
-        self.config = config
+    def __init__(self, ingest: IngestConfig) -> None:
+        self.config = ingest
 
     def __enter__(self) -> Self:
         return self
@@ -291,3 +292,6 @@ def _copy_audio(source: Path, path: Path, info: VideoInfo, start: float, end: fl
         return write_audio(source, path, start, end) > 0, None
     except NoSoundError:
         return False, "its sound cannot be decoded"
+
+
+INGEST = Stage("ingest", "1", IngestWorker, tools=("av",))
