@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect.states import Completed, State
-from tasks.encoders import ENCODERS, encoder_files
+from tasks.encoders import ENCODERS
 from tasks.latents import LATENTS
 
 from tasks.clips import CLIPS
@@ -14,101 +14,93 @@ from tasks.dataset import Clip, clip_items, cut_clips, kept_clips, per_clip_item
 from tasks.evaluate import EVALUATE
 from tasks.ingest import INGEST
 from tasks.landmarks import LANDMARKS
-from tasks.outcome import Item, StageResult
-from tasks.report import REPORT, publish_report
-from tasks.run import Run, data_summary, show, write_summary
+from tasks.outcome import StageResult
+from tasks.report import REPORT
+from tasks.run import Run, show, write_summary
 from tasks.screening import SCREENING, screening_item
 from tasks.select import SELECT
 from tasks.sources import ingest_items, registered_roots, scan, set_aside
 from tasks.store import FileRef
-from tasks.train import STAGE1, STAGE2, output_files
-
-__all__ = ["data_summary", "end", "evaluate_model", "prepare_data", "report", "train_model"]
+from tasks.train import STAGE1, STAGE2, all_checkpoints, best_checkpoint, first_checkpoint, stage_configs
 
 
 @dataclass(frozen=True)
 class Data:
-    """The data half's results: every clip with landmarks, those that screening kept, and its verdicts."""
+    """The data half's results: every clip with landmarks, and the verdicts on them."""
 
     clips: list[Clip]
-    kept: list[Clip]
     screened: StageResult
+
+    def kept(self) -> list[Clip]:
+        """The clips that screening kept, with their spans; ValueError when none is left."""
+        return kept_clips(self.clips, self.screened)
 
 
 @dataclass(frozen=True)
 class Model:
-    """The training half's results: the encoders' files, both stages' checkpoints and the selected model."""
+    """The training half's results."""
 
-    clips: list[Clip]  # with latents
-    encoders: dict[str, FileRef]
+    clips: list[Clip]  # the kept ones, with latents
     stage1: StageResult
     stage2: StageResult
     selected: StageResult
 
+    @property
+    def files(self) -> dict[str, FileRef]:
+        """The selected model folder's files, as `model/…`."""
+        return self.selected.only.refs("model/")
+
 
 def prepare_data(run: Run) -> Data:
     """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
-    recipe, landmarker = run.recipe, run.landmarker
+    recipe = run.recipe
     sources = scan(run.store, registered_roots(run.store))
     run.set_aside = set_aside(sources)
     ingested = run.stage(INGEST, ingest_items(sources), ingest=recipe.ingest)
-    cut = run.stage(CLIPS, clip_items(ingested), clips=recipe.clips, landmarker=landmarker)
+    cut = run.stage(CLIPS, clip_items(ingested), clips=recipe.clips)
     clips = cut_clips(cut, sources)
-    marked = run.stage(
-        LANDMARKS, per_clip_items(clips, "video", "frames"), landmarks=recipe.landmarks, landmarker=landmarker
-    )
+    marked = run.stage(LANDMARKS, per_clip_items(clips, "video", "frames"), landmarks=recipe.landmarks)
     clips = with_outputs(clips, marked, landmarks="landmarks.parquet", masks="masks.parquet")
-    screened = run.stage(SCREENING, [screening_item(clips, marked)], screening=recipe.screening, split=recipe.split)
-    return Data(clips, kept_clips(clips, screened), screened)
+    item = screening_item(clips, marked)
+    return Data(clips, run.stage(SCREENING, [item], screening=recipe.screening, split=recipe.split))
 
 
 def train_model(run: Run, data: Data) -> Model:
-    """Autoencoder → latents → stage 1 → stage 2 → selection."""
-    recipe = run.recipe
-    fitted = run.stage(
-        ENCODERS,
-        [run.whole("encoders", data.kept, whole_inputs(data.kept, "video", "landmarks", "masks"))],
-        autoencoder=recipe.autoencoder,
-        image_encoder=recipe.image_encoder,
+    """Autoencoder and image encoder → latents → stage 1 → stage 2 → selection."""
+    recipe, kept = run.recipe, data.kept()
+    shared = {"networks": recipe.networks, "noise": recipe.noise}
+    whole = run.whole("encoders", kept, whole_inputs(kept, "video", "landmarks"))
+    fitted = run.stage(ENCODERS, [whole], autoencoder=recipe.autoencoder, image_encoder=recipe.image_encoder)
+    encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
+    encoded = run.stage(LATENTS, per_clip_items(kept, "video", "landmarks", **encoders))
+    clips = with_outputs(kept, encoded, latents="latents.safetensors")
+    inputs = whole_inputs(clips, "landmarks", "masks", "latents")
+    stage1 = run.stage(STAGE1, [run.whole("stage 1", clips, inputs)], **shared, **stage_configs(recipe.train, 1))
+    start = best_checkpoint(stage1, "init")
+    stage2 = run.stage(
+        STAGE2, [run.whole("stage 2", clips, inputs | start)], **shared, **stage_configs(recipe.train, 2)
     )
-    encoders = encoder_files(fitted)
-    encoded = run.stage(LATENTS, per_clip_items(data.kept, "video", "landmarks", **encoders))
-    clips = with_outputs(data.kept, encoded, latents="latents.safetensors")
-    inputs = whole_inputs(clips, "landmarks", "masks", "latents") | encoders
-    shared = {"networks": recipe.networks, "noise": recipe.noise, "train": recipe.train}
-    stage1 = run.stage(STAGE1, [run.whole("stage 1", clips, inputs)], **shared)
-    start = output_files(stage1, "stage1")
-    stage2 = run.stage(STAGE2, [run.whole("stage 2", clips, inputs | start)], **shared)
-    checkpoints = start | output_files(stage2, "stage2")
-    selected = run.stage(
-        SELECT,
-        [run.whole("selection", clips, whole_inputs(clips, "video") | inputs | checkpoints)],
-        selection=recipe.selection,
-        sampling=recipe.sampling,
-        noise=recipe.noise,
-    )
-    return Model(clips, encoders, stage1, stage2, selected)
+    inputs |= whole_inputs(clips, "video") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
+    parts = {name: getattr(recipe, name) for name in ("selection", "sampling", "evaluation", "noise")}
+    whole = run.whole("selection", clips, inputs)
+    selected = run.stage(SELECT, [whole], **parts, landmark_image=recipe.train.landmark_image)
+    return Model(clips, stage1, stage2, selected)
 
 
-def evaluate_model(run: Run, data: Data, model: Model) -> StageResult:
-    """Self reenactment of the held-out spans by the selected model."""
-    inputs = whole_inputs(model.clips, "video", "landmarks", "masks", "latents") | output_files(model.selected, "model")
-    return run.stage(
-        EVALUATE,
-        [run.whole("evaluation", model.clips, inputs)],
-        evaluation=run.recipe.evaluation,
-        sampling=run.recipe.sampling,
-    )
+def evaluate_model(run: Run, clips: list[Clip], model: dict[str, FileRef]) -> StageResult:
+    """Self reenactment of the clips' held-out spans by a model folder."""
+    inputs = whole_inputs(clips, "video", "landmarks") | model
+    parts = {"evaluation": run.recipe.evaluation, "sampling": run.recipe.sampling}
+    whole = run.whole("evaluation", clips, inputs)
+    return run.stage(EVALUATE, [whole], **parts, landmark_image=run.recipe.train.landmark_image)
 
 
-def report(run: Run, data: Data, model: Model, evaluation: StageResult) -> dict[str, Any]:
-    """The report, and the run's results for its summary."""
-    inputs = output_files(evaluation, "evaluation") | output_files(model.selected, "selection")
-    inputs |= output_files(model.stage1, "stage1", "metrics.jsonl") | output_files(
-        model.stage2, "stage2", "metrics.jsonl"
-    )
-    written = run.stage(REPORT, [run.report_item(inputs)])
-    return publish_report(run.store, written, evaluation, model.selected)
+def write_report(run: Run, model: Model, evaluation: StageResult) -> StageResult:
+    """The report on a training run."""
+    curves = {"curves/stage 1": model.stage1.only.ref("metrics.jsonl")}
+    curves |= {"curves/stage 2": model.stage2.only.ref("metrics.jsonl")}
+    inputs = curves | evaluation.only.refs("", under="evaluation/") | model.selected.only.refs("selection")
+    return run.stage(REPORT, [run.report_item(inputs)])
 
 
 def end(run: Run, flow: str, **results: Any) -> State[Any]:
@@ -116,6 +108,3 @@ def end(run: Run, flow: str, **results: Any) -> State[Any]:
     summary = write_summary(run, flow, **results)
     show(run, summary)
     return Completed(name=run.status, message=f"{summary['quarantined']} quarantined", data=summary)
-
-
-__all__ += ["Data", "Item", "Model"]

@@ -50,6 +50,10 @@ class Outcome:
         size, sha256 = self.files[name]
         return FileRef(f"{self.folder}/{name}", sha256, size)
 
+    def refs(self, prefix: str, under: str = "") -> dict[str, FileRef]:
+        """References to the output files whose names begin so, by name, put `under` a folder."""
+        return {f"{under}{name}": self.ref(name) for name in sorted(self.files) if name.startswith(prefix)}
+
     def identity(self) -> list[Any]:
         """What later stages depend on: the content, not when or how fast it was made."""
         return [self.id, self.name, self.reason, self.files, self.row]
@@ -66,6 +70,12 @@ class StageResult:
     work_seconds: float  # when it was really done
     fresh: int  # items computed in this run
     state: str  # "Cached" when Prefect's record answered, else "Completed"
+
+    @property
+    def only(self) -> Outcome:
+        """The outcome of a stage with one item."""
+        (outcome,) = self.outcomes
+        return outcome
 
     @property
     def done(self) -> list[Outcome]:

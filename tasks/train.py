@@ -53,7 +53,7 @@ class TrainWorker:
         return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Train on `clips/…`, from the `stage1/…` checkpoint in `params["init"]` for stage 2.
+        """Train on `clips/…`; stage 2 starts from the checkpoint in `init/…`.
 
         Leaves checkpoints and metrics.jsonl in `out`; the row names them and the one with the lowest validation loss.
         """
@@ -62,7 +62,7 @@ class TrainWorker:
         work = out.parent / f"{out.name}.job"
         work.mkdir(exist_ok=True)
         index = open_index(files, params, self.landmarker, work / "index.json")
-        init = files[f"stage1/{params['init']}/meta.json"].parent if self.number == 2 else None
+        init = files["init/meta.json"].parent if self.number == 2 else None
         job = TrainJob(
             stage=self.number,
             index=index,
@@ -165,11 +165,31 @@ def describe_checkpoints(out: Path) -> dict[str, Any]:
     return {"checkpoints": names, "validation_loss": losses, "best": min(names, key=lambda name: (losses[name], name))}
 
 
-def checkpoint_files(trained: StageResult, prefix: str, *names: str) -> dict[str, FileRef]:
-    """The named checkpoints' files as inputs `prefix/<checkpoint>/…`, without what only a resumed run needs."""
-    (outcome,) = trained.outcomes
-    wanted = [file for file in outcome.files if file.split("/")[0] in names and not file.endswith("/state.safetensors")]
-    return {f"{prefix}/{file}": outcome.ref(file) for file in wanted}
+def best_checkpoint(trained: StageResult, name: str) -> dict[str, FileRef]:
+    """The files of the checkpoint with the lowest validation loss, as `<name>/…`."""
+    best = trained.only.row["best"]
+    return {f"{name}/{file.split('/', 1)[1]}": ref for file, ref in _weights(trained, best).items()}
+
+
+def first_checkpoint(trained: StageResult) -> dict[str, FileRef]:
+    """The files of the first checkpoint, as `checkpoints/<stage>/<checkpoint>/…`."""
+    return _numbered(trained, trained.only.row["checkpoints"][:1])
+
+
+def all_checkpoints(trained: StageResult) -> dict[str, FileRef]:
+    """The files of every checkpoint, as `checkpoints/<stage>/<checkpoint>/…`."""
+    return _numbered(trained, trained.only.row["checkpoints"])
+
+
+def _numbered(trained: StageResult, names: list[str]) -> dict[str, FileRef]:
+    found = {file: ref for name in names for file, ref in _weights(trained, name).items()}
+    return {f"checkpoints/{trained.stage}/{file}": ref for file, ref in found.items()}
+
+
+def _weights(trained: StageResult, checkpoint: str) -> dict[str, FileRef]:
+    """A checkpoint's files without what only a resumed run needs."""
+    files = trained.only.refs(f"{checkpoint}/")
+    return {file: ref for file, ref in files.items() if not file.endswith("/state.safetensors")}
 
 
 # Only the stage's own settings count, so that a change of stage 2 leaves stage 1 cached.
