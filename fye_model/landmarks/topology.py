@@ -46,6 +46,8 @@ LEFT_IRIS = (473, 474, 475, 476, 477)
 RIGHT_EYE_OPENING = (159, 145, 33, 133)  # upper lid, lower lid, outer corner, inner corner
 LEFT_EYE_OPENING = (386, 374, 263, 362)
 MOUTH_OPENING = (13, 14, 78, 308)  # upper lip, lower lip, right corner, left corner
+EYE_CORNERS = (33, 133, 362, 263)
+BROW_MIDDLES = (105, 334)
 
 
 @dataclass(frozen=True)
