@@ -318,8 +318,10 @@ def _open(path: Path) -> Any:
 
 def _video_stream(container: Any, path: Path) -> Any:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not len(container.streams):
+        raise Quarantine("truncated", f"{path}: a video container whose index is cut off; fetch it again")
     if not streams:
-        kinds = ", ".join(s.type for s in container.streams) or "none"
+        kinds = ", ".join(s.type for s in container.streams)
         raise Quarantine("no_video_stream", f"{path}: no video stream (streams: {kinds})")
     context = streams[0].codec_context
     if context is None or context.width <= 0 or context.height <= 0:
