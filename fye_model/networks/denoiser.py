@@ -14,8 +14,6 @@ from fye_model.networks import attention, motion
 from fye_model.networks.attention import KeyValue, SpatialTransformer
 from fye_model.networks.base import Network
 
-GIVEN_CHANNELS = 5  # 4 latent channels of given frames (zeros where covered) and 1 flag (1 = given)
-
 
 class Denoiser(Network):
     """Stable Diffusion UNet with AnimateDiff motion modules. [paper Sec. 4, release]
@@ -60,6 +58,7 @@ class Denoiser(Network):
         )
         self.feature_count = attention.specialise(self.unet)
         motion.specialise(self.unet, motion_norm_num_groups)
+        self.max_frames = motion_max_frames
         self.conv_given: nn.Conv2d | None = None
         if covered_latents:
             self.conv_given = nn.Conv2d(in_channels + 1, block_out_channels[0], 3, padding=1, bias=False)
@@ -94,8 +93,10 @@ class Denoiser(Network):
 
         `context` and `reference` are tokens, or what `project_context` and `project_reference` made of them. `plain`
         says which items do without the reference: the first `plain` ones (int) or those marked (bool tensor (b,)).
-        `deep_features`, `return_deep`, `depth`: see `Networks.denoise`.
+        `given`, `deep_features`, `return_deep`, `depth`: see `Networks.denoise`.
+        ValueError for more frames than the motion modules have positions, and for shapes that do not go together.
         """
+        self._check(noisy, landmark_features, given, temporal, depth)
         unet, batch, frames = self.unet, noisy.shape[0], noisy.shape[2]
         context = self.project_context(context) if isinstance(context, Tensor) else context
         if reference is not None and not isinstance(reference[0], KeyValue):
@@ -118,7 +119,8 @@ class Denoiser(Network):
             return self.run_layer(run, hidden, temb, context[transformer.position], portrait)
 
         hidden = unet.conv_in(_fold(noisy))
-        if given is not None and self.conv_given is not None:
+        if given is not None:
+            assert self.conv_given is not None
             hidden = hidden + self.conv_given(_fold(given))
         if landmark_features is not None:
             hidden = hidden + _fold(landmark_features)
@@ -157,6 +159,26 @@ class Denoiser(Network):
             return sample
         assert deep is not None
         return sample, deep
+
+    def _check(self, noisy: Tensor, landmarks: Tensor | None, given: Tensor | None, temporal: bool, depth: int) -> None:
+        batch, channels, frames, height, width = noisy.shape
+        limit = self.max_frames
+        if temporal and frames > limit:
+            raise ValueError(
+                f"a window of {frames} frames exceeds the motion modules' {limit} positions; "
+                "use a window of at most that many frames and a strategy for long videos"
+            )
+        expected = (batch, self.unet.conv_in.out_channels, frames, height, width)
+        if landmarks is not None and landmarks.shape != expected:
+            raise ValueError(f"landmark_features are {tuple(landmarks.shape)}, expected {expected}")
+        expected = (batch, channels + 1, frames, height, width)
+        if given is not None and self.conv_given is None:
+            raise ValueError("given latents need networks.covered_latents: true, and these networks lack it")
+        if given is not None and given.shape != expected:
+            raise ValueError(f"given is {tuple(given.shape)}, expected {expected}: latent channels and a flag")
+        levels = len(self.unet.down_blocks)
+        if not 1 <= depth < levels:
+            raise ValueError(f"depth is {depth}, expected 1 to {levels - 1}")
 
 
 def _layers(block: Any) -> list[tuple[nn.Module, SpatialTransformer | None, nn.Module]]:

@@ -128,7 +128,6 @@ class Networks(nn.Module):
 
         ValueError for more frames than the motion modules' positions, or shapes that do not go together.
         """
-        self._check(noisy, landmark_features, given, temporal, depth)
         if prepared is None:
             if image_tokens is None:
                 raise ValueError("denoise needs image_tokens, or what `prepare` made of them")
@@ -212,28 +211,6 @@ class Networks(nn.Module):
                 listed = ", ".join(f"{key} is {a}, expected {b}" for key, (a, b) in wrong.items())
                 raise ValueError(f"{folder / name} is of another configuration: {listed}; use that run's recipe")
         return cls(**loaded)
-
-    def _check(self, noisy: Tensor, landmarks: Tensor | None, given: Tensor | None, temporal: bool, depth: int) -> None:
-        batch, channels, frames, height, width = noisy.shape
-        limit = self.denoiser.config["motion_max_frames"]
-        if temporal and frames > limit:
-            raise ValueError(
-                f"a window of {frames} frames exceeds the motion modules' {limit} positions; "
-                "use a window of at most that many frames and a strategy for long videos"
-            )
-        expected = (batch, self.denoiser.unet.conv_in.out_channels, frames, height, width)
-        if landmarks is not None and landmarks.shape != expected:
-            raise ValueError(f"landmark_features are {tuple(landmarks.shape)}, expected {expected}")
-        if given is not None:
-            if self.denoiser.conv_given is None:
-                raise ValueError("given latents need networks.covered_latents: true, and these networks lack it")
-            if given.shape != (batch, channels + 1, frames, height, width):
-                raise ValueError(
-                    f"given is {tuple(given.shape)}, expected {(batch, channels + 1, frames, height, width)}"
-                )
-        levels = len(self.denoiser.unet.down_blocks)
-        if not 1 <= depth < levels:
-            raise ValueError(f"depth is {depth}, expected 1 to {levels - 1}")
 
 
 def _is_temporal(name: str) -> bool:
