@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -318,13 +319,14 @@ def _open(path: Path) -> Any:
 
 def _video_stream(container: Any, path: Path) -> Any:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not len(container.streams):
-        raise Quarantine("truncated", f"{path}: a video container whose index is cut off; fetch it again")
+    context: Any = streams[0].codec_context if streams else None
+    usable = context is not None and context.width > 0 and context.height > 0
+    if not usable and _index_is_cut_off(path):
+        raise Quarantine("truncated", f"{path}: the file ends inside its index; fetch it again")
     if not streams:
-        kinds = ", ".join(s.type for s in container.streams)
+        kinds = ", ".join(s.type for s in container.streams) or "none"
         raise Quarantine("no_video_stream", f"{path}: no video stream (streams: {kinds})")
-    context = streams[0].codec_context
-    if context is None or context.width <= 0 or context.height <= 0:
+    if not usable:
         raise Quarantine("no_decoder", f"{path}: its video has no known size or codec, so it cannot be decoded")
     if context.width * context.height > MAX_SOURCE_PIXELS:
         raise Quarantine(
@@ -332,3 +334,20 @@ def _video_stream(container: Any, path: Path) -> Any:
             f"{path}: claims {context.width}x{context.height} pixels, more than {MAX_SOURCE_PIXELS}; shrink it first",
         )
     return streams[0]
+
+
+def _index_is_cut_off(path: Path) -> bool:
+    """Whether the `moov` box of an MP4 or MOV file reaches beyond the end of the file."""
+    length = path.stat().st_size
+    with path.open("rb") as file:
+        start = 0
+        while start + 8 <= length:
+            file.seek(start)
+            size, kind, large = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+            size = large if size == 1 else size or length - start
+            if kind == b"moov":
+                return start + size > length
+            if size < 8:
+                return False
+            start += size
+    return False

@@ -142,9 +142,13 @@ def _written(content: bytes) -> Callable[[Path], Path]:
     return make
 
 
-def _index_cut_off(folder: Path) -> Path:
-    content = encode(folder / "v.mp4", numbered(20)).read_bytes()
-    return _written(content[: len(content) * 2 // 3])(folder)
+def _cut_at(share_of_index: float) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        content = encode(folder / "v.mp4", numbered(20)).read_bytes()
+        index = content.index(b"moov") - 4
+        return _written(content[: index + round(share_of_index * (len(content) - index))])(folder)
+
+    return make
 
 
 def _huge(folder: Path) -> Path:
@@ -159,12 +163,27 @@ def _huge(folder: Path) -> Path:
         (_written(b"no video at all\n" * 50), "not_a_video"),
         (_audio_only, "no_video_stream"),
         (_cover_art, "no_video_stream"),
-        (_index_cut_off, "truncated"),
+        (_cut_at(-0.1), "truncated"),
+        (_cut_at(0.2), "truncated"),
+        (_cut_at(0.4), "truncated"),
+        (_cut_at(0.7), "truncated"),
         (_huge, "too_large"),
         (lambda folder: folder / "absent.mp4", "missing"),
         (lambda folder: folder, "unreadable"),
     ],
-    ids=["zero bytes", "text", "sound only", "cover art", "index cut off", "huge", "missing", "a folder"],
+    ids=[
+        "zero bytes",
+        "text",
+        "sound only",
+        "cover art",
+        "cut before",
+        "cut at 20%",
+        "cut at 40%",
+        "cut at 70%",
+        "huge",
+        "missing",
+        "a folder",
+    ],
 )
 def test_bad_files_are_told_apart(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
     path = make(tmp_path)
