@@ -109,20 +109,26 @@ class VideoReader:
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self.stream)
-        while True:
+        while (packet := self._next_packet(packets)) is not None:
             try:
-                packet = next(packets)
                 frames = packet.decode()
-            except (StopIteration, av.error.EOFError):
+            except av.error.EOFError:
                 return
-            except av.error.FFmpegError as error:
-                if error.errno == errno.EIO:  # the disk's fault, not the file's
-                    raise
+            except av.error.FFmpegError:
                 self.refused_packets += 1
                 continue
             for frame in frames:
                 self.corrupt_frames += bool(frame.is_corrupt)
                 yield frame
+
+    def _next_packet(self, packets: Iterator[av.Packet]) -> av.Packet | None:
+        """None at the end of the file, also when that comes too early (see `cut_off_frames`, `promised_seconds`)."""
+        try:
+            return next(packets, None)
+        except av.error.FFmpegError as error:
+            if error.errno == errno.EIO:  # the disk's fault, not the file's
+                raise
+            return None
 
     def seek_time(self, time_s: float) -> None:
         """Go to a key frame at or before `time_s` of the file's clock; to the start in files that cannot seek."""
@@ -182,11 +188,14 @@ class VideoReader:
         )
 
     def cut_off_frames(self) -> int:
-        """Frames that the file's index places beyond its end: what a broken download lacks (MP4 and MOV)."""
+        """Frames that the file's index places beyond its end: what a broken download lacks (MP4 and MOV).
+
+        The frame that is there in part is left to the decoder to judge.
+        """
         if "mp4" not in self._container.format.name:
             return 0
         size = self.path.stat().st_size
-        return sum(1 for entry in self.stream.index_entries if entry.pos + entry.size > size)
+        return sum(1 for entry in self.stream.index_entries if entry.pos >= size)
 
     def promised_seconds(self) -> float | None:
         """Length of the video by its own header, where that is to be trusted (not in MP4: edit lists shorten it)."""
