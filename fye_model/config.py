@@ -44,7 +44,9 @@ class ClipConfig(Config):
     margin: Annotated[float, Field(ge=0)] = 0.5  # [ours] each side, as a fraction of the face track's union box
     faces: Literal["largest", "longest", "all"] = "largest"
     detect_stride: Positive = 5  # detect on every n-th frame when tracking; landmarks later see every frame
-    max_gap_frames: Annotated[int, Field(ge=0)] = 5  # longer gaps split the clip; shorter ones are interpolated, flagged
+    max_gap_frames: Annotated[int, Field(ge=0)] = (
+        5  # longer gaps split the clip; shorter ones are interpolated, flagged
+    )
     min_frames: Positive = 24
     max_frames: Positive = 500
     scene_threshold: Annotated[float, Field(gt=0)] = 27.0  # PySceneDetect content threshold

@@ -1,0 +1,399 @@
+"""`FollowYourEmojiPipeline`: a portrait and landmark pictures in, the animated portrait out, as diffusers does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPVisionModel
+
+from fye_model.animation import components
+from fye_model.animation.inputs import (
+    LandmarkSource,
+    Picture,
+    landmark_source,
+    landmark_tensor,
+    portrait_image,
+)
+from fye_model.animation.overlap import overlap_latents
+from fye_model.animation.progressive import FrameNoise, progressive_latents
+from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
+from fye_model.animation.schedule import Window, overlap_windows, progressive_windows
+from fye_model.animation.step_cache import StepCache
+from fye_model.config import StepCacheConfig
+from fye_model.networks.appearance_net import AppearanceNet
+from fye_model.networks.denoiser import Denoiser
+from fye_model.networks.image_prompt import ImagePrompt
+from fye_model.networks.landmark_encoder import LandmarkEncoder
+from fye_model.networks.networks import COMPONENTS
+from fye_model.networks.weights import load_model
+
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+STRATEGIES = ("progressive", "overlap")
+Landmarks = LandmarkSource | np.ndarray | Tensor | Sequence[Image.Image]
+Callback = Callable[["FollowYourEmojiPipeline", int, int, dict[str, Any]], dict[str, Any] | None]
+
+
+@dataclass
+class FollowYourEmojiOutput(BaseOutput):
+    """frames: list of PIL, array (f, h, w, 3) or CPU tensor (f, 3, h, w) in [0, 1], or latents (1, 4, f, h, w)."""
+
+    frames: Any
+
+
+class FollowYourEmojiPipeline(DiffusionPipeline):
+    """Animates a portrait with landmark pictures. A model folder is what `save_pretrained` writes.
+
+    Components whose configurations do not go together are a `ValueError`. The progressive strategy relies on the
+    covered-latent input that stage 2 trains: a model that never trained it (released 4-channel weights, stage 1 alone)
+    still keeps its keyframes, but is told about them only through the noisy latents of the kept frames.
+    """
+
+    model_cpu_offload_seq = "image_encoder->image_prompt->appearance_net->landmark_encoder->denoiser->vae"  # type: ignore[assignment]
+    _callback_tensor_inputs = ("latents",)
+    vae: AutoencoderKL
+    image_encoder: CLIPVisionModel
+    feature_extractor: Any
+    appearance_net: AppearanceNet
+    denoiser: Denoiser
+    landmark_encoder: LandmarkEncoder
+    image_prompt: ImagePrompt
+    scheduler: Any
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        image_encoder: CLIPVisionModel,
+        feature_extractor: Any,
+        appearance_net: AppearanceNet,
+        denoiser: Denoiser,
+        landmark_encoder: LandmarkEncoder,
+        image_prompt: ImagePrompt,
+        scheduler: Any,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            image_encoder=image_encoder,
+            feature_extractor=feature_extractor,
+            appearance_net=appearance_net,
+            denoiser=denoiser,
+            landmark_encoder=landmark_encoder,
+            image_prompt=image_prompt,
+            scheduler=scheduler,
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+        check_components(self)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Load a model folder that `save_pretrained` wrote; takes diffusers' arguments (`torch_dtype`, components).
+
+        Weights must fit exactly, and nothing in the folder is run. Errors: `ValueError` that names the file.
+        """
+        root = Path(folder)
+        if not (root / "model_index.json").is_file():
+            raise ValueError(f"{root} is not a model folder: expected model_index.json and one folder per component")
+        dtype = kwargs.get("torch_dtype", kwargs.get("dtype"))
+        for name, kind in COMPONENTS.items():
+            if name not in kwargs:
+                wanted = dtype.get(name, dtype.get("default")) if isinstance(dtype, dict) else dtype
+                network = load_model(kind, root / name)
+                kwargs[name] = network if wanted is None or network.dtype == wanted else network.to(wanted)
+        return super().from_pretrained(str(root), **kwargs)
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write a model folder: one folder per component and `model_index.json`."""
+        named = {name: (components.__name__, kind.__name__) for name, kind in COMPONENTS.items()}
+        self.register_to_config(**named)
+        super().save_pretrained(str(save_directory), **kwargs)
+
+    # --- what a caller uses -----------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        reference_image: Picture,
+        landmarks: Landmarks,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 30,
+        guidance_scale: float = 3.5,
+        generator: torch.Generator | None = None,
+        latents: Tensor | None = None,
+        strategy: str = "progressive",
+        window: int = 16,
+        overlap: int = 4,
+        step_cache: StepCacheConfig | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        return_dict: bool = True,
+        decode_chunk_size: int = 8,
+    ) -> FollowYourEmojiOutput | tuple[Any]:
+        """Animate `reference_image` with `landmarks`, one frame per landmark picture.
+
+        - reference_image: PIL of any mode, array (h, w, 3), tensor (3, h, w); cropped around its centre to
+          `height` x `width`, which default to the size of the landmark pictures and must be divisible by 8.
+        - landmarks: array (f, h, w, 3) uint8 or in [0, 1], tensor (f, 3, h, w) in [0, 1], list of PIL, or a lazy
+          source (`DrawnLandmarks`).
+        - strategy: `progressive` (keyframes, then recursive infilling) or `overlap` (windows averaged at every step, as
+          the released code does; memory grows with the length). `window`: frames denoised together, at most what the
+          motion modules have positions for. `overlap`: frames shared by neighbouring windows of that strategy.
+        - guidance_scale: 1 or less runs without the unconditional half.
+        - latents: initial noise (1, 4, f, height / 8, width / 8) instead of drawing it from `generator`.
+        - step_cache: settings for skipping work between steps; approximate.
+        - output_type: `pil`, `np`, `pt` (on the CPU) or `latent`; see `FollowYourEmojiOutput`.
+        - callback_on_step_end(pipe, step, timestep, {"latents": ...}): called after each step of each window (steps are
+          counted through), with the latents of that window; may return changed ones.
+        - decode_chunk_size: frames that the VAE decodes together.
+
+        Returns `FollowYourEmojiOutput`, or `(frames,)` with `return_dict=False`. Errors: `ValueError` says what was
+        expected. All frames are held in memory; `stream` hands them out as they are finished.
+        """
+        parts = list(
+            self.stream(
+                reference_image,
+                landmarks,
+                height,
+                width,
+                num_inference_steps,
+                guidance_scale,
+                generator,
+                latents,
+                strategy,
+                window,
+                overlap,
+                step_cache,
+                output_type,
+                callback_on_step_end,
+                callback_on_step_end_tensor_inputs,
+                decode_chunk_size,
+            )
+        )
+        frames: Any
+        if output_type == "pil":
+            frames = [frame for part in parts for frame in part]
+        elif output_type == "np":
+            frames = np.concatenate(parts)
+        else:
+            frames = torch.cat(parts, dim=2 if output_type == "latent" else 0)
+        return FollowYourEmojiOutput(frames=frames) if return_dict else (frames,)
+
+    def stream(
+        self,
+        reference_image: Picture,
+        landmarks: Landmarks,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 30,
+        guidance_scale: float = 3.5,
+        generator: torch.Generator | None = None,
+        latents: Tensor | None = None,
+        strategy: str = "progressive",
+        window: int = 16,
+        overlap: int = 4,
+        step_cache: StepCacheConfig | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        decode_chunk_size: int = 8,
+    ) -> Iterator[Any]:
+        """Hand out finished frames in playing order, a few at a time: lists of PIL, arrays or tensors.
+
+        The arguments and errors are those of calling the pipeline, and are checked at once. With the progressive
+        strategy memory does not grow with the length when `landmarks` is a lazy source.
+        """
+        source = landmark_source(landmarks)
+        height, width = height or source.height, width or source.width
+        self.check_inputs(source, height, width, num_inference_steps, window, strategy, latents, output_type)
+        if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs: {unknown} unknown; choose {self._callback_tensor_inputs}"
+            )
+        spans = overlap_windows(len(source), window, overlap) if strategy == "overlap" else []
+        windows = progressive_windows(len(source), window) if strategy == "progressive" else []
+        on_step, bar = self._steps(max(len(windows), 1) * num_inference_steps, callback_on_step_end)
+
+        device = self._execution_device
+        conditions = self.encode_portrait(portrait_image(reference_image, width, height), guidance_scale)
+        sampler = WindowSampler(
+            self.denoiser,
+            self.scheduler,
+            conditions,
+            num_inference_steps,
+            device,
+            self.denoiser.dtype,
+            takes_given=self.denoiser.conv_given is not None,
+            cache=None if step_cache is None else StepCache(step_cache, num_inference_steps),
+        )
+        grid = height // self.vae_scale_factor, width // self.vae_scale_factor
+        noise = FrameNoise((self.denoiser.config["in_channels"], *grid), device, generator, latents)
+
+        def denoise_window(item: Window, kept: Tensor | None) -> Tensor:
+            here = torch.tensor(item.given) if kept is not None else None
+            return sampler.sample(noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step)
+
+        @torch.no_grad()
+        def generate() -> Iterator[Any]:
+            parts: Iterator[Tensor]
+            if strategy == "progressive":
+                parts = progressive_latents(windows, denoise_window)
+            else:
+                features = {span: self._landmarks(source, span) for span in spans}
+                frames = noise(range(len(source)))
+                parts = iter([overlap_latents(spans, sampler, frames, features.__getitem__, on_step)])
+            with bar:
+                for part in parts:
+                    yield from self._decoded(part, output_type, decode_chunk_size)
+            self.maybe_free_model_hooks()
+
+        return generate()
+
+    def enable_vae_slicing(self) -> None:
+        """Decode one frame at a time: less memory, somewhat slower."""
+        self.vae.enable_slicing()
+
+    def disable_vae_slicing(self) -> None:
+        """Decode several frames together again."""
+        self.vae.disable_slicing()
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def check_inputs(
+        self,
+        source: LandmarkSource,
+        height: int,
+        width: int,
+        steps: int,
+        window: int,
+        strategy: str,
+        latents: Tensor | None,
+        output_type: str,
+    ) -> None:
+        """Raise `ValueError` for what cannot be computed, before anything is."""
+        factor = self.vae_scale_factor
+        if height % factor or width % factor:
+            raise ValueError(f"height and width must be divisible by {factor} (the latent grid), got {height}x{width}")
+        if (source.height, source.width) != (height, width):
+            raise ValueError(
+                f"landmark pictures are {source.height}x{source.width}, but {height}x{width} was asked for; "
+                "draw the landmarks at the size of the result"
+            )
+        limit = self.denoiser.config["motion_max_frames"]
+        if window > limit:
+            raise ValueError(f"window is {window} frames, but the motion modules have positions for at most {limit}")
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(STRATEGIES)}")
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type is {output_type!r}; expected one of {', '.join(OUTPUT_TYPES)}")
+        if steps < 1:
+            raise ValueError(f"num_inference_steps is {steps}; at least 1 is needed")
+        wanted = (1, self.denoiser.config["in_channels"], len(source), height // factor, width // factor)
+        if latents is not None and tuple(latents.shape) != wanted:
+            raise ValueError(f"latents must have shape {wanted} for {len(source)} frames, got {tuple(latents.shape)}")
+
+    @torch.no_grad()
+    def encode_portrait(self, portrait: Image.Image, guidance_scale: float) -> Conditions:
+        """Everything the denoiser needs to know about the portrait, computed once per video."""
+        device, dtype = self._execution_device, self.denoiser.dtype
+        pixels = torch.from_numpy(np.asarray(portrait).copy()).to(device, self.vae.dtype).permute(2, 0, 1)[None]
+        latent = self.vae.encode(pixels / 127.5 - 1).latent_dist.mean * self.vae.config["scaling_factor"]
+        clip = self.feature_extractor(images=portrait, return_tensors="pt").pixel_values
+        tokens = self.image_encoder(clip.to(device, self.image_encoder.dtype)).last_hidden_state.to(dtype)
+        features = self.appearance_net(latent.to(dtype), self.image_prompt(tokens, "appearance"))
+        unconditional = None
+        if guidance_scale > 1:
+            unconditional = torch.tensor([True, False], device=device)
+            tokens = tokens.expand(2, -1, -1)
+        context = self.image_prompt(tokens, "denoiser", unconditional)
+        if hasattr(self.denoiser, "_hf_hook"):  # offloaded: its weights are there only while its forward runs
+            return Conditions(context, features, guidance_scale)
+        return Conditions(
+            self.denoiser.project_context(context), self.denoiser.project_reference(features), guidance_scale
+        )
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Latents (1, 4, f, h, w) -> pictures (f, 3, H, W) in [0, 1], float32, on the same device."""
+        frames = (latents[0].transpose(0, 1) / self.vae.config["scaling_factor"]).to(self.vae.dtype)
+        return (self.vae.decode(frames).sample.float() / 2 + 0.5).clamp(0, 1)
+
+    def _landmarks(self, source: LandmarkSource, frames: Sequence[int]) -> Tensor:
+        return self.landmark_encoder(
+            landmark_tensor(source, frames, self._execution_device, self.landmark_encoder.dtype)
+        )
+
+    def _decoded(self, latents: Tensor, output_type: str, chunk: int) -> Iterator[Any]:
+        if output_type == "latent":
+            yield latents.cpu()
+            return
+        for part in latents.split(chunk, dim=2):
+            pictures = self.decode_latents(part)
+            if output_type == "pt":
+                yield pictures.cpu()
+            elif output_type == "np":
+                yield pictures.permute(0, 2, 3, 1).cpu().numpy()
+            else:
+                eight_bits = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+                yield [Image.fromarray(picture) for picture in eight_bits]
+
+    def _steps(self, total: int, callback: Callback | None) -> tuple[OnStep, Any]:
+        """What is called after each step, and the progress bar that it moves."""
+        bar = self.progress_bar(total=total)
+        count = iter(range(total))
+
+        def on_step(step: int, timestep: int, latents: Tensor) -> Tensor | None:
+            bar.update()
+            if callback is None:
+                return None
+            changed = callback(self, next(count), timestep, {"latents": latents})
+            return None if changed is None else changed.get("latents")
+
+        return on_step, bar
+
+
+def check_components(pipe: FollowYourEmojiPipeline) -> None:
+    """Raise `ValueError` when two components' configurations do not go together, naming both settings."""
+    vae, denoiser, appearance = pipe.vae.config, pipe.denoiser.config, pipe.appearance_net.config
+    prompt, landmark = pipe.image_prompt.config, pipe.landmark_encoder.config
+    pairs = [
+        ("vae.latent_channels", vae["latent_channels"], "denoiser.in_channels", denoiser["in_channels"]),
+        (
+            "image_encoder.hidden_size",
+            pipe.image_encoder.config.hidden_size,
+            "image_prompt.image_dim",
+            prompt["image_dim"],
+        ),
+        (
+            "landmark_encoder.out_channels",
+            landmark["out_channels"],
+            "denoiser.block_out_channels[0]",
+            denoiser["block_out_channels"][0],
+        ),
+        ("landmark_encoder's factor", pipe.landmark_encoder.factor, "vae's factor", pipe.vae_scale_factor),
+        *(
+            (f"appearance_net.{key}", appearance[key], f"denoiser.{key}", denoiser[key])
+            for key in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim")
+        ),
+        (
+            "image_prompt.cross_attention_dim",
+            prompt["cross_attention_dim"],
+            "denoiser.cross_attention_dim",
+            denoiser["cross_attention_dim"],
+        ),
+    ]
+    wrong = [f"{a} is {x} and {b} is {y}" for a, x, b, y in pairs if _plain(x) != _plain(y)]
+    if wrong:
+        raise ValueError(f"these components are not of one model: {'; '.join(wrong)}")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
