@@ -1,0 +1,265 @@
+"""The report of a run: one HTML file that opens from disk, without a network, with pictures and small videos inside.
+
+Everything that comes from users' files (names, messages) goes through jinja2's autoescaping.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.pictures import write_atomic
+from tasks.plots import curve_svgs, selection_svgs
+
+REPORT_NAME = "report.html"
+_INLINE_VIDEO_BYTES = 3 << 20  # larger ones lie beside the report
+_LABELS = {
+    "l1": ("L1", "lower is better"),
+    "psnr": ("PSNR, dB", "higher is better"),
+    "ssim": ("SSIM", "higher is better"),
+    "landmark_error": ("Landmark error, IOD", "lower is better"),
+    "landmark_error_found": ("Landmark error where a face was found", "lower is better"),
+}
+_FEW_CLIPS = 10
+
+
+def write_report(
+    summary: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    selection: Mapping[str, Any],
+    curves: Mapping[str, Path],
+    quarantine: Sequence[Mapping[str, Any]],
+    out_dir: Path,
+    *,
+    evaluation_dir: Path,
+) -> Path:
+    """Write `report.html` (and videos too large to inline) into `out_dir`; returns its path.
+
+    summary: of the run, with `stages` rows as in summary.json. evaluation, selection: what `tasks.evaluate` and
+    `tasks.select` return. curves: title -> metrics.jsonl. quarantine: rows of stage, clip, reason, message.
+    evaluation_dir: the folder that the evaluation's strips and videos are relative to.
+    """
+    template = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    ).get_template(REPORT_NAME)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    page = template.render(
+        title=f"Follow-Your-Emoji: {summary.get('flow', 'run')}, recipe {summary['recipe']}",
+        facts=_facts(summary),
+        verdict=verdict(evaluation, selection),
+        evaluation=evaluation,
+        metric_rows=_metric_rows(evaluation),
+        missing=[(name, reason) for name, reason in evaluation["missing"].items()],
+        gallery=_gallery(evaluation, evaluation_dir, out_dir),
+        selection=selection,
+        selection_rows=_selection_rows(selection),
+        selection_plots=[_svg(picture) for picture in selection_svgs(selection["rows"], selection["baseline"])],
+        curve_plots=[_svg(picture) for title, path in curves.items() for picture in curve_svgs(title, path)],
+        stages=summary["stages"],
+        funnel=funnel(summary["stages"], quarantine),
+        quarantine=quarantine,
+        protocol=_protocol(evaluation["protocol"]),
+    )
+    target = out_dir / REPORT_NAME
+    write_atomic(target, page.encode())
+    return target
+
+
+def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What the numbers say, in plain words: [{"kind": good | bad | flat, "text"}]."""
+    lines = [_against_baseline(evaluation, metric) for metric in ("l1", "landmark_error", "ssim")]
+    winner, first = selection["winner"], selection["first"]
+    if winner == first:
+        text = "The selected checkpoint is the first one: by the declared rule, training on did not help."
+        if len(selection["rows"]) == 1:
+            text = "There was only one checkpoint, so nothing shows that training on helped."
+        lines.append({"kind": "bad", "text": text})
+    else:
+        by_name = {row["checkpoint"]: row for row in selection["rows"]}
+        for metric in ("l1", "landmark_error"):
+            ours, theirs = by_name[winner][metric], by_name[first][metric]
+            better = selection["beats_first"][metric]
+            how = {True: "beats", False: "does not beat", None: "cannot be compared with"}[better]
+            text = (
+                f"The selected checkpoint {winner} {how} its own first checkpoint {first} in {_LABELS[metric][0]}: "
+                f"{_show(ours)} against {_show(theirs)} on the selection's held-out frames."
+            )
+            lines.append({"kind": _kind(better), "text": text})
+    model, frames = evaluation["model"], evaluation["protocol"]["frames"]
+    if model["no_face_in_result"]:
+        lines.append(
+            {
+                "kind": "bad",
+                "text": f"{model['no_face_in_result']} of {frames} result frames show no face that the landmark model "
+                "can find; each counts as a landmark error of one interocular distance.",
+            }
+        )
+    clips = evaluation["protocol"]["clips"]
+    if clips < _FEW_CLIPS:
+        count = f"{clips} held-out clip{'s' if clips != 1 else ''}"
+        text = f"Measured on {count}: enough to show that the model learned, not how well it does elsewhere."
+        lines.append({"kind": "flat", "text": text})
+    return lines
+
+
+def funnel(stages: Sequence[Mapping[str, Any]], quarantine: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per stage that works item by item: how many entered and left, and the reasons of those that did not."""
+    reasons: dict[str, Counter[str]] = {}
+    for row in quarantine:
+        reasons.setdefault(str(row["stage"]), Counter())[str(row["reason"])] += 1
+    steps: list[dict[str, Any]] = []
+    known = {str(stage["stage"]) for stage in stages}
+    for name in reasons.keys() - known:  # sources that were set aside before any stage saw them
+        entered = reasons[name].total() + (stages[0]["items"] if stages else 0)
+        steps.append(_step(name, entered, entered - reasons[name].total(), reasons[name]))
+    for stage in stages:
+        if stage["items"] > 1 or stage["quarantined"]:
+            name = str(stage["stage"])
+            steps.append(_step(name, stage["items"], stage["done"], reasons.get(name, Counter())))
+    return steps
+
+
+def _step(name: str, entered: int, left: int, reasons: Counter[str]) -> dict[str, Any]:
+    percent = round(100 * left / entered) if entered else 0
+    return {"stage": name, "entered": entered, "left": left, "percent": percent, "reasons": reasons.most_common()}
+
+
+def _against_baseline(evaluation: Mapping[str, Any], metric: str) -> dict[str, str]:
+    better = evaluation["beats_baseline"][metric]
+    ours, theirs = evaluation["model"][metric]["mean"], evaluation["baseline"][metric]["mean"]
+    label = _LABELS[metric][0]
+    if better is None:
+        return {"kind": "flat", "text": f"{label} could not be measured: no face was found in the truth."}
+    how = "beats" if better else "does not beat"
+    text = (
+        f"On held-out frames the model {how} repeating the reference in {label}: {_show(ours)} against {_show(theirs)}."
+    )
+    return {"kind": _kind(better), "text": text}
+
+
+def _metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for metric, (label, direction) in _LABELS.items():
+        ours, theirs = evaluation["model"][metric], evaluation["baseline"][metric]
+        better = evaluation["beats_baseline"].get(metric)
+        rows.append(
+            {
+                "label": label,
+                "arrow": direction,
+                "model": _show(ours["mean"]),
+                "baseline": _show(theirs["mean"]),
+                "model_interval": _interval(ours["ci95"]),
+                "baseline_interval": _interval(theirs["ci95"]),
+                "better": {True: "model", False: "baseline or equal", None: ""}[better],
+                "tone": {True: "win", False: "lose", None: ""}[better],
+            }
+        )
+    return rows
+
+
+def _selection_rows(selection: Mapping[str, Any]) -> list[dict[str, Any]]:
+    baseline = {**selection["baseline"], "checkpoint": "reference repeated (baseline)", "rank": None}
+    rows = sorted(selection["rows"], key=lambda row: row["rank"])
+    return [
+        {
+            "rank": row["rank"],
+            "name": row["checkpoint"] + (" (first)" if row["checkpoint"] == selection["first"] else ""),
+            **{name: _show(row[name]) if name in row else "" for name in ("loss", "landmark_error", "l1", "ssim")},
+            "no_face": f"{row['no_face_in_result']} of {row['frames']}",
+            "score": f"{row['score']:.2f}" if "score" in row else "",
+        }
+        for row in [*rows, baseline]
+    ]
+
+
+def _gallery(evaluation: Mapping[str, Any], folder: Path, out_dir: Path) -> list[dict[str, str]]:
+    """The best, the middle and the worst clip by L1 over the baseline's L1: chosen by rule, not by taste."""
+    clips = sorted(evaluation["clips"], key=lambda clip: clip["model"]["l1"] / max(clip["baseline"]["l1"], 1e-9))
+    chosen = {0: "best clip", len(clips) // 2: "middle clip", len(clips) - 1: "worst clip"}
+    if len(clips) == 1:
+        chosen = {0: "the only clip"}
+    elif len(clips) == 2:
+        chosen = {0: "better clip", 1: "worse clip"}
+    items = []
+    for place, why in sorted(chosen.items()):
+        clip = clips[place]
+        numbers = ", ".join(
+            f"{_LABELS[name][0]} {_show(clip['model'][name])} (baseline {_show(clip['baseline'][name])})"
+            for name in ("l1", "landmark_error")
+        )
+        items.append(
+            {
+                "name": clip["name"],
+                "why": f"({why} by L1 against the baseline)",
+                "numbers": numbers,
+                "video": _video(folder / clip["video"], out_dir),
+                "strip": _data_uri((folder / clip["strip"]).read_bytes(), "image/png"),
+            }
+        )
+    return items
+
+
+def _video(path: Path, out_dir: Path) -> str:
+    """The video itself when it is small, else its address beside the report."""
+    if path.stat().st_size <= _INLINE_VIDEO_BYTES:
+        return _data_uri(path.read_bytes(), "video/mp4")
+    target = out_dir / "videos" / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.resolve() != path.resolve():
+        shutil.copyfile(path, target)
+    return quote(f"videos/{path.name}")
+
+
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = [("Landmark model", str(summary["landmark_model"]))]
+    for key, label in (("status", "Status"), ("started", "Started"), ("seconds", "Seconds")):
+        if key in summary:
+            facts.append((label, str(summary[key])))
+    return facts
+
+
+def _protocol(terms: Mapping[str, Any]) -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for key, value in terms.items():
+        if isinstance(value, Mapping):
+            inner = ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+            flat.append((key.replace("_", " "), inner))
+        else:
+            flat.append((key.replace("_", " "), str(value)))
+    return flat
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{name} {item}" for name, item in value.items()) + ")"
+    return str(value)
+
+
+def _show(value: float | str | None) -> str:
+    if value is None:
+        return "not measured"
+    number = float(value)
+    return str(value) if isinstance(value, str) else f"{number:.2f}" if abs(number) >= 10 else f"{number:.4f}"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return f"[{_show(bounds[0])}, {_show(bounds[1])}]" if bounds else ""
+
+
+def _kind(better: bool | None) -> str:
+    return {True: "good", False: "bad", None: "flat"}[better]
+
+
+def _svg(picture: bytes) -> str:
+    return _data_uri(picture, "image/svg+xml")
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

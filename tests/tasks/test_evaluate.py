@@ -1,0 +1,152 @@
+"""A model folder is evaluated on held-out frames, reproducibly, resumably, and with every number declared."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fye_model.config import EvaluationConfig, SamplingConfig
+from tasks.assets import LandmarkerAsset
+from tasks.evaluate import evaluate, file_stem
+from tasks.select import assemble_pipeline
+from tasks.video import read_frames
+
+SAMPLING = SamplingConfig(steps=2, guidance_scale=2.0, window=4)
+CONFIG = EvaluationConfig(frames=4, size=96)
+
+
+@pytest.fixture(scope="module")
+def model_dir(tiny_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model_folder") / "model"
+    assemble_pipeline(tiny_models.checkpoints[0], tiny_models.parts, "cpu").save_pretrained(folder)
+    return folder
+
+
+def _evaluate(model_dir: Path, data: Any, out: Path, lines: list[str] | None = None) -> dict[str, Any]:
+    log = lines.append if lines is not None else lambda line: None
+    return evaluate(model_dir, data.index, CONFIG, SAMPLING, data.landmarker, out, log)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def evaluated(model_dir: Path, held_out_data: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("evaluated")
+    return out, _evaluate(model_dir, held_out_data, out)
+
+
+def test_an_untrained_model_loses_to_the_baseline_and_its_failures_are_counted(evaluated: tuple[Path, dict]) -> None:
+    out, metrics = evaluated
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert (metrics["protocol"]["clips"], metrics["protocol"]["frames"]) == (2, 8)
+    assert metrics["protocol"]["evaluated_size"] == 96
+    assert metrics["beats_baseline"] == {"l1": False, "psnr": False, "ssim": False, "landmark_error": False}
+    assert metrics["model"]["no_face_in_result"] == 8  # noise has no face
+    assert metrics["model"]["landmark_error"]["mean"] == 1.0
+    assert metrics["model"]["landmark_error_found"]["mean"] is None
+    assert metrics["baseline"]["no_face_in_result"] == 0
+    low, high = metrics["baseline"]["l1"]["ci95"]
+    assert low <= metrics["baseline"]["l1"]["mean"] <= high
+    assert set(metrics["missing"]) == {"lpips", "fvd", "arcface", "hyperiqa"}
+    assert all(reason.startswith("missing: ") for reason in metrics["missing"].values())
+
+
+def test_the_table_has_a_row_per_clip_and_method_that_the_aggregates_follow_from(
+    evaluated: tuple[Path, dict],
+) -> None:
+    out, metrics = evaluated
+    rows = pq.read_table(out / "results.parquet").to_pylist()
+    assert [(row["clip"], row["method"]) for row in rows] == [
+        (clip, method) for clip in ("id-d18", "id-d9") for method in ("model", "baseline")
+    ]
+    for method in ("model", "baseline"):
+        mine = [row for row in rows if row["method"] == method]
+        assert metrics[method]["l1"]["mean"] == pytest.approx(np.mean([row["l1"] for row in mine]))
+        assert all(row["l1"] == pytest.approx(np.mean(row["frame_l1"])) for row in mine)
+        assert all(len(row["frame_ssim"]) == row["frames"] == 4 for row in mine)
+
+
+def test_videos_and_strips_show_reference_landmarks_truth_and_result(
+    evaluated: tuple[Path, dict], held_out_data: Any
+) -> None:
+    out, metrics = evaluated
+    clip = metrics["clips"][0]
+    video = read_frames(out / clip["video"])
+    assert video.shape == (4, 96, 4 * 96, 3)
+    source = read_frames(held_out_data.index.parent / "d18" / "clip.mp4")[3:8]
+    small = [np.asarray(Image.fromarray(frame).resize((96, 96), Image.Resampling.BOX), float) for frame in source]
+    for number, frame in enumerate(video.astype(float)):
+        columns = np.split(frame, 4, axis=1)
+        assert np.abs(columns[0] - small[0]).mean() < 6  # the video is compressed
+        assert np.abs(columns[2] - small[1 + number]).mean() < 6
+        assert np.abs(columns[3] - small[1 + number]).mean() > 20
+        assert np.median(columns[1]) < 30 < columns[1].max()  # lines on black
+    with Image.open(out / clip["strip"]) as strip:
+        assert strip.width > 4 * 96 and strip.height > 4 * 96
+
+
+def test_a_killed_evaluation_resumes_to_the_same_bytes(
+    evaluated: tuple[Path, dict], model_dir: Path, held_out_data: Any, tmp_path: Path
+) -> None:
+    first, _ = evaluated
+    lines: list[str] = []
+    _evaluate(model_dir, held_out_data, tmp_path, lines)
+    assert _contents(tmp_path) == _contents(first)
+    # as a kill between the clips would leave it: the second clip has no record, the totals are not there
+    for name in ("metrics.json", "results.parquet", "records/id-d9.json"):
+        (tmp_path / name).unlink()
+    stamp = (tmp_path / "videos" / "id-d18.mp4").stat().st_mtime_ns
+    lines.clear()
+    _evaluate(model_dir, held_out_data, tmp_path, lines)
+    assert [line.endswith("already done") for line in lines] == [True, False]
+    assert (tmp_path / "videos" / "id-d18.mp4").stat().st_mtime_ns == stamp
+    assert _contents(tmp_path) == _contents(first)
+
+
+def test_damaged_or_outdated_records_are_not_believed(
+    model_dir: Path, held_out_data: Any, tiny_models: Any, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    before = _evaluate(model_dir, held_out_data, tmp_path, lines)
+    os.truncate(tmp_path / "videos" / "id-d18.mp4", 100)
+    (tmp_path / "records" / "id-d9.json").write_text("{")
+    lines.clear()
+    assert _evaluate(model_dir, held_out_data, tmp_path, lines) == before
+    assert not any(line.endswith("already done") for line in lines)
+
+    other = tmp_path / "other"
+    assemble_pipeline(tiny_models.checkpoints[1], tiny_models.parts, "cpu").save_pretrained(other)
+    lines.clear()
+    after = _evaluate(other, held_out_data, tmp_path, lines)
+    assert not any(line.endswith("already done") for line in lines)
+    assert after["model"]["l1"] != before["model"]["l1"]
+    assert after["baseline"] == before["baseline"]
+
+
+def test_another_landmark_model_than_the_data_sets_is_refused(
+    model_dir: Path, held_out_data: Any, tmp_path: Path
+) -> None:
+    asset = held_out_data.landmarker
+    other = LandmarkerAsset(asset.path, "attention_mesh:00000000", asset.sha256, False, "test")
+    with pytest.raises(ValueError, match="attention_mesh:00000000"):
+        evaluate(model_dir, held_out_data.index, CONFIG, SAMPLING, other, tmp_path)
+
+
+def test_a_missing_model_folder_is_named(held_out_data: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such model folder"):
+        _evaluate(tmp_path / "nothing", held_out_data, tmp_path / "out")
+
+
+def test_file_names_stay_inside_their_folder() -> None:
+    assert file_stem("../../etc/passwd") == "_.._etc_passwd"
+    assert file_stem("<img src=x>") == "_img_src_x_"
+    assert file_stem("...") == "clip"

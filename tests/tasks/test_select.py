@@ -1,0 +1,120 @@
+"""Selection ranks real checkpoints by the declared rule and assembles a model folder that loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from fye_model.animation.pipeline import FollowYourEmojiPipeline
+from fye_model.config import EvaluationConfig, SamplingConfig, SelectionConfig
+from tasks.select import assemble_pipeline, read_validation_loss, select
+
+CONFIG = SelectionConfig(clips=1, frames=3, sampling_steps=1)
+SAMPLING = SamplingConfig(steps=7, guidance_scale=1.0, window=4)
+
+
+def _select(models: Any, data: Any, out: Path, config: SelectionConfig = CONFIG, **options: Any) -> dict[str, Any]:
+    evaluation = EvaluationConfig(size=64)
+    arguments = (config, SAMPLING, evaluation, models.parts, data.landmarker, out, lambda line: None)
+    return select(options.pop("checkpoints", models.checkpoints), data.index, *arguments, **options)
+
+
+@pytest.fixture(scope="module")
+def selected(tiny_models: Any, held_out_data: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("selected")
+    return out, _select(tiny_models, held_out_data, out)
+
+
+def test_the_winner_follows_from_the_table_by_the_declared_rule(selected: tuple[Path, dict]) -> None:
+    out, result = selected
+    assert json.loads((out / "selection.json").read_text()) == result
+    rows = result["rows"]
+    assert [(row["checkpoint"], row["step"], row["loss"]) for row in rows] == [
+        ("checkpoint-000010", 10, 0.9),
+        ("checkpoint-000020", 20, 0.5),
+        ("checkpoint-000030", 30, 0.7),
+    ]
+    # noise shows no face: all share the first rank by landmark error, and the loss decides
+    assert [row["landmark_error"] for row in rows] == [1.0, 1.0, 1.0]
+    assert [row["score"] for row in rows] == [2.0, 1.0, 1.5]
+    assert [row["rank"] for row in rows] == [3, 1, 2]
+    assert (result["winner"], result["first"]) == ("checkpoint-000020", "checkpoint-000010")
+    assert "0.5 x rank by validation loss" in result["rule"]
+
+
+def test_the_result_compares_the_winner_with_first_checkpoint_and_baseline(selected: tuple[Path, dict]) -> None:
+    _, result = selected
+    rows = {row["checkpoint"]: row for row in result["rows"]}
+    winner, first = rows[result["winner"]], rows[result["first"]]
+    assert result["beats_first"]["l1"] == (winner["l1"] < first["l1"])
+    assert result["beats_baseline"]["l1"] == (winner["l1"] < result["baseline"]["l1"])
+    assert winner["l1"] != first["l1"]
+    assert 0 < result["baseline"]["landmark_error"] < 1
+    assert winner["frames"] == result["baseline"]["frames"] == 3
+    assert result["protocol"]["sampling"]["steps"] == 1  # the selection's, not the recipe's
+
+
+def test_table_and_plot_are_written(selected: tuple[Path, dict]) -> None:
+    out, result = selected
+    table = pq.read_table(out / "selection.parquet").to_pylist()
+    assert [row["loss"] for row in table] == [row["loss"] for row in result["rows"]]
+    with Image.open(out / "selection.png") as plot:
+        assert plot.width > 800
+
+
+def test_the_model_folder_is_the_winners_and_loads(selected: tuple[Path, dict], tiny_models: Any) -> None:
+    out, result = selected
+    loaded = FollowYourEmojiPipeline.from_pretrained(str(out / "model"))
+    winner = next(path for path in tiny_models.checkpoints if path.name == result["winner"])
+    expected = assemble_pipeline(winner, tiny_models.parts, "cpu")
+    for name in ("appearance_net", "denoiser", "landmark_encoder", "image_prompt", "vae", "image_encoder"):
+        theirs = getattr(expected, name).state_dict()
+        ours = getattr(loaded, name).state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
+    assert loaded.scheduler.config["rescale_betas_zero_snr"] is True
+    assert loaded.scheduler.config["timestep_spacing"] == "trailing"
+    assert loaded.scheduler.config["prediction_type"] == "v_prediction"
+    assert json.loads((out / "model" / "fye.json").read_text())["checkpoint"] == result["winner"]
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_selection_is_deterministic_and_replaces_an_older_model(
+    selected: tuple[Path, dict], tiny_models: Any, held_out_data: Any, tmp_path: Path
+) -> None:
+    first, result = selected
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "stale.txt").write_text("old")
+    assert _select(tiny_models, held_out_data, tmp_path) == result
+    assert not (tmp_path / "model" / "stale.txt").exists()
+    for path in first.rglob("*"):
+        if path.is_file():
+            assert (tmp_path / path.relative_to(first)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_single_checkpoint_wins_without_a_claim_to_have_improved(
+    tiny_models: Any, held_out_data: Any, tmp_path: Path
+) -> None:
+    result = _select(tiny_models, held_out_data, tmp_path, checkpoints=tiny_models.checkpoints[:1], assemble=False)
+    assert result["winner"] == result["first"] == "checkpoint-000010"
+    assert result["beats_first"] is None
+    assert not (tmp_path / "model").exists()
+
+
+def test_checkpoints_that_cannot_be_ranked_are_named(tiny_models: Any, held_out_data: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no checkpoints"):
+        _select(tiny_models, held_out_data, tmp_path, checkpoints=[])
+    copy = tmp_path / "checkpoint-000040"
+    shutil.copytree(tiny_models.checkpoints[0], copy)
+    (copy / "validation.json").write_text('{"loss": NaN}')
+    with pytest.raises(ValueError, match=r"checkpoint-000040.*diverged"):
+        read_validation_loss(copy)
+    (copy / "validation.json").unlink()
+    with pytest.raises(ValueError, match=r"checkpoint-000040.*validate_every"):
+        _select(tiny_models, held_out_data, tmp_path, checkpoints=[*tiny_models.checkpoints, copy])
