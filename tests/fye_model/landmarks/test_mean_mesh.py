@@ -48,6 +48,14 @@ def test_points_that_move_with_expression_weigh_less(clips) -> None:
     assert weights[[14, 17, 152]].max() < 0.2 * np.median(weights)
 
 
+def test_weights_are_inverse_variances_with_a_floor() -> None:
+    faces = np.zeros((2, topology.MESH_POINTS, 3))
+    faces[:, :100, 1] = [[-1], [1]]  # variance 1; then 0.01; the median is 0.01
+    faces[:, 100:, 1] = [[-0.1], [0.1]]
+    weights = mean_mesh._stability([faces, faces[:1]], np.arange(topology.MESH_POINTS))
+    np.testing.assert_allclose(weights[200] / weights[0], (1 + 0.001) / (0.01 + 0.001))
+
+
 def test_every_clip_counts_the_same(clips) -> None:
     long = replace(clips[0].select(np.tile(np.arange(5), 20)))
     np.testing.assert_allclose(
