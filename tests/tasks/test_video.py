@@ -25,7 +25,17 @@ from tasks.video import (
     to_rgb,
     write_video,
 )
-from tests.tasks.videos import assert_upright, click, click_time, encode, faststart, number_of, numbered, patched
+from tests.tasks.videos import (
+    assert_upright,
+    click,
+    click_time,
+    damage,
+    encode,
+    faststart,
+    number_of,
+    numbered,
+    patched,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -195,12 +205,7 @@ def test_bad_files_are_told_apart(tmp_path: Path, make: Callable[[Path], Path], 
 
 def test_damage_is_counted_and_reading_goes_on(tmp_path: Path) -> None:
     video = faststart(tmp_path / "v.mp4", noise(40, 128, 96), options={"g": "5", "bf": "0"})
-    content = bytearray(video.read_bytes())
-    with VideoReader(video) as reader:
-        hit = [entry for i, entry in enumerate(reader.stream.index_entries) if i in (7, 22)]
-    for entry in hit:
-        content[entry.pos + entry.size // 2 : entry.pos + entry.size] = bytes(entry.size - entry.size // 2)
-    video.write_bytes(content)
+    damage(video, [7, 22])
     with VideoReader(video) as reader:
         frames = sum(1 for _ in reader)
         assert frames + reader.refused_packets == 40

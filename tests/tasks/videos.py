@@ -143,3 +143,14 @@ def claims_frames(path: Path, source: Path, count: int) -> Path:
 def faststart(path: Path, frames: Iterable[np.ndarray], **how: Any) -> Path:
     """An mp4 whose index comes first, so that a truncated copy still opens."""
     return encode(path, frames, container={"movflags": "faststart"}, **how)
+
+
+def damage(path: Path, hit: Iterable[int]) -> Path:
+    """Overwrite the second half of some of an mp4's coded frames with zeros, in place."""
+    with av.open(str(path)) as file:
+        index = [(entry.pos, entry.size) for entry in file.streams.video[0].index_entries]
+    content = bytearray(path.read_bytes())
+    for start, size in (index[i] for i in hit):
+        content[start + size // 2 : start + size] = bytes(size - size // 2)
+    path.write_bytes(content)
+    return path
