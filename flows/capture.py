@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import data_summary, end, prepare_data
+from flows.wiring import end, prepare_data, summarise_data
 from fye_model.config import Runtime
 from tasks.run import open_run
 from tasks.sources import Root, register_root
@@ -33,4 +33,4 @@ def capture(
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     register_root(run.store, Root(folder, subject))
-    return end(run, "capture", **data_summary(run, prepare_data(run)))
+    return end(run, "capture", **summarise_data(run, prepare_data(run)))

@@ -16,7 +16,7 @@ from tasks.ingest import INGEST
 from tasks.landmarks import LANDMARKS
 from tasks.outcome import StageResult
 from tasks.report import REPORT
-from tasks.run import Run, show, write_summary
+from tasks.run import Run, data_summary, show, write_summary
 from tasks.screening import SCREENING, screening_item
 from tasks.select import SELECT
 from tasks.sources import ingest_items, registered_roots, scan, set_aside
@@ -101,6 +101,11 @@ def write_report(run: Run, model: Model, evaluation: StageResult) -> StageResult
     curves |= {"curves/stage 2": model.stage2.only.ref("metrics.jsonl")}
     inputs = curves | evaluation.only.refs("", under="evaluation/") | model.selected.only.refs("selection")
     return run.stage(REPORT, [run.report_item(inputs)])
+
+
+def summarise_data(run: Run, data: Data) -> dict[str, Any]:
+    """The data set's part of the summary."""
+    return data_summary(run, data.clips, data.screened)
 
 
 def end(run: Run, flow: str, **results: Any) -> State[Any]:

@@ -189,4 +189,4 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(list(parts))
 
 
-LANDMARKS = Stage("landmarks", "1", LandmarkWorker)
+LANDMARKS = Stage("landmarks", "1", LandmarkWorker, tools=("mediapipe", "decord"), needs=("landmarker",))

@@ -99,6 +99,29 @@ def claim_landmark_model(store: Store, model: str) -> None:
     store.write_json(REGISTRY, registry)
 
 
+KEPT = "clips.json"
+
+
+def data_summary(run: Run, clips: list[Clip], screened: StageResult) -> dict[str, Any]:
+    """The data set's part of the summary: what it holds, and what came and went since the last run."""
+    row = screened.only.row
+    before: dict[str, str] = run.store.read_json(KEPT) if run.store.exists(KEPT) else {}
+    kept = {entry["clip"]: entry["name"] for entry in row["kept"]}
+    run.store.write_json(KEPT, kept)
+    known = {clip.clip for clip in clips}
+    return {
+        "data": {
+            "clips": len(clips),
+            "kept": len(kept),
+            "subjects": len({clip.subject for clip in clips if clip.clip in kept}),
+            "added": sorted(name for clip, name in kept.items() if clip not in before),
+            "removed": sorted(name for clip, name in before.items() if clip not in known),
+            "rejected": {entry["name"]: entry["reasons"] for entry in row["rejected"]},
+            "funnel": row["funnel"],
+        }
+    }
+
+
 def write_summary(run: Run, flow: str, **results: Any) -> dict[str, Any]:
     """Write summary.json, manifest.parquet and quarantine.parquet into the work folder; returns the summary."""
     quarantine = run.quarantined()

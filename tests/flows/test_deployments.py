@@ -1,0 +1,117 @@
+"""prefect.yaml works as its users run it: a server, a process work pool, a worker, and `deployment run --watch`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+class Server:
+    """A Prefect server of its own on a free port, with commands that talk to it."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/api"
+        self.environment = {
+            **os.environ,
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
+            "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
+            "PREFECT_CLI_PROMPT": "false",
+        }
+        self.log = home / "server.log"
+        self.processes = [self.start("server", "start", "--host", "127.0.0.1", "--port", str(port))]
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        log = self.log.open("ab")
+        arguments = [PREFECT, *words]
+        return subprocess.Popen(
+            arguments, env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def call(self, *words: str, timeout: float = 300) -> str:
+        done = subprocess.run(
+            [PREFECT, *words], env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=timeout
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}\n{self.log.read_text()[-4000:]}"
+        return done.stdout
+
+    def wait(self, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.5)
+        raise AssertionError(f"no server after {seconds} s\n{self.log.read_text()[-4000:]}")
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("prefect"))
+    try:
+        server.wait()
+        server.call("work-pool", "create", "fye", "--type", "process")
+        server.call("--no-prompt", "deploy", "--all")
+        server.processes.append(server.start("worker", "start", "--pool", "fye"))
+        yield server
+    finally:
+        server.stop()
+
+
+def test_every_deployment_of_the_file_is_there_and_the_schedule_sleeps(server: Server) -> None:
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    listed = server.call("deployment", "ls")
+    assert [entry["name"] for entry in declared if entry["name"] not in listed] == []
+    refresh = server.call("deployment", "inspect", "refresh/refresh-weekly")
+    assert "0 3 * * 1" in refresh and "'active': False" in refresh
+
+
+def test_a_refresh_runs_through_the_worker_and_finds_its_work_done_the_second_time(
+    server: Server, landmarker_task: Path, shared: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "d0.mp4").write_bytes((shared / "data" / "driving" / "d0.mp4").read_bytes())
+    (videos / "empty.mp4").touch()
+    parameters = {
+        "videos": str(videos),
+        "work": str(tmp_path / "work"),
+        "recipe": "demo",
+        "overrides": ["ingest.max_seconds=1.5"],
+        "runtime": {"workers": 1, "assets": str(landmarker_task.parent)},
+    }
+    words = ["deployment", "run", "refresh/refresh-weekly", "--params", json.dumps(parameters), "--watch"]
+    first = server.call(*words)
+    assert "CompletedWithQuarantine" in first, first
+    summary = json.loads((tmp_path / "work" / "summary.json").read_text())
+    assert summary["quarantined"] == 1 and summary["data"]["kept"] == 1
+    server.call(*words)
+    again = json.loads((tmp_path / "work" / "summary.json").read_text())
+    assert {stage["state"] for stage in again["stages"]} == {"Cached"}
