@@ -146,7 +146,7 @@ def square_around(box: Box, width: int, height: int, margin: float) -> tuple[int
     """
     longer = max(box[2] - box[0], box[3] - box[1])
     side = min(longer * (1 + 2 * margin), max(min(width, height), 1.1 * longer))
-    even = max(-(-int(np.ceil(side)) // 2) * 2, 2)
+    even = max(-(-int(np.ceil(side - 1e-6)) // 2) * 2, 2)
 
     def corner(low: float, high: float, size: int) -> int:
         start = round(((low + high) / 2 - even / 2) / 2) * 2
