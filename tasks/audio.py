@@ -85,7 +85,7 @@ class AudioSource:
             for frame in frames:
                 if frame.pts is not None and frame.time_base is not None:
                     position = round(frame.pts * frame.time_base * self.rate)
-                frame.pts = None
+                frame.pts = None  # time is kept here; the resampler has none of its own to mix in
                 for block in resampler.resample(frame):
                     samples = block.to_ndarray()
                     yield position, samples

@@ -138,6 +138,7 @@ def test_wide_pixels_become_square(tmp_path: Path) -> None:
         {"matrix": 5},
         {"codec": "libsvtav1", "options": {"preset": "12"}},
         {"codec": "libvpx-vp9"},
+        {"codec": "libvpx-vp9", "matrix": 1, "colour": {"colorspace": 1, "color_range": 2}},
         {"codec": "ffv1", "pixels": "bgr0"},
     ],
     ids=str,

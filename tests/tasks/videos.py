@@ -97,7 +97,10 @@ def encode(
             file.mux([*audio.encode(block), *audio.encode(None)])
         for i, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, "rgb24")
-            frame = frame.reformat(format=pixels, dst_colorspace=matrix) if matrix else frame.reformat(format=pixels)
+            to: dict[str, Any] = {"dst_colorspace": matrix} if matrix else {}
+            if (colour or {}).get("color_range") == 2:
+                to["dst_color_range"] = 2
+            frame = frame.reformat(format=pixels, **to)
             frame.pts, frame.time_base = times_ms[i] if times_ms else 40 * i, Fraction(1, 1000)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
