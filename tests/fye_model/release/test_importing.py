@@ -81,8 +81,9 @@ def test_released_files_become_the_networks_they_were_made_of(source: Path, tmp_
     torch.manual_seed(0)
     original = build_networks(TINY, 24)
     loaded = Networks.load(tmp_path / "out", component_arguments(TINY, 24))
+    state = loaded.state_dict()
     for key, value in original.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value), key
+        assert torch.equal(state[key], value), key
     stored = json.loads((tmp_path / "out" / "import_report.json").read_text())
     assert [x["file"] for x in stored["files"]] == ["referencenet.pth", "unet.pth", "lmk_guider.pth"]
     assert sum(len(x["left_out"]) for x in stored["files"]) == 2 + 21
@@ -109,10 +110,10 @@ def test_every_official_key_at_the_real_size_has_its_place(shared: Path) -> None
         networks = build_networks(RELEASED, 1024)
         states = {file: {key: torch.empty(shape) for key, shape in shapes.items()} for file, shapes in official.items()}
     counts = {file: (len(state), sum(v.numel() for v in state.values())) for file, state in states.items()}
-    # `pe` are buffers: parameters are counted without them
+    # positional tables are no parameters
     tables = sum(v.numel() for key, v in states["unet"].items() if key.endswith(".pe"))
     assert counts["referencenet"] == (666, 857_956_480)
-    assert counts["unet"] in ((1276, 1_313_517_444), (1276, 1_313_517_444 + tables))
+    assert counts["unet"] == (1276, 1_313_517_444 + tables)
     assert counts["lmk_guider"] == (16, 1_086_480)
     prompt: dict[str, Tensor] = {}
     for file, state in states.items():
