@@ -7,39 +7,42 @@ under the same key are not done again, and the outputs come out the same.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from fye_model.config import EvaluationConfig, SamplingConfig
-from fye_model.evaluation.aggregate import aggregate, is_better, json_number
-from fye_model.evaluation.metrics import MISSING_METRICS, MISSING_NOTE, FrameScores
+from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
+from fye_model.evaluation.aggregate import METRICS, json_number
+from fye_model.evaluation.metrics import FrameScores
 from fye_model.landmarks.drawing import Variant
-from fye_model.training.index import ClipEntry
 from tasks.assets import LandmarkerAsset
 from tasks.detector import FaceLandmarker
+from tasks.model_folder import check_description, folder_digest, load_pipeline
 from tasks.pictures import save_png, side_by_side, spread_frames, strip, write_atomic
 from tasks.reenactment import (
+    Entry,
     HeldOut,
     HeldOutClip,
     ScoredClip,
     check_landmark_model,
     evaluated_size,
     load_clip,
+    prepare_device,
     protocol,
     read_held_out,
     score_clip,
+    training_index,
 )
+from tasks.results import METHODS, number, summarise, write_results
+from tasks.stage import Stage
 from tasks.video import write_video
 
+logger = logging.getLogger(__name__)
 SCHEMA = 1
-METHODS = ("model", "baseline")
 _STRIP_ROWS = 5
 _VIDEO_CRF = 16
 
@@ -62,13 +65,14 @@ def evaluate(
     training. Writes into `out_dir`: metrics.json, results.parquet (a row per clip and method, with per-frame lists),
     videos/*.mp4 and strips/*.png (reference, landmarks, truth, result), and records/*.json, from which a killed
     call resumes. Nothing written depends on time or place. Raises ValueError when nothing is held out, the landmark
-    models differ, or a clip's files do not fit together.
+    models or drawings of model, data and this call differ, or a clip's files do not fit together.
     """
     held_out = read_held_out(index_path)
     clips = held_out.spread(config.clips)
     size = evaluated_size(held_out, config.size)
     terms = protocol(held_out, sampling, config.frames, config.size, variant)
     model_digest = folder_digest(model_dir)
+    check_description(model_dir, landmark_model=held_out.landmark_model, landmark_variant=variant)
     records: list[dict[str, Any]] = []
     pipeline: Any = None
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
@@ -87,32 +91,63 @@ def evaluate(
                 record = _record(held_out, clip, scored, key, out_dir)
                 log(f"{label}: {_line(record)}")
             records.append(record)
-    result = _summarise(records, terms)
-    _write_results(records, out_dir / "results.parquet")
+    result = summarise(records, terms)
+    write_results(records, out_dir / "results.parquet")
     write_atomic(out_dir / "metrics.json", _json(result))
     return result
 
 
-def load_pipeline(model_dir: Path, device: str) -> Any:
-    """The pipeline of a model folder, silent, on `device`."""
-    from fye_model.animation.pipeline import FollowYourEmojiPipeline  # the networks: slow to import
+class EvaluateWorker:
+    """Evaluation as a stage; its folder is kept over a kill, and finished clips are not done again."""
 
-    pipeline: Any = FollowYourEmojiPipeline.from_pretrained(str(model_dir)).to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    def __init__(
+        self,
+        landmarker: LandmarkerAsset,
+        runtime: Runtime,
+        evaluation: EvaluationConfig,
+        sampling: SamplingConfig,
+        landmark_image: LandmarkImageConfig,
+    ) -> None:
+        self.landmarker, self.runtime = landmarker, runtime
+        self.evaluation, self.sampling, self.landmark_image = evaluation, sampling, landmark_image
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
+        """Read `clips/…` and `model/…`; write what `evaluate` does. Returns the means of model and baseline."""
+        with training_index(files, params, self.landmarker, out) as index:
+            metrics = evaluate(
+                files["model/model_index.json"].parent,
+                index,
+                self.evaluation,
+                self.sampling,
+                self.landmarker,
+                out,
+                logger.info,
+                variant=self.landmark_image.variant,
+                device=prepare_device(self.runtime),
+            )
+        means = {method: {name: metrics[method][name]["mean"] for name in METRICS} for method in METHODS}
+        counts = {name: metrics["protocol"][name] for name in ("clips", "frames")}
+        failures = {name: metrics["model"][name] for name in ("no_face_in_result", "no_face_in_truth")}
+        return {**counts, **failures, **means, "beats_baseline": metrics["beats_baseline"]}
 
 
-def folder_digest(folder: Path) -> str:
-    """sha256 over the names and contents of a folder's files."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such model folder")
-    state = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            state.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return state.hexdigest()
+EVALUATE = Stage(
+    "evaluate",
+    "1",
+    EvaluateWorker,
+    False,
+    resumable=True,
+    tools=("torch", "diffusers"),
+    needs=("landmarker", "runtime"),
+)
 
 
 def file_stem(clip: str) -> str:
@@ -146,7 +181,7 @@ def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, 
     return record
 
 
-def _finished(out_dir: Path, entry: ClipEntry, key: str) -> dict[str, Any] | None:
+def _finished(out_dir: Path, entry: Entry, key: str) -> dict[str, Any] | None:
     """A clip's record of an earlier call, when it is whole and of the same key."""
     try:
         record = json.loads((out_dir / "records" / f"{file_stem(entry.clip)}.json").read_text())
@@ -171,90 +206,10 @@ def _scores(scores: FrameScores) -> dict[str, Any]:
     }
 
 
-def _summarise(records: list[dict[str, Any]], terms: dict[str, Any]) -> dict[str, Any]:
-    tables = {
-        method: aggregate(
-            [{k: _number(v) for k, v in record[method].items() if k != "per_frame"} for record in records]
-        )
-        for method in METHODS
-    }
-    model, baseline = tables["model"], tables["baseline"]
-    return {
-        "schema": SCHEMA,
-        "protocol": {**terms, "clips": len(records), "frames": model["frames"]},
-        "model": model,
-        "baseline": baseline,
-        "beats_baseline": {
-            name: is_better(name, model[name]["mean"], baseline[name]["mean"])
-            for name in ("l1", "psnr", "ssim", "landmark_error")
-        },
-        "not_driven": sum(record["not_driven"] for record in records),
-        "missing": {name: f"missing: {reason}" for name, reason in MISSING_METRICS.items()},
-        "missing_note": MISSING_NOTE,
-        "clips": [
-            {
-                **{name: record[name] for name in ("clip", "name", "subject", "span", "video", "strip", "not_driven")},
-                **{
-                    method: {name: value for name, value in record[method].items() if name != "per_frame"}
-                    for method in METHODS
-                },
-            }
-            for record in records
-        ],
-    }
-
-
-_COLUMNS: dict[str, pa.DataType] = {
-    "clip": pa.string(),
-    "name": pa.string(),
-    "subject": pa.string(),
-    "method": pa.string(),
-    "start": pa.int32(),
-    "stop": pa.int32(),
-    "frames": pa.int32(),
-    "height": pa.int32(),
-    "width": pa.int32(),
-    "l1": pa.float64(),
-    "psnr": pa.float64(),
-    "ssim": pa.float64(),
-    "landmark_error": pa.float64(),
-    "landmark_error_found": pa.float64(),
-    "no_face_in_result": pa.int32(),
-    "no_face_in_truth": pa.int32(),
-    "frame_l1": pa.list_(pa.float64()),
-    "frame_psnr": pa.list_(pa.float64()),
-    "frame_ssim": pa.list_(pa.float64()),
-    "frame_landmark_error": pa.list_(pa.float64()),
-}
-
-
-def _write_results(records: list[dict[str, Any]], path: Path) -> None:
-    rows = []
-    for record in records:
-        for method in METHODS:
-            scores = record[method]
-            row = {name: scores[name] for name in _COLUMNS if name in scores}
-            row |= {f"frame_{name}": [_number(v) for v in values] for name, values in scores["per_frame"].items()}
-            row |= {name: record[name] for name in ("clip", "name", "subject")}
-            row |= {"method": method, "start": record["span"][0], "stop": record["span"][1]}
-            for name in ("psnr", "landmark_error", "landmark_error_found"):
-                row[name] = _number(row[name])
-            rows.append(row)
-    schema = pa.schema(list(_COLUMNS.items()), metadata={"schema_version": "fye-evaluation-1"})
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
-    write_atomic(path, sink.getvalue())
-
-
-def _number(value: Any) -> float:
-    """Back from JSON: None is NaN, "inf" is infinite."""
-    return float("nan") if value is None else float(value)
-
-
 def _line(record: dict[str, Any]) -> str:
     ours, base = record["model"], record["baseline"]
     return ", ".join(
-        f"{name} {_number(ours[name]):.4f} (baseline {_number(base[name]):.4f})"
+        f"{name} {number(ours[name]):.4f} (baseline {number(base[name]):.4f})"
         for name in ("l1", "ssim", "landmark_error")
     )
 

@@ -6,22 +6,38 @@ at one size, so that a perfect copy has no landmark error at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fye_model.config import SamplingConfig
+from fye_model.config import Runtime, SamplingConfig
 from fye_model.evaluation.metrics import EYE_CORNERS, NO_FACE_ERROR, FrameScores, score_frames
 from fye_model.evaluation.reenact import Reenactment, self_reenact
 from fye_model.landmarks.drawing import Variant, draw_landmarks, landmark_points
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import read_landmarks
-from fye_model.training.index import ClipEntry, read_index
+from tasks.assets import LandmarkerAsset
+from tasks.dataset import INDEX_SCHEMA
 from tasks.detector import FaceLandmarker
+from tasks.train import open_index
 from tasks.video import read_frames
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip of the index with what evaluation needs of it: its held-out span [start, stop) and two files."""
+
+    clip: str
+    name: str
+    subject: str
+    val: tuple[int, int]
+    landmarks: Path
+    video: Path
 
 
 @dataclass(frozen=True)
@@ -32,9 +48,9 @@ class HeldOut:
     size: int
     fps: float
     geometry: FaceGeometry
-    clips: list[ClipEntry]
+    clips: list[Entry]
 
-    def spread(self, count: int | None) -> list[ClipEntry]:
+    def spread(self, count: int | None) -> list[Entry]:
         """At most `count` clips, spread evenly over the index so that they are not all of the first subject."""
         if count is None or count >= len(self.clips):
             return self.clips
@@ -65,27 +81,66 @@ class ScoredClip:
 
 
 def read_held_out(index_path: Path) -> HeldOut:
-    """Read a training index. Raises ValueError when it is none, or when no clip has 2 held-out frames."""
-    index = read_index(index_path)
-    clips = [clip for clip in index.clips if clip.val[1] - clip.val[0] >= 2]
+    """Read a training index, or one without the files that only training reads (masks, latents).
+
+    Raises ValueError when it is none, or when no clip has 2 held-out frames.
+    """
+    try:
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"index {index_path} cannot be read: {error}") from error
+    found = index.get("schema") if isinstance(index, dict) else type(index).__name__
+    if found != INDEX_SCHEMA:
+        raise ValueError(f"index {index_path}: schema is {found!r}, expected {INDEX_SCHEMA}; write it again")
+    folder = index_path.resolve().parent
+    clips = []
+    for number, values in enumerate(index["clips"]):
+        try:
+            start, stop = values["val"]
+            if stop - start >= 2:
+                files = {name: folder / values[name] for name in ("landmarks", "video")}
+                clips.append(Entry(values["clip"], values["name"], values["subject"], (start, stop), **files))
+        except (KeyError, TypeError, ValueError) as error:
+            name = values.get("name", number) if isinstance(values, dict) else number
+            raise ValueError(f"index {index_path}: clip {name}: {error!r} is missing or wrong") from error
     if not clips:
         raise ValueError(
-            f"{index_path}: none of its {len(index.clips)} clips has 2 held-out frames, so nothing can be "
+            f"{index_path}: none of its {len(index['clips'])} clips has 2 held-out frames, so nothing can be "
             "evaluated; raise split.holdout, choose split.by: tail, or add clips"
         )
-    missing = [clip.name for clip in clips if clip.video is None]
-    if missing:
-        raise ValueError(f"{index_path}: no video for {', '.join(missing[:5])}; the truth is needed to compare with")
-    geometry = FaceGeometry.mean_mesh() if index.geometry == "mean_mesh" else FaceGeometry.from_task(index.geometry)
-    return HeldOut(index.landmark_model, index.size, index.fps, geometry, clips)
+    task = index["geometry"]
+    geometry = FaceGeometry.mean_mesh() if task == "mean_mesh" else FaceGeometry.from_task(folder / task)
+    return HeldOut(index["landmark_model"], int(index["size"]), float(index["fps"]), geometry, clips)
 
 
-def load_clip(held_out: HeldOut, entry: ClipEntry, max_frames: int, variant: Variant) -> HeldOutClip:
+@contextlib.contextmanager
+def training_index(
+    files: dict[str, Path], params: dict[str, Any], landmarker: LandmarkerAsset, out: Path
+) -> Iterator[Path]:
+    """The index of a whole stage's inputs, for as long as the block lasts, beside the stage's output folder."""
+    path = out.parent / f"{out.name}.index.json"
+    try:
+        yield open_index(files, params, landmarker, path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def prepare_device(runtime: Runtime) -> str:
+    """The device that sampling runs on; sets the number of torch threads, which is the process's."""
+    import torch
+
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    if runtime.device != "auto":
+        return runtime.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_clip(held_out: HeldOut, entry: Entry, max_frames: int, variant: Variant) -> HeldOutClip:
     """Decode the start of a clip's held-out span (reference + `max_frames`) and draw its landmarks as in training.
 
     Raises ValueError, naming the clip, when video and landmarks do not belong together or to this index.
     """
-    assert entry.video is not None
     start, stop = entry.val[0], min(entry.val[1], entry.val[0] + 1 + max_frames)
     where = f"clip {entry.name} ({entry.clip})"
     sequence = read_landmarks(entry.landmarks)

@@ -6,17 +6,21 @@ Everything that comes from users' files (names, messages) goes through jinja2's 
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.pictures import write_atomic
 from tasks.plots import curve_svgs, selection_svgs
+from tasks.stage import Stage
+from tasks.verdict import show, verdict
 
 REPORT_NAME = "report.html"
 _INLINE_VIDEO_BYTES = 3 << 20  # larger ones lie beside the report
@@ -27,7 +31,6 @@ _LABELS = {
     "landmark_error": ("Landmark error, IOD", "lower is better"),
     "landmark_error_found": ("Landmark error where a face was found", "lower is better"),
 }
-_FEW_CLIPS = 10
 
 
 def write_report(
@@ -42,7 +45,8 @@ def write_report(
 ) -> Path:
     """Write `report.html` (and videos too large to inline) into `out_dir`; returns its path.
 
-    summary: of the run, with `stages` rows as in summary.json. evaluation, selection: what `tasks.evaluate` and
+    summary: of the run, as in summary.json: `stages` rows, and `data` with screening's `funnel` and `rejected` clips,
+    if there was a screening. evaluation, selection: what `tasks.evaluate` and
     `tasks.select` return. curves: title -> metrics.jsonl. quarantine: rows of stage, clip, reason, message.
     evaluation_dir: the folder that the evaluation's strips and videos are relative to.
     """
@@ -64,6 +68,8 @@ def write_report(
         curve_plots=[_svg(picture) for title, path in curves.items() for picture in curve_svgs(title, path)],
         stages=summary["stages"],
         funnel=funnel(summary["stages"], quarantine),
+        screening=summary.get("data", {}).get("funnel", []),
+        rejected=summary.get("data", {}).get("rejected", {}),
         quarantine=quarantine,
         protocol=_protocol(evaluation["protocol"]),
     )
@@ -72,41 +78,34 @@ def write_report(
     return target
 
 
-def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What the numbers say, in plain words: [{"kind": good | bad | flat, "text"}]."""
-    lines = [_against_baseline(evaluation, metric) for metric in ("l1", "landmark_error", "ssim")]
-    winner, first = selection["winner"], selection["first"]
-    if winner == first:
-        text = "The selected checkpoint is the first one: by the declared rule, training on did not help."
-        if len(selection["rows"]) == 1:
-            text = "There was only one checkpoint, so nothing shows that training on helped."
-        lines.append({"kind": "bad", "text": text})
-    else:
-        by_name = {row["checkpoint"]: row for row in selection["rows"]}
-        for metric in ("l1", "landmark_error"):
-            ours, theirs = by_name[winner][metric], by_name[first][metric]
-            better = selection["beats_first"][metric]
-            how = {True: "beats", False: "does not beat", None: "cannot be compared with"}[better]
-            text = (
-                f"The selected checkpoint {winner} {how} its own first checkpoint {first} in {_LABELS[metric][0]}: "
-                f"{_show(ours)} against {_show(theirs)} on the selection's held-out frames."
-            )
-            lines.append({"kind": _kind(better), "text": text})
-    model, frames = evaluation["model"], evaluation["protocol"]["frames"]
-    if model["no_face_in_result"]:
-        lines.append(
-            {
-                "kind": "bad",
-                "text": f"{model['no_face_in_result']} of {frames} result frames show no face that the landmark model "
-                "can find; each counts as a landmark error of one interocular distance.",
-            }
+class ReportWorker:
+    """The report as a stage: `params` hold the run's `summary` and `quarantine` rows."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
+        """Read `evaluation/…`, `selection.json` and the metrics.jsonl of every `curves/<title>`; write report.html."""
+        metrics = files["evaluation/metrics.json"]
+        curves = {name.removeprefix("curves/"): path for name, path in files.items() if name.startswith("curves/")}
+        report = write_report(
+            params["summary"],
+            json.loads(metrics.read_text()),
+            json.loads(files["selection.json"].read_text()),
+            curves,
+            params["quarantine"],
+            out,
+            evaluation_dir=metrics.parent,
         )
-    clips = evaluation["protocol"]["clips"]
-    if clips < _FEW_CLIPS:
-        count = f"{clips} held-out clip{'s' if clips != 1 else ''}"
-        text = f"Measured on {count}: enough to show that the model learned, not how well it does elsewhere."
-        lines.append({"kind": "flat", "text": text})
-    return lines
+        return {"report": report.name}
+
+
+REPORT = Stage("report", "1", ReportWorker, pooled=False, tools=("matplotlib", "jinja2"))
 
 
 def funnel(stages: Sequence[Mapping[str, Any]], quarantine: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -131,19 +130,6 @@ def _step(name: str, entered: int, left: int, reasons: Counter[str]) -> dict[str
     return {"stage": name, "entered": entered, "left": left, "percent": percent, "reasons": reasons.most_common()}
 
 
-def _against_baseline(evaluation: Mapping[str, Any], metric: str) -> dict[str, str]:
-    better = evaluation["beats_baseline"][metric]
-    ours, theirs = evaluation["model"][metric]["mean"], evaluation["baseline"][metric]["mean"]
-    label = _LABELS[metric][0]
-    if better is None:
-        return {"kind": "flat", "text": f"{label} could not be measured: no face was found in the truth."}
-    how = "beats" if better else "does not beat"
-    text = (
-        f"On held-out frames the model {how} repeating the reference in {label}: {_show(ours)} against {_show(theirs)}."
-    )
-    return {"kind": _kind(better), "text": text}
-
-
 def _metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for metric, (label, direction) in _LABELS.items():
@@ -153,8 +139,8 @@ def _metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
             {
                 "label": label,
                 "arrow": direction,
-                "model": _show(ours["mean"]),
-                "baseline": _show(theirs["mean"]),
+                "model": show(ours["mean"]),
+                "baseline": show(theirs["mean"]),
                 "model_interval": _interval(ours["ci95"]),
                 "baseline_interval": _interval(theirs["ci95"]),
                 "better": {True: "model", False: "baseline or equal", None: ""}[better],
@@ -165,17 +151,19 @@ def _metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _selection_rows(selection: Mapping[str, Any]) -> list[dict[str, Any]]:
-    baseline = {**selection["baseline"], "checkpoint": "reference repeated (baseline)", "rank": None}
-    rows = sorted(selection["rows"], key=lambda row: row["rank"])
+    """The ranked checkpoints, then what they are held against: a first checkpoint outside the ranking, the baseline."""
+    first, baseline = selection["first"], {**selection["baseline"], "checkpoint": "reference repeated (baseline)"}
+    ranked = sorted(selection["rows"], key=lambda row: row["rank"])
+    others = [first, baseline] if "rank" not in first else [baseline]
     return [
         {
-            "rank": row["rank"],
-            "name": row["checkpoint"] + (" (first)" if row["checkpoint"] == selection["first"] else ""),
-            **{name: _show(row[name]) if name in row else "" for name in ("loss", "landmark_error", "l1", "ssim")},
+            "rank": row.get("rank"),
+            "name": row["checkpoint"] + (" (first)" if row["checkpoint"] == first["checkpoint"] else ""),
+            **{name: show(row[name]) if name in row else "" for name in ("loss", "landmark_error", "l1", "ssim")},
             "no_face": f"{row['no_face_in_result']} of {row['frames']}",
             "score": f"{row['score']:.2f}" if "score" in row else "",
         }
-        for row in [*rows, baseline]
+        for row in [*ranked, *others]
     ]
 
 
@@ -191,7 +179,7 @@ def _gallery(evaluation: Mapping[str, Any], folder: Path, out_dir: Path) -> list
     for place, why in sorted(chosen.items()):
         clip = clips[place]
         numbers = ", ".join(
-            f"{_LABELS[name][0]} {_show(clip['model'][name])} (baseline {_show(clip['baseline'][name])})"
+            f"{_LABELS[name][0]} {show(clip['model'][name])} (baseline {show(clip['baseline'][name])})"
             for name in ("l1", "landmark_error")
         )
         items.append(
@@ -242,19 +230,8 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _show(value: float | str | None) -> str:
-    if value is None:
-        return "not measured"
-    number = float(value)
-    return str(value) if isinstance(value, str) else f"{number:.2f}" if abs(number) >= 10 else f"{number:.4f}"
-
-
 def _interval(bounds: Sequence[float] | None) -> str:
-    return f"[{_show(bounds[0])}, {_show(bounds[1])}]" if bounds else ""
-
-
-def _kind(better: bool | None) -> str:
-    return {True: "good", False: "bad", None: "flat"}[better]
+    return f"[{show(bounds[0])}, {show(bounds[1])}]" if bounds else ""
 
 
 def _svg(picture: bytes) -> str:

@@ -8,52 +8,55 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import logging
 import re
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fye_model.config import EvaluationConfig, NoiseConfig, SamplingConfig, SelectionConfig
+from fye_model.config import (
+    EvaluationConfig,
+    LandmarkImageConfig,
+    NoiseConfig,
+    Runtime,
+    SamplingConfig,
+    SelectionConfig,
+)
 from fye_model.evaluation.aggregate import aggregate, is_better
 from fye_model.evaluation.metrics import FrameScores
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.landmarks.drawing import Variant
 from tasks.assets import LandmarkerAsset
 from tasks.detector import FaceLandmarker
+from tasks.model_folder import FrozenParts, assemble_pipeline, save_model
 from tasks.pictures import write_atomic
 from tasks.plots import selection_png
 from tasks.reenactment import (
     check_landmark_model,
     evaluated_size,
     load_clip,
+    prepare_device,
     protocol,
     read_held_out,
     score_clip,
+    training_index,
 )
+from tasks.stage import Stage
+from tasks.train import STAGE2
 
+logger = logging.getLogger(__name__)
 SCHEMA = 1
 MODEL_FOLDER = "model"
 _COMPARED = ("l1", "psnr", "ssim", "landmark_error")
 
 
-@dataclass(frozen=True)
-class FrozenParts:
-    """What every checkpoint shares: folders of the autoencoder and the image encoder, and the forward process."""
-
-    vae: Path
-    image_encoder: Path
-    noise: NoiseConfig
-
-
 def select(
-    checkpoints: Sequence[Path],
+    checkpoints: Mapping[str, Path],
     index_path: Path,
     config: SelectionConfig,
     sampling: SamplingConfig,
@@ -63,68 +66,125 @@ def select(
     out_dir: Path,
     log: Callable[[str], None] = print,
     *,
+    first: tuple[str, Path] | None = None,
     variant: Variant = "expression_aware",
     device: str = "cpu",
-    assemble: bool = True,
 ) -> dict[str, Any]:
-    """Rank `checkpoints` (in the order in which training wrote them) and put the winner together as a model folder.
+    """Rank `checkpoints` (name -> folder, in training's order) and put the winner together as a model folder.
 
-    Each needs its `validation.json` {"loss": ...} of training. Writes selection.json, selection.parquet,
-    selection.png and, with `assemble`, the folder `model/` into `out_dir`. Returns what selection.json holds: the rule,
-    a row per checkpoint, the winner, the first checkpoint, the baseline of the same protocol, and whether the winner
-    beats both. Raises ValueError for no checkpoints, a missing or non-finite loss, or nothing held out.
+    Each needs its `validation.json` {"loss": ...} of training. `first`, name and folder, is the checkpoint that shows
+    where training came from; it is measured like the others but not ranked, as its loss may be of another stage's
+    task. By default it is the first of those ranked. Writes selection.json, selection.parquet, selection.png and the
+    folder model/ into `out_dir`. Returns what selection.json holds: the rule, a row per checkpoint, the winner's name,
+    the first checkpoint's row, the baseline of the same protocol, and whether the winner beats both.
+    Raises ValueError for no checkpoints, a missing or non-finite loss, or nothing held out.
     """
     if not checkpoints:
         raise ValueError("no checkpoints to choose from: training wrote none (see its log)")
-    losses = [read_validation_loss(checkpoint) for checkpoint in checkpoints]
+    losses = [read_validation_loss(checkpoint) for checkpoint in checkpoints.values()]
     held_out = read_held_out(index_path)
     size = evaluated_size(held_out, evaluation.size)
     sampling = sampling.model_copy(update={"steps": config.sampling_steps})
     clips = [load_clip(held_out, entry, config.frames, variant) for entry in held_out.spread(config.clips)]
-    tables: list[dict[str, Any]] = []
+    everything = list(checkpoints.items()) + ([first] if first is not None else [])
+    rows: list[dict[str, Any]] = []
     baseline: dict[str, Any] = {}
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
         check_landmark_model(held_out, detector)
-        for number, (checkpoint, loss) in enumerate(zip(checkpoints, losses, strict=True), 1):
+        for number, (name, checkpoint) in enumerate(everything, 1):
             pipeline = assemble_pipeline(checkpoint, parts, device)
             scored = [score_clip(pipeline, clip, detector, sampling, config.frames, size) for clip in clips]
-            tables.append(_table([item.model for item in scored]))
+            rows.append({"checkpoint": name, "step": _step(name, number), **_table([item.model for item in scored])})
             baseline = _table([item.baseline for item in scored])
-            log(
-                f"select {number}/{len(checkpoints)} {checkpoint.name}: loss {loss:.4f}, "
-                f"l1 {tables[-1]['l1']:.4f} (baseline {baseline['l1']:.4f}), "
-                f"landmark error {tables[-1]['landmark_error']:.4f} (baseline {baseline['landmark_error']:.4f})"
-            )
-    rows, best = _ranked(checkpoints, losses, tables, config)
+            log(f"select {number}/{len(everything)} {name}: {_line(rows[-1], baseline)}")
+    origin = rows.pop() if first is not None else rows[0]
+    best = _rank(rows, losses, config)
     terms = protocol(held_out, sampling, config.frames, evaluation.size, variant)
     result = {
         "schema": SCHEMA,
         "rule": RULE.format(loss=config.loss_weight, landmark=config.landmark_weight),
         "protocol": {**terms, "clips": len(clips), "clip_ids": [clip.clip for clip in clips]},
         "rows": rows,
-        "winner": rows[best]["checkpoint"],
-        "first": rows[0]["checkpoint"],
+        "winner": best["checkpoint"],
+        "first": origin,
         "baseline": baseline,
-        "beats_baseline": _beats(rows[best], baseline),
-        "beats_first": _beats(rows[best], rows[0]) if best else None,
+        "beats_baseline": _beats(best, baseline),
+        "beats_first": None if best is origin else _beats(best, origin),
         "note": "The clips of this table are held out from training, but the winner was chosen on them.",
     }
     out_dir.mkdir(parents=True, exist_ok=True)
-    if assemble:
-        description = {
-            "schema": SCHEMA,
-            "checkpoint": checkpoints[best].name,
-            "landmark_model": held_out.landmark_model,
-            "landmark_variant": variant,
-            "size": held_out.size,
-            "fps": held_out.fps,
-        }
-        _save_model(assemble_pipeline(checkpoints[best], parts, "cpu"), out_dir / MODEL_FOLDER, description)
+    description = {
+        "schema": SCHEMA,
+        "checkpoint": best["checkpoint"],
+        "landmark_model": held_out.landmark_model,
+        "landmark_variant": variant,
+        "size": held_out.size,
+        "fps": held_out.fps,
+    }
+    save_model(assemble_pipeline(checkpoints[best["checkpoint"]], parts, "cpu"), out_dir / MODEL_FOLDER, description)
     _write_parquet(rows, out_dir / "selection.parquet")
     write_atomic(out_dir / "selection.png", selection_png(rows, baseline))
-    # strict JSON, last: its presence says that all the rest is there
+    # last: its presence says that all the rest is there
     write_atomic(out_dir / "selection.json", _json(result))
     return result
+
+
+class SelectWorker:
+    """Selection as a stage: stage 2's checkpoints are ranked, stage 1's first one shows where training came from."""
+
+    def __init__(
+        self,
+        landmarker: LandmarkerAsset,
+        runtime: Runtime,
+        selection: SelectionConfig,
+        sampling: SamplingConfig,
+        evaluation: EvaluationConfig,
+        noise: NoiseConfig,
+        landmark_image: LandmarkImageConfig,
+    ) -> None:
+        self.landmarker, self.runtime = landmarker, runtime
+        self.selection, self.sampling, self.evaluation = selection, sampling, evaluation
+        self.noise, self.landmark_image = noise, landmark_image
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
+        """Read `clips/…`, `vae/…`, `image_encoder/…` and `checkpoints/<stage>/<checkpoint>/…`.
+
+        Writes what `select` does; returns the winner, and how it compares.
+        """
+        found = {
+            name.removeprefix("checkpoints/").removesuffix("/meta.json"): path.parent
+            for name, path in sorted(files.items())
+            if name.startswith("checkpoints/") and name.endswith("/meta.json")
+        }
+        ranked = {name: path for name, path in found.items() if name.startswith(f"{STAGE2.name}/")}
+        earlier = [(name, path) for name, path in found.items() if name not in ranked]
+        with training_index(files, params, self.landmarker, out) as index:
+            result = select(
+                ranked,
+                index,
+                self.selection,
+                self.sampling,
+                self.evaluation,
+                FrozenParts(files["vae/config.json"].parent, files["image_encoder/config.json"].parent, self.noise),
+                self.landmarker,
+                out,
+                logger.info,
+                first=earlier[0] if earlier else None,
+                variant=self.landmark_image.variant,
+                device=prepare_device(self.runtime),
+            )
+        return {name: result[name] for name in ("winner", "first", "baseline", "beats_baseline", "beats_first")}
+
+
+SELECT = Stage("select", "1", SelectWorker, pooled=False, tools=("torch", "diffusers"), needs=("landmarker", "runtime"))
 
 
 def read_validation_loss(checkpoint: Path) -> float:
@@ -142,65 +202,22 @@ def read_validation_loss(checkpoint: Path) -> float:
     return loss
 
 
-def assemble_pipeline(checkpoint: Path, parts: FrozenParts, device: str) -> Any:
-    """A pipeline of a checkpoint's networks and the parts that training never changes."""
-    # the networks are slow to import
-    from diffusers import AutoencoderKL
-    from transformers import CLIPImageProcessor, CLIPVisionModel
-
-    from fye_model.animation.pipeline import FollowYourEmojiPipeline
-    from fye_model.networks import Networks
-
-    networks = Networks.load(checkpoint)
-    pipeline: Any = FollowYourEmojiPipeline(
-        vae=AutoencoderKL.from_pretrained(parts.vae),
-        image_encoder=CLIPVisionModel.from_pretrained(parts.image_encoder),
-        feature_extractor=CLIPImageProcessor.from_pretrained(parts.image_encoder),
-        appearance_net=networks.appearance_net,
-        denoiser=networks.denoiser,
-        landmark_encoder=networks.landmark_encoder,
-        image_prompt=networks.image_prompt,
-        scheduler=make_scheduler(parts.noise),
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
-
-
-def make_scheduler(noise: NoiseConfig) -> Any:
-    """DDIM over the forward process that training used: trailing spacing, no clipping of samples. [release]"""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        num_train_timesteps=noise.train_timesteps,
-        beta_start=noise.beta_start,
-        beta_end=noise.beta_end,
-        beta_schedule=noise.beta_schedule,
-        rescale_betas_zero_snr=noise.zero_terminal_snr,
-        prediction_type=noise.prediction,
-        timestep_spacing="trailing",
-        clip_sample=False,
-    )
-
-
-def _ranked(
-    checkpoints: Sequence[Path], losses: Sequence[float], tables: Sequence[dict[str, Any]], config: SelectionConfig
-) -> tuple[list[dict[str, Any]], int]:
-    """A row per checkpoint, in training's order, and the index of the winner."""
-    errors = [_number(table["landmark_error"]) for table in tables]
+def _rank(rows: list[dict[str, Any]], losses: Sequence[float], config: SelectionConfig) -> dict[str, Any]:
+    """Add loss, score and rank to every row; returns the winner's."""
+    errors = [_number(row["landmark_error"]) for row in rows]
     scores = weighted_ranks(losses, errors, config.loss_weight, config.landmark_weight)
-    places = order(scores, [_number(table["l1"]) for table in tables])
-    rows = [
-        {
-            "checkpoint": checkpoint.name,
-            "step": _step(checkpoint, number),
-            "loss": loss,
-            **table,
-            "score": score,
-            "rank": places.index(number) + 1,
-        }
-        for number, (checkpoint, loss, table, score) in enumerate(zip(checkpoints, losses, tables, scores, strict=True))
-    ]
-    return rows, places[0]
+    for row, loss, score in zip(rows, losses, scores, strict=True):
+        row |= {"loss": loss, "score": score}
+    places = order(scores, [_number(row["l1"]) for row in rows])
+    for place, index in enumerate(places, 1):
+        rows[index]["rank"] = place
+    return rows[places[0]]
+
+
+def _line(row: dict[str, Any], baseline: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {_number(row[name]):.4f} (baseline {_number(baseline[name]):.4f})" for name in ("l1", "landmark_error")
+    )
 
 
 def _table(scores: Sequence[FrameScores]) -> dict[str, Any]:
@@ -213,26 +230,6 @@ def _beats(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, bool | Non
     return {name: is_better(name, ours[name], theirs[name]) for name in _COMPARED}
 
 
-def _save_model(pipeline: Any, target: Path, description: dict[str, Any]) -> None:
-    """Write the pipeline beside `target`, sync it, then give it its name; an older one is replaced."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        pipeline.save_pretrained(str(temporary), safe_serialization=True)
-        write_atomic(temporary / "fye.json", _json(description))
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        if target.exists():
-            os.replace(target, old)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def _write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
     floats = ("loss", *_COMPARED, "landmark_error_found", "score")
     plain = [{**row, **{name: _number(row[name]) for name in floats}} for row in rows]
@@ -242,8 +239,8 @@ def _write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
     write_atomic(path, sink.getvalue())
 
 
-def _step(checkpoint: Path, number: int) -> int:
-    digits = re.search(r"(\d+)$", checkpoint.name)
+def _step(name: str, number: int) -> int:
+    digits = re.search(r"(\d+)$", name)
     return int(digits.group(1)) if digits else number
 
 

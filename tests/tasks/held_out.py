@@ -40,12 +40,25 @@ class HeldOutData:
     index: Path
     landmarker: LandmarkerAsset
 
+    def inputs(self) -> tuple[dict[str, Path], dict[str, Any]]:
+        """The same as a stage gets it: files by name, and parameters."""
+        index = json.loads(self.index.read_text())
+        files = {
+            f"clips/{clip['clip']}/{name}": self.index.parent / clip[name]
+            for clip in index["clips"]
+            for name in ("landmarks", "video")
+        }
+        kept = ("clip", "name", "subject", "frames", "train", "val")
+        records = [{name: clip[name] for name in kept} for clip in index["clips"]]
+        common = {name: index[name] for name in ("size", "factor", "fps", "landmark_model")}
+        return files, {**common, "clips": records}
+
 
 @dataclass(frozen=True)
 class TinyModels:
     """Folders of frozen parts, and of checkpoints (whose networks differ by their random seed)."""
 
-    parts: Any  # tasks.select.FrozenParts
+    parts: Any  # tasks.model_folder.FrozenParts
     checkpoints: list[Path]  # of steps 10, 20, 30 with losses 0.9, 0.5, 0.7
 
 
@@ -94,7 +107,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     from fye_model.networks import build_networks
-    from tasks.select import FrozenParts
+    from tasks.model_folder import FrozenParts
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fye_model.config import EvaluationConfig, SamplingConfig
+from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
 from tasks.assets import LandmarkerAsset
-from tasks.evaluate import evaluate, file_stem
-from tasks.select import assemble_pipeline
+from tasks.evaluate import EvaluateWorker, evaluate, file_stem
+from tasks.model_folder import assemble_pipeline, save_model
+from tasks.results import number
 from tasks.video import read_frames
 
 SAMPLING = SamplingConfig(steps=2, guidance_scale=2.0, window=4)
@@ -84,11 +85,11 @@ def test_videos_and_strips_show_reference_landmarks_truth_and_result(
     assert video.shape == (4, 96, 4 * 96, 3)
     source = read_frames(held_out_data.index.parent / "d18" / "clip.mp4")[3:8]
     small = [np.asarray(Image.fromarray(frame).resize((96, 96), Image.Resampling.BOX), float) for frame in source]
-    for number, frame in enumerate(video.astype(float)):
+    for place, frame in enumerate(video.astype(float)):
         columns = np.split(frame, 4, axis=1)
         assert np.abs(columns[0] - small[0]).mean() < 6  # the video is compressed
-        assert np.abs(columns[2] - small[1 + number]).mean() < 6
-        assert np.abs(columns[3] - small[1 + number]).mean() > 20
+        assert np.abs(columns[2] - small[1 + place]).mean() < 6
+        assert np.abs(columns[3] - small[1 + place]).mean() > 20
         assert np.median(columns[1]) < 30 < columns[1].max()  # lines on black
     with Image.open(out / clip["strip"]) as strip:
         assert strip.width > 4 * 96 and strip.height > 4 * 96
@@ -141,9 +142,41 @@ def test_another_landmark_model_than_the_data_sets_is_refused(
         evaluate(model_dir, held_out_data.index, CONFIG, SAMPLING, other, tmp_path)
 
 
+def test_a_model_trained_on_another_drawing_of_landmarks_is_refused(
+    tiny_models: Any, held_out_data: Any, tmp_path: Path
+) -> None:
+    pipeline = assemble_pipeline(tiny_models.checkpoints[0], tiny_models.parts, "cpu")
+    model = held_out_data.landmarker.model
+    save_model(pipeline, tmp_path / "model", {"landmark_model": model, "landmark_variant": "plain_2d"})
+    with pytest.raises(ValueError, match=r"landmark_variant 'plain_2d'.*expression_aware"):
+        _evaluate(tmp_path / "model", held_out_data, tmp_path / "out")
+
+
 def test_a_missing_model_folder_is_named(held_out_data: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such model folder"):
         _evaluate(tmp_path / "nothing", held_out_data, tmp_path / "out")
+
+
+def test_the_stage_writes_what_the_function_writes(
+    evaluated: tuple[Path, dict], model_dir: Path, held_out_data: Any, tmp_path: Path
+) -> None:
+    first, metrics = evaluated
+    files, params = held_out_data.inputs()
+    files |= {f"model/{path.relative_to(model_dir)}": path for path in model_dir.rglob("*") if path.is_file()}
+    runtime = Runtime(device="cpu")
+    out = tmp_path / "out"
+    out.mkdir()
+    with EvaluateWorker(held_out_data.landmarker, runtime, CONFIG, SAMPLING, LandmarkImageConfig()) as worker:
+        row = worker.process(files, params, out)
+    assert _contents(out) == _contents(first)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (row["clips"], row["frames"], row["no_face_in_result"]) == (2, 8, 8)
+    assert row["model"]["l1"] == metrics["model"]["l1"]["mean"]
+    json.dumps(row, allow_nan=False)
+
+
+def test_numbers_come_back_from_json() -> None:
+    assert number("inf") == float("inf") and np.isnan(number(None)) and number(0.5) == 0.5
 
 
 def test_file_names_stay_inside_their_folder() -> None:

@@ -117,7 +117,7 @@ def test_what_cannot_be_evaluated_is_named(held_out_data: Any, tmp_path: Path) -
 
     with pytest.raises(ValueError, match=r"none of its 2 clips has 2 held-out frames.*split\.holdout"):
         read_held_out(index(val=[0, 0]))
-    with pytest.raises(ValueError, match="no video for"):
+    with pytest.raises(ValueError, match=r"clip d18.*missing or wrong"):
         read_held_out(index(video=None))
     longer = read_held_out(index(frames=50, val=[3, 40]))
     with pytest.raises(ValueError, match=r"d18.*landmarks of 10 frames"):

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
-from fye_model.config import EvaluationConfig, SamplingConfig, SelectionConfig
-from tasks.select import assemble_pipeline, read_validation_loss, select
+from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig, SelectionConfig
+from tasks.model_folder import assemble_pipeline
+from tasks.select import SelectWorker, read_validation_loss, select
 
 CONFIG = SelectionConfig(clips=1, frames=3, sampling_steps=1)
 SAMPLING = SamplingConfig(steps=7, guidance_scale=1.0, window=4)
@@ -23,7 +24,8 @@ SAMPLING = SamplingConfig(steps=7, guidance_scale=1.0, window=4)
 def _select(models: Any, data: Any, out: Path, config: SelectionConfig = CONFIG, **options: Any) -> dict[str, Any]:
     evaluation = EvaluationConfig(size=64)
     arguments = (config, SAMPLING, evaluation, models.parts, data.landmarker, out, lambda line: None)
-    return select(options.pop("checkpoints", models.checkpoints), data.index, *arguments, **options)
+    checkpoints = {path.name: path for path in options.pop("checkpoints", models.checkpoints)}
+    return select(checkpoints, data.index, *arguments, **options)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +47,14 @@ def test_the_winner_follows_from_the_table_by_the_declared_rule(selected: tuple[
     assert [row["landmark_error"] for row in rows] == [1.0, 1.0, 1.0]
     assert [row["score"] for row in rows] == [2.0, 1.0, 1.5]
     assert [row["rank"] for row in rows] == [3, 1, 2]
-    assert (result["winner"], result["first"]) == ("checkpoint-000020", "checkpoint-000010")
+    assert (result["winner"], result["first"]) == ("checkpoint-000020", rows[0])
     assert "0.5 x rank by validation loss" in result["rule"]
 
 
 def test_the_result_compares_the_winner_with_first_checkpoint_and_baseline(selected: tuple[Path, dict]) -> None:
     _, result = selected
     rows = {row["checkpoint"]: row for row in result["rows"]}
-    winner, first = rows[result["winner"]], rows[result["first"]]
+    winner, first = rows[result["winner"]], result["first"]
     assert result["beats_first"]["l1"] == (winner["l1"] < first["l1"])
     assert result["beats_baseline"]["l1"] == (winner["l1"] < result["baseline"]["l1"])
     assert winner["l1"] != first["l1"]
@@ -98,13 +100,46 @@ def test_selection_is_deterministic_and_replaces_an_older_model(
             assert (tmp_path / path.relative_to(first)).read_bytes() == path.read_bytes(), path.name
 
 
+def test_the_stage_ranks_stage_2_and_holds_it_against_the_start_of_stage_1(
+    tiny_models: Any, held_out_data: Any, tmp_path: Path
+) -> None:
+    files, params = held_out_data.inputs()
+    parts = tiny_models.parts
+    files |= {"vae/config.json": parts.vae / "config.json"}
+    files |= {"image_encoder/config.json": parts.image_encoder / "config.json"}
+    stage1, *stage2 = tiny_models.checkpoints
+    files |= {f"checkpoints/train_stage1/{stage1.name}/meta.json": stage1 / "meta.json"}
+    files |= {f"checkpoints/train_stage2/{path.name}/meta.json": path / "meta.json" for path in stage2}
+    out = tmp_path / "out"
+    settings = (CONFIG, SAMPLING, EvaluationConfig(size=64), parts.noise, LandmarkImageConfig())
+    with SelectWorker(held_out_data.landmarker, Runtime(device="cpu"), *settings) as worker:
+        row = worker.process(files, params, out)
+    result = json.loads((out / "selection.json").read_text())
+    assert [entry["checkpoint"] for entry in result["rows"]] == [f"train_stage2/{path.name}" for path in stage2]
+    assert row["winner"] == "train_stage2/checkpoint-000020"
+    assert row["first"]["checkpoint"] == "train_stage1/checkpoint-000010"
+    assert (out / "model" / "model_index.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_single_checkpoint_wins_without_a_claim_to_have_improved(
     tiny_models: Any, held_out_data: Any, tmp_path: Path
 ) -> None:
-    result = _select(tiny_models, held_out_data, tmp_path, checkpoints=tiny_models.checkpoints[:1], assemble=False)
-    assert result["winner"] == result["first"] == "checkpoint-000010"
+    result = _select(tiny_models, held_out_data, tmp_path, checkpoints=tiny_models.checkpoints[:1])
+    assert result["winner"] == result["first"]["checkpoint"] == "checkpoint-000010"
     assert result["beats_first"] is None
-    assert not (tmp_path / "model").exists()
+
+
+def test_a_first_checkpoint_of_another_stage_is_measured_but_not_ranked(
+    tiny_models: Any, held_out_data: Any, tmp_path: Path
+) -> None:
+    first, *rest = tiny_models.checkpoints
+    result = _select(tiny_models, held_out_data, tmp_path, checkpoints=rest, first=("stage 1/checkpoint-000010", first))
+    assert [row["checkpoint"] for row in result["rows"]] == [path.name for path in rest]
+    assert result["first"]["checkpoint"] == "stage 1/checkpoint-000010"
+    assert "loss" not in result["first"] and "rank" not in result["first"]
+    winner = next(row for row in result["rows"] if row["rank"] == 1)
+    assert result["beats_first"]["l1"] == (winner["l1"] < result["first"]["l1"])
 
 
 def test_checkpoints_that_cannot_be_ranked_are_named(tiny_models: Any, held_out_data: Any, tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""Model folders: a checkpoint's networks and the frozen parts put together as one pipeline that anybody can load.
+
+Beside diffusers' own files a folder has `fye.json`: the landmark model, how landmarks are drawn, and what it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fye_model.config import NoiseConfig
+from tasks.pictures import write_atomic
+
+DESCRIPTION = "fye.json"
+
+
+@dataclass(frozen=True)
+class FrozenParts:
+    """What every checkpoint shares: folders of the autoencoder and the image encoder, and the forward process."""
+
+    vae: Path
+    image_encoder: Path
+    noise: NoiseConfig
+
+
+def assemble_pipeline(checkpoint: Path, parts: FrozenParts, device: str) -> Any:
+    """A silent pipeline of a checkpoint's networks and the parts that training never changes."""
+    # the networks are slow to import
+    from diffusers import AutoencoderKL
+    from transformers import CLIPImageProcessor, CLIPVisionModel
+
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+    from fye_model.networks import Networks
+
+    networks = Networks.load(checkpoint)
+    pipeline: Any = FollowYourEmojiPipeline(
+        vae=AutoencoderKL.from_pretrained(parts.vae),
+        image_encoder=CLIPVisionModel.from_pretrained(parts.image_encoder),
+        feature_extractor=CLIPImageProcessor.from_pretrained(parts.image_encoder),
+        appearance_net=networks.appearance_net,
+        denoiser=networks.denoiser,
+        landmark_encoder=networks.landmark_encoder,
+        image_prompt=networks.image_prompt,
+        scheduler=make_scheduler(parts.noise),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def load_pipeline(folder: Path, device: str) -> Any:
+    """The pipeline of a model folder, silent, on `device`."""
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+
+    pipeline: Any = FollowYourEmojiPipeline.from_pretrained(str(folder)).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def make_scheduler(noise: NoiseConfig) -> Any:
+    """DDIM over the forward process that training used: trailing spacing, no clipping of samples. [release]"""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=noise.train_timesteps,
+        beta_start=noise.beta_start,
+        beta_end=noise.beta_end,
+        beta_schedule=noise.beta_schedule,
+        rescale_betas_zero_snr=noise.zero_terminal_snr,
+        prediction_type=noise.prediction,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
+def save_model(pipeline: Any, target: Path, description: dict[str, Any]) -> None:
+    """Write a model folder beside `target`, sync it, then give it its name; an older one is replaced."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        pipeline.save_pretrained(str(temporary), safe_serialization=True)
+        write_atomic(temporary / DESCRIPTION, (json.dumps(description, indent=1, sort_keys=True) + "\n").encode())
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        if target.exists():
+            os.replace(target, old)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_description(folder: Path, **expected: str) -> None:
+    """Raise ValueError where a model folder's `fye.json` says otherwise: numbers of a misused model mean nothing.
+
+    A folder without one (assembled by hand, converted weights) is taken as it is.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); select the model again") from error
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise ValueError(f"{folder} was trained with {name} {found.get(name)!r}, and this run has {value!r}")
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the names and contents of a folder's files."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such model folder")
+    state = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            state.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return state.hexdigest()

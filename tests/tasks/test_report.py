@@ -1,0 +1,217 @@
+"""The report stands alone, says what the numbers say, shows what was lost, and never runs what came from a name."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fye_model.evaluation.aggregate import aggregate
+from fye_model.evaluation.metrics import MISSING_METRICS, score_frames
+from fye_model.evaluation.reenact import Reenactment
+from tasks.pictures import save_png, side_by_side, strip
+from tasks.report import REPORT, ReportWorker, funnel, write_report
+from tasks.results import summarise
+from tasks.video_write import write_video
+
+EVIL = "<script>alert(1)</script>"
+
+
+def _record(folder: Path, name: str, noise: float) -> dict[str, Any]:
+    """A clip's record from real pictures: a result that is the truth with noise, and a reference that stands still."""
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    result = np.clip(truth + rng.normal(0, noise, truth.shape), 0, 255).astype(np.uint8)
+    pair = Reenactment(truth[0], truth, truth, result)
+    save_png(strip(pair, [0, 3]), folder / f"strips/{name}.png")
+    (folder / "videos").mkdir(exist_ok=True)
+    write_video(folder / f"videos/{name}.mp4", side_by_side(pair), 25.0)
+    points = [rng.uniform(0, 1, (478, 3)) for _ in truth]
+    found = [None, *points[1:]]
+
+    def scores(pictures: np.ndarray, ours: Any) -> dict[str, Any]:
+        row = score_frames(pictures, truth, ours, points).summary()
+        return {**row, "height": 32, "width": 32, "per_frame": {}}
+
+    return {
+        "clip": name,
+        "name": f"{name}{EVIL}",
+        "subject": name,
+        "span": [0, 5],
+        "not_driven": 1,
+        "video": f"videos/{name}.mp4",
+        "strip": f"strips/{name}.png",
+        "model": scores(result, found),
+        "baseline": scores(pair.baseline(), [points[0]] * 4),
+    }
+
+
+@pytest.fixture(scope="module")
+def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("evaluation")
+    records = [_record(folder, name, noise) for name, noise in (("good", 5), ("bad", 60), ("middle", 20))]
+    terms = {"max_frames": 4, "evaluated_size": 32, "landmark_model": "test-model", "sampling": {"steps": 3}}
+    evaluation = summarise(records, terms)
+    base = {name: aggregate([r["baseline"] for r in records])[name]["mean"] for name in ("l1", "psnr", "ssim")}
+    base |= {"landmark_error": 0.2, "landmark_error_found": 0.2, "frames": 8, "no_face_in_result": 0}
+    rows = [
+        {**base, "checkpoint": f"stage 2/checkpoint-{step:06d}", "step": step, "loss": loss, "l1": l1, "score": score}
+        | {"rank": rank, "landmark_error": landmark}
+        for step, loss, l1, landmark, score, rank in ((50, 0.4, 0.2, 0.3, 2.0, 2), (100, 0.3, 0.05, 0.1, 1.0, 1))
+    ]
+    selection = {
+        "rule": "lowest score",
+        "protocol": {"clips": 2, "max_frames": 4},
+        "rows": rows,
+        "winner": rows[1]["checkpoint"],
+        "first": {**base, "checkpoint": "stage 1/checkpoint-000010", "step": 10, "l1": 0.31, "landmark_error": 1.0},
+        "baseline": base,
+        "beats_baseline": {"l1": True, "landmark_error": True},
+        "beats_first": {"l1": True, "psnr": True, "ssim": True, "landmark_error": True},
+        "note": "chosen on these clips",
+    }
+    curve = folder / "metrics.jsonl"
+    steps = [{"step": i, "loss": 1 / i, "loss_diffusion": 0.5 / i, "lr": 1e-3} for i in range(1, 40)]
+    curve.write_text("".join(json.dumps(step) + "\n" for step in [*steps, {"step": 39, "val_loss": 0.2}]))
+    stage = {"state": "Completed", "cached": 0, "seconds": 1.5}
+    stages = [
+        {**stage, "stage": "ingest", "items": 4, "computed": 4, "done": 2, "quarantined": 2},
+        {**stage, "stage": "clips", "items": 2, "computed": 2, "done": 2, "quarantined": 0, "state": "Cached"},
+        {**stage, "stage": "train_stage1", "items": 1, "computed": 1, "done": 1, "quarantined": 0},
+    ]
+    quarantine = [
+        {"stage": "scan", "clip": "twin", "reason": "duplicate", "message": "the same bytes as other"},
+        {"stage": "ingest", "clip": EVIL, "reason": "zero_bytes", "message": f"{EVIL} is empty"},
+        {"stage": "ingest", "clip": "cut", "reason": "truncated", "message": "its index is missing"},
+    ]
+    screening = [
+        {"rule": "all clips", "lost": 0, "clips": 2, "frames": 90},
+        {"rule": "sharpness", "lost": 1, "clips": 1, "frames": 40},
+    ]
+    data = {"funnel": screening, "rejected": {f"blurred{EVIL}": ["too soft"]}}
+    summary = {"flow": "retrain", "recipe": EVIL, "landmark_model": "test-model", "stages": stages, "data": data}
+    return {
+        "summary": summary,
+        "evaluation": evaluation,
+        "selection": selection,
+        "curves": {f"Stage 1 {EVIL}": curve},
+        "quarantine": quarantine,
+        "evaluation_dir": folder,
+    }
+
+
+class Page(HTMLParser):
+    """Tags, sources and visible text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        self.text = re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "poster", "srcset")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(ingredients: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    out = tmp_path_factory.mktemp("report")
+    path = write_report(out_dir=out, **ingredients)
+    assert [file.name for file in out.iterdir()] == ["report.html"]
+    return Page(path.read_text())
+
+
+def test_everything_is_inside_the_one_file(page: Page) -> None:
+    assert page.addresses and all(address.startswith("data:") for address in page.addresses)
+    assert page.tags.count("video") == 3  # best, middle and worst clip
+    assert not {"link", "script", "iframe", "object"} & set(page.tags)
+
+
+def test_names_and_messages_are_shown_and_never_run(page: Page) -> None:
+    assert "script" not in page.tags
+    for place in (f"recipe {EVIL}", f"{EVIL} is empty", f"good{EVIL}", f"blurred{EVIL}"):
+        assert place in page.text
+
+
+def test_what_ran_what_was_lost_and_what_was_measured_is_there(page: Page) -> None:
+    for fact in ("test-model", "train_stage1", "duplicate", "truncated", "its index is missing", "sharpness"):
+        assert fact in page.text
+    for name, reason in MISSING_METRICS.items():
+        assert f"{name} missing: {reason}" in page.text
+    assert "3 of 12 result frames have no face" in page.text
+    assert "stage 1/checkpoint-000010 (first)" in page.text
+
+
+def test_the_verdict_follows_the_numbers(ingredients: dict[str, Any], page: Page) -> None:
+    l1 = ingredients["evaluation"]["model"]["l1"]["mean"]
+    base = ingredients["evaluation"]["baseline"]["l1"]["mean"]
+    assert f"Yes. On held-out frames the model beats repeating the reference in L1: {l1:.4f} against {base:.4f}." in (
+        page.text
+    )
+    assert "checkpoint-000100 beats the first checkpoint stage 1/checkpoint-000010 in L1: 0.0500 against 0.31" in (
+        page.text
+    )
+    assert "Measured on 3 held-out clips" in page.text
+
+
+def test_a_model_that_lost_is_said_to_have_lost(ingredients: dict[str, Any], tmp_path: Path) -> None:
+    changed = copy.deepcopy(ingredients)
+    evaluation = changed["evaluation"]
+    evaluation["model"], evaluation["baseline"] = evaluation["baseline"], evaluation["model"]
+    evaluation["beats_baseline"] = dict.fromkeys(evaluation["beats_baseline"], False)
+    changed["selection"]["beats_first"] = dict.fromkeys(("l1", "landmark_error"), False)
+    text = Page(write_report(out_dir=tmp_path, **changed).read_text()).text
+    assert "No. On held-out frames the model does not beat repeating the reference in L1" in text
+    assert "does not beat the first checkpoint" in text
+    assert "Yes." not in text
+
+
+def test_the_same_inputs_give_the_same_bytes(ingredients: dict[str, Any], tmp_path: Path) -> None:
+    first = write_report(out_dir=tmp_path / "1", **ingredients).read_bytes()
+    assert write_report(out_dir=tmp_path / "2", **ingredients).read_bytes() == first
+
+
+def test_a_large_video_lies_beside_the_report(
+    ingredients: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.report._INLINE_VIDEO_BYTES", 100)
+    page = Page(write_report(out_dir=tmp_path, **ingredients).read_text())
+    beside = [address for address in page.addresses if not address.startswith("data:")]
+    assert beside == ["videos/good.mp4", "videos/middle.mp4", "videos/bad.mp4"]
+    assert all((tmp_path / address).stat().st_size > 100 for address in beside)
+
+
+def test_the_stage_writes_the_same_report(ingredients: dict[str, Any], tmp_path: Path) -> None:
+    folder = ingredients["evaluation_dir"]
+    (folder / "metrics.json").write_text(json.dumps(ingredients["evaluation"]))
+    (tmp_path / "selection.json").write_text(json.dumps(ingredients["selection"]))
+    files = {"evaluation/metrics.json": folder / "metrics.json", "selection.json": tmp_path / "selection.json"}
+    files |= {f"curves/{title}": path for title, path in ingredients["curves"].items()}
+    params = {name: ingredients[name] for name in ("summary", "quarantine")}
+    with ReportWorker() as worker:
+        row = worker.process(files, params, tmp_path / "out")
+    expected = write_report(out_dir=tmp_path / "plain", **ingredients)
+    assert (tmp_path / "out" / row["report"]).read_bytes() == expected.read_bytes()
+    assert REPORT.worker is ReportWorker
+
+
+def test_funnel_counts_what_entered_and_left_each_stage(ingredients: dict[str, Any]) -> None:
+    steps = funnel(ingredients["summary"]["stages"], ingredients["quarantine"])
+    assert [(step["stage"], step["entered"], step["left"]) for step in steps] == [
+        ("scan", 5, 4),
+        ("ingest", 4, 2),
+        ("clips", 2, 2),
+    ]
+    assert dict(steps[1]["reasons"]) == {"zero_bytes": 1, "truncated": 1}
