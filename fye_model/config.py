@@ -125,6 +125,13 @@ class ImageEncoderConfig(Config):
     seed: int = 0  # of the random weights, when `path` is not given
 
 
+class LatentConfig(Config):
+    """What is encoded once per clip so that training need not: latents of all frames, image tokens of a few."""
+
+    references: Positive = 16  # [ours] candidate reference frames of a clip, spread over its valid frames
+    precision: Literal["fp16", "fp32"] = "fp16"  # as stored
+
+
 class NetworkConfig(Config):
     """Appearance net, denoiser, landmark encoder and image prompt (Stable Diffusion 1.5 sizes)."""
 
@@ -284,6 +291,7 @@ class Recipe(Config):
     split: SplitConfig = SplitConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    latents: LatentConfig = LatentConfig()
     networks: NetworkConfig = NetworkConfig()
     noise: NoiseConfig = NoiseConfig()
     train: TrainConfig = TrainConfig()

@@ -1,0 +1,137 @@
+"""Latents: what training reads is what the pipeline would compute, for every frame and at candidate references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import CLIPImageProcessor, CLIPVisionModel
+
+from fye_model.config import AutoencoderConfig, ImageEncoderConfig, LatentConfig
+from fye_model.landmarks.table import LandmarkSequence, write_landmarks
+from fye_model.training.autoencoder import build_autoencoder, save_folder
+from fye_model.training.image_encoder import build_image_encoder, save_image_encoder
+from tasks.encoders import copy_autoencoder, training_frames
+from tasks.item import Quarantine
+from tasks.latents import LatentWorker, candidate_references
+from tasks.video import read_frames
+from tasks.video_write import write_video
+
+SIZE, FRAMES = 32, 12
+SMALL = AutoencoderConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
+SMALL_CLIP = ImageEncoderConfig(hidden_size=16, intermediate_size=16, layers=1, heads=2, image_size=32, patch_size=16)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A clip whose frame 3 has no face, and both encoders."""
+    folder = tmp_path_factory.mktemp("clip")
+    random = np.random.default_rng(0)
+    base = np.kron(random.integers(0, 255, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    write_video(folder / "clip.mp4", [np.roll(base, shift, axis=1) for shift in range(FRAMES)], 25.0)
+    valid = np.ones(FRAMES, bool)
+    valid[3] = False
+    points = np.where(valid[:, None, None], random.random((FRAMES, 478, 3)), np.nan).astype(np.float32)
+    none = np.zeros(FRAMES, bool)
+    write_landmarks(
+        LandmarkSequence(points, None, None, valid, none, np.arange(FRAMES) / 25, 25.0, SIZE, SIZE, "m:0"),
+        folder / "landmarks.parquet",
+    )
+    torch.manual_seed(0)
+    vae = build_autoencoder(SMALL, SIZE)
+    vae.register_to_config(scaling_factor=0.5)
+    save_folder(vae, folder / "vae")
+    save_image_encoder(*build_image_encoder(SMALL_CLIP), folder / "image_encoder")
+    return {
+        "video": folder / "clip.mp4",
+        "landmarks": folder / "landmarks.parquet",
+        "vae/config.json": folder / "vae" / "config.json",
+        "image_encoder/config.json": folder / "image_encoder" / "config.json",
+    }
+
+
+def encode(files: dict[str, Path], out: Path, **config: object) -> tuple[dict, dict[str, torch.Tensor]]:
+    out.mkdir()
+    with LatentWorker(LatentConfig(**config)) as worker:
+        row = worker.process(files, {"name": "clip"}, out)
+    assert [path.name for path in out.iterdir()] == ["latents.safetensors"]
+    return row, load_file(out / "latents.safetensors")
+
+
+def test_latents_and_tokens_are_those_of_the_encoders(files: dict[str, Path], tmp_path: Path) -> None:
+    row, tensors = encode(files, tmp_path / "out", precision="fp32", references=4)
+    frames = read_frames(files["video"])
+    assert tensors["latents"].shape == (FRAMES, 4, 4, 4)
+    assert tensors["reference_frames"].tolist() == [0, 4, 8, 11]
+    vae = AutoencoderKL.from_pretrained(files["vae/config.json"].parent)
+    clip = CLIPVisionModel.from_pretrained(files["image_encoder/config.json"].parent)
+    processor = CLIPImageProcessor.from_pretrained(files["image_encoder/config.json"].parent)
+    with torch.no_grad():
+        for frame, row_of_tokens in ((0, 0), (8, 2)):
+            portrait = Image.fromarray(frames[frame])
+            pixels = torch.from_numpy(frames[frame]).permute(2, 0, 1)[None].float()
+            latent = vae.encode(pixels / 127.5 - 1).latent_dist.mean[0] * 0.5
+            torch.testing.assert_close(tensors["latents"][frame], latent, rtol=1e-4, atol=1e-5)
+            seen = clip(processor(images=portrait, return_tensors="pt").pixel_values).last_hidden_state[0]
+            torch.testing.assert_close(tensors["image_tokens"][row_of_tokens], seen, rtol=1e-4, atol=1e-5)
+    assert row["references"] == 4 and row["latent_shape"] == [4, 4, 4] and row["token_shape"] == [5, 16]
+
+
+def test_half_precision_is_close_and_the_file_is_the_same_every_time(files: dict[str, Path], tmp_path: Path) -> None:
+    _, whole = encode(files, tmp_path / "whole", precision="fp32")
+    row, half = encode(files, tmp_path / "half")
+    again, _ = encode(files, tmp_path / "again")
+    assert half["latents"].dtype == torch.float16 and row == again
+    torch.testing.assert_close(half["latents"].float(), whole["latents"], rtol=1e-3, atol=1e-3)
+    name = "latents.safetensors"
+    assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_candidates_are_valid_frames_from_the_first_to_the_last() -> None:
+    valid = np.ones(100, bool)
+    valid[[0, 50, 99]] = False
+    frames = candidate_references(valid, 8)
+    assert len(frames) == 8 and frames[0] == 1 and frames[-1] == 98 and valid[frames].all()
+    assert candidate_references(np.array([False, True, True]), 8).tolist() == [1, 2]
+    assert candidate_references(np.zeros(3, bool), 8).size == 0
+
+
+def test_a_clip_without_a_face_is_set_aside(files: dict[str, Path], tmp_path: Path) -> None:
+    none = np.zeros(FRAMES, bool)
+    points = np.full((FRAMES, 478, 3), np.nan, np.float32)
+    empty = LandmarkSequence(points, None, None, none, none, np.arange(FRAMES) / 25, 25.0, SIZE, SIZE, "m:0")
+    write_landmarks(empty, tmp_path / "landmarks.parquet")
+    with pytest.raises(Quarantine, match="no_face: clip"):
+        encode({**files, "landmarks": tmp_path / "landmarks.parquet"}, tmp_path / "out")
+
+
+def test_training_frames_leave_held_out_ones_alone_and_weigh_subjects_equally(files: dict[str, Path]) -> None:
+    clips = [
+        {"clip": "a", "subject": "anna", "train": [0, 10]},
+        {"clip": "b", "subject": "ben", "train": [2, 4]},
+        {"clip": "c", "subject": "ben", "train": [0, 0]},
+    ]
+    videos = {f"clips/{clip['clip']}/video": files["video"] for clip in clips}
+    frames, weights = training_frames(videos, clips, 100)
+    everything = read_frames(files["video"])
+    assert np.array_equal(frames, np.concatenate([everything[:10], everything[2:4]]))
+    assert weights[:10].sum() == pytest.approx(weights[10:].sum())
+    assert len(training_frames(videos, clips, 6)[0]) == 6
+    with pytest.raises(ValueError, match="no clip has frames to train on"):
+        training_frames(videos, clips[2:], 100)
+
+
+def test_a_given_autoencoder_is_copied_and_must_be_of_the_recipes_size(files: dict[str, Path], tmp_path: Path) -> None:
+    folder = files["vae/config.json"].parent
+    given = SMALL.model_copy(update={"path": folder})
+    assert copy_autoencoder(given, tmp_path / "vae") == {"given": True, "scaling_factor": 0.5}
+    assert AutoencoderKL.from_pretrained(tmp_path / "vae").config.latent_channels == 4
+    with pytest.raises(ValueError, match=r"block_out_channels \[8, 8, 16, 16\], the recipe says \[8, 16\]"):
+        copy_autoencoder(given.model_copy(update={"block_out_channels": (8, 16)}), tmp_path / "other")
+    with pytest.raises(ValueError, match=r"lacks config\.json"):
+        copy_autoencoder(given.model_copy(update={"path": tmp_path}), tmp_path / "none")
