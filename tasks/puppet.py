@@ -128,7 +128,7 @@ class Puppet:
         coarse = np.linspace(0, len(x) - 1, count)
         wanted_x, wanted_y = np.meshgrid(np.interp(coarse, range(len(x)), x), np.interp(coarse, range(len(y)), y))
         source_x, source_y = wanted_x.copy(), wanted_y.copy()
-        for _ in range(20):
+        for _ in range(12):  # enough to stay below a pixel where the depth is steepest
             moved_x, moved_y = self._turned(source_x, source_y, pose)
             source_x += wanted_x - moved_x
             source_y += wanted_y - moved_y

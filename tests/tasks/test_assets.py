@@ -160,6 +160,19 @@ def test_the_fallback_is_built_once_and_announced(
         assets.resolve_landmarker()
 
 
+def test_every_refined_value_is_used_once_and_left_stays_left() -> None:
+    indices, length = fallback_model.merged_indices()
+    counts = np.bincount(indices, minlength=length)
+    mesh, refined, depths = counts[: 3 * 468], counts[3 * 468 : -2], counts[-2:]
+    assert (refined == 1).all() and refined.size == 2 * (80 + 71 + 71 + 5 + 5)
+    assert depths.tolist() == [5, 5]
+    assert mesh.sum() == 478 * 3 - refined.size - 10  # what is not refined comes from the mesh, depths always
+    place = indices.reshape(478, 3)
+    lips, left_eye, right_eye = 3 * 468, 3 * 468 + 160, 3 * 468 + 160 + 142
+    assert place[61].tolist() == [lips, lips + 1, 3 * 61 + 2]
+    assert place[33, 0] == left_eye and place[263, 0] == right_eye
+
+
 def test_two_builds_are_byte_identical(fallback: Path, tmp_path: Path) -> None:
     fallback_model.build_fallback(tmp_path / "again.task")
     assert (tmp_path / "again.task").read_bytes() == fallback.read_bytes()
