@@ -134,11 +134,14 @@ class WindowSampler:
         """
         given = None
         here = None
+        if self.takes_given:  # zeros say the same as None; one kind of input for all windows means one compiled graph
+            given = noise.new_zeros(1, noise.shape[1] + 1, *noise.shape[2:])
         if kept is not None and kept_frames is not None:
             here = kept_frames.to(noise.device)[None, None, :, None, None]
             kept = torch.where(here, kept, 0)
-            if self.takes_given:
-                given = torch.cat([kept, here.to(kept.dtype).expand(-1, 1, -1, *kept.shape[-2:])], dim=1)
+            if given is not None:
+                given[:, :-1] = kept
+                given[:, -1:] = here
         timesteps = self.start()
         latents = noise * self.scheduler.init_noise_sigma
         for step, timestep in enumerate(timesteps):

@@ -1,0 +1,171 @@
+"""The denoiser rearranged for speed at inference: the same function of the same weights, in fewer passes over memory.
+
+- Query, key and value of an attention are one matrix product.
+- Motion modules keep the layout of the convolutions (frame, pixel, channel) and attend across it (`frame_attention`).
+- Cross-attention to a few image-prompt tokens is folded into two thin matrices, once per video: scores are
+  x (Wq^T k), the output is (v Wo) weighted.
+- 1x1 convolutions are matrix products on tokens.
+
+`make_fast` changes the classes of a denoiser's blocks in place, as `networks.attention.specialise` does; names and
+weights stay, so it saves and loads as before. Weights changed afterwards are not seen: call it again. Not for training.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from torch import Tensor, nn
+
+from fye_model.animation.frame_attention import frame_attention
+from fye_model.networks.attention import KeyValue, SpatialTransformer
+from fye_model.networks.denoiser import Denoiser
+
+
+class FoldedContext(NamedTuple):
+    """Cross-attention to m tokens as two matrices: `scores` (b, c, heads·m) and `values` (b, heads·m, c)."""
+
+    scores: Tensor
+    values: Tensor
+
+
+class FastSpatialTransformer(SpatialTransformer):
+    """`SpatialTransformer` with fused projections and folded cross-attention."""
+
+    proj_in: Any
+    qkv_weight: Tensor
+
+    def project_context(self, tokens: Tensor) -> KeyValue | FoldedContext:  # type: ignore[override]
+        """Fold the image prompt (b, m, c) into the layer's weights where that is less work than attending to it."""
+        plain = super().project_context(tokens)
+        attention = self.block.attn2
+        heads, channels = attention.heads, plain.key.shape[-1]
+        if heads * tokens.shape[1] > channels:
+            return plain
+        wide = torch.promote_types(tokens.dtype, torch.float32)
+        key, value = (x.to(wide).unflatten(-1, (heads, -1)) for x in plain)  # (b, m, heads, d)
+        query_weight = attention.to_q.weight.to(wide).unflatten(0, (heads, -1))  # (heads, d, c)
+        out_weight = attention.to_out[0].weight.to(wide).unflatten(1, (heads, -1))  # (c, heads, d)
+        scale = query_weight.shape[1] ** -0.5
+        scores = torch.einsum("bmhd,hdc->bchm", key, query_weight).flatten(2) * scale
+        values = torch.einsum("bmhd,chd->bhmc", value, out_weight).flatten(1, 2)
+        return FoldedContext(scores.to(tokens.dtype), values.to(tokens.dtype))
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden: Tensor,
+        context: KeyValue | FoldedContext,
+        reference: KeyValue | None = None,
+        plain: int | Tensor = 0,
+        frames: int = 1,
+    ) -> tuple[Tensor, Tensor]:
+        """As `SpatialTransformer.forward`; `plain` is a number."""
+        assert isinstance(plain, int), "the fast path takes the number of plain items, which come first"
+        block = self.block
+        tokens = _tokens(self.norm(hidden))
+        tokens = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
+        normed = block.norm1(tokens)
+        tokens = tokens + self._self_attention(normed, reference, plain * frames)
+        tokens = tokens + self._cross_attention(block.norm2(tokens), context)
+        tokens = tokens + block.ff(block.norm3(tokens))
+        tokens = F.linear(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
+        return hidden + _image(tokens, hidden), normed
+
+    def _self_attention(self, normed: Tensor, reference: KeyValue | None, first: int) -> Tensor:
+        """Attention of (b·f, n, c); the `first` of them without the reference."""
+        attention = self.block.attn1
+        query, key, value = F.linear(normed, self.qkv_weight).chunk(3, dim=-1)
+        out = attention.to_out[0]
+        parts = []
+        if reference is None:
+            return out(_attend(query, key, value, attention.heads))
+        if first:
+            parts.append(out(_attend(query[:first], key[:first], value[:first], attention.heads)))
+        if first < len(query):
+            count = len(query) - first
+            per_item = count // max(len(reference.key), 1)
+            keys, values = (x.repeat_interleave(per_item, 0) for x in reference)
+            keys = torch.cat([key[first:], keys], dim=1)
+            values = torch.cat([value[first:], values], dim=1)
+            parts.append(out(_attend(query[first:], keys, values, attention.heads)))
+        return torch.cat(parts)
+
+    def _cross_attention(self, normed: Tensor, context: KeyValue | FoldedContext) -> Tensor:
+        attention = self.block.attn2
+        items = len(context[0])
+        tokens = normed.reshape(items, -1, normed.shape[-1])
+        if isinstance(context, FoldedContext):
+            scores = torch.bmm(tokens, context.scores).unflatten(-1, (attention.heads, -1))
+            weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(tokens.dtype).flatten(2)
+            return (torch.bmm(weights, context.values) + attention.to_out[0].bias).reshape(normed.shape)
+        out = _attend(attention.to_q(tokens), context.key, context.value, attention.heads)
+        return attention.to_out[0](out).reshape(normed.shape)
+
+
+class FastMotionModule(AnimateDiffTransformer3D):
+    """`AnimateDiffTransformer3D` of one block with two self-attentions, in the layout of the convolutions."""
+
+    norm: Any
+    transformer_blocks: Any
+    qkv_weight: Tensor
+    qkv_weight_2: Tensor
+
+    def forward(self, hidden: Tensor, num_frames: int = 1, **_: Any) -> Tensor:  # type: ignore[override]
+        """Map (b·f, c, h, w) to the same shape."""
+        (block,) = self.transformer_blocks
+        normed = F.group_norm(hidden, self.norm.num_groups, self.norm.weight, self.norm.bias, self.norm.eps)
+        tokens = self.proj_in(_tokens(normed)).unflatten(0, (-1, num_frames))  # (b, f, n, c)
+        place = block.pos_embed.pe[:, :num_frames, None].to(tokens.dtype)
+        for norm, attention, weight in (
+            (block.norm1, block.attn1, self.qkv_weight),
+            (block.norm2, block.attn2, self.qkv_weight_2),
+        ):
+            qkv = F.linear(norm(tokens) + place, weight)
+            tokens = tokens + attention.to_out[0](frame_attention(qkv, attention.heads))
+        tokens = tokens + block.ff(block.norm3(tokens))
+        return hidden + _image(self.proj_out(tokens).flatten(0, 1), hidden)
+
+
+@torch.no_grad()
+def make_fast(denoiser: Denoiser) -> None:
+    """Rearrange a denoiser for inference, in place; calling it again takes over changed weights.
+
+    Errors: `ValueError` for a denoiser with other blocks than ours (linear spatial projections, deeper transformers).
+    """
+    for module in denoiser.modules():
+        if isinstance(module, SpatialTransformer):
+            if module.use_linear_projection or len(module.transformer_blocks) != 1:
+                raise ValueError("make_fast expects transformers of one block with 1x1 convolutions around it")
+            module.__class__ = FastSpatialTransformer
+            _fuse(module, "qkv_weight", module.block.attn1)
+        elif isinstance(module, AnimateDiffTransformer3D):
+            if len(module.transformer_blocks) != 1:
+                raise ValueError("make_fast expects motion modules of one block")
+            module.__class__ = FastMotionModule
+            block = module.transformer_blocks[0]
+            _fuse(module, "qkv_weight", block.attn1)
+            _fuse(module, "qkv_weight_2", block.attn2)
+    denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+
+
+def _fuse(module: nn.Module, name: str, attention: Any) -> None:
+    """Keep the three projections as one matrix that follows the module's device and dtype and is never saved."""
+    fused = torch.cat([attention.to_q.weight, attention.to_k.weight, attention.to_v.weight])
+    module.register_buffer(name, fused, persistent=False)
+
+
+def _tokens(image: Tensor) -> Tensor:
+    """(b, c, h, w) -> (b, h·w, c); free of charge for channels-last images."""
+    return image.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _image(tokens: Tensor, like: Tensor) -> Tensor:
+    """(b, h·w, c) -> (b, c, h, w), channels-last."""
+    return tokens.unflatten(1, like.shape[-2:]).permute(0, 3, 1, 2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)

@@ -1,0 +1,76 @@
+"""The rearranged denoiser is the same function: against the plain one in double precision, on a GPU in half."""
+
+import copy
+
+import pytest
+import torch
+
+from fye_model.animation.fast import FoldedContext, make_fast
+from fye_model.animation.frame_attention import _with_pytorch, frame_attention
+from fye_model.networks import Networks
+
+
+def _inputs(pipe, frames: int, tokens: int, dtype: torch.dtype, guided: bool):
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    items = 2 if guided else 1
+    networks = Networks(pipe.appearance_net, pipe.denoiser, pipe.landmark_encoder, pipe.image_prompt).to(dtype)
+    clip = draw(1, tokens, 16)
+    features = networks.reference_features(draw(1, 4, 8, 6), clip)
+    context = networks.image_prompt(clip.expand(items, -1, -1), "denoiser", torch.tensor([True, False][-items:]))
+    noisy, landmarks, given = draw(items, 4, frames, 8, 6), draw(items, 16, frames, 8, 6), draw(items, 5, frames, 8, 6)
+    return noisy, torch.full((items,), 400.0), context, landmarks, features, given
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize(("prompt", "tokens"), [("qformer", 4), ("linear", 20)])
+@torch.no_grad()
+def test_the_fast_denoiser_computes_the_same(build_pipe, prompt: str, tokens: int, guided: bool) -> None:
+    pipe = build_pipe(image_prompt=prompt, cross_attention_dim=32)
+    inputs = _inputs(pipe, 5, tokens, torch.float64, guided)
+    expected, deep = pipe.denoiser(*inputs, plain=int(guided), return_deep=True)
+    fast = copy.deepcopy(pipe.denoiser)
+    make_fast(fast)
+    context = fast.project_context(inputs[2])
+    assert any(isinstance(item, FoldedContext) for item in context) == (prompt == "qformer")
+    reference = fast.project_reference(inputs[4])
+    got, fast_deep = fast(*inputs[:2], context, inputs[3], reference, inputs[5], plain=int(guided), return_deep=True)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(fast_deep, deep, rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_the_fast_denoiser_saves_the_same_weights_and_follows_changed_ones(build_pipe) -> None:
+    denoiser = build_pipe().denoiser
+    names = set(denoiser.state_dict())
+    make_fast(denoiser)
+    assert set(denoiser.state_dict()) == names
+    motion = next(module for module in denoiser.modules() if hasattr(module, "qkv_weight_2"))
+    motion.transformer_blocks[0].attn2.to_v.weight.fill_(7)
+    make_fast(denoiser)
+    assert (motion.qkv_weight_2[-1] == 7).all()
+
+
+@torch.no_grad()
+def test_attention_over_frames_is_attention_along_time() -> None:
+    qkv = torch.randn(2, 5, 3, 24, dtype=torch.float64)
+    got = frame_attention(qkv, heads=2)
+    for pixel in range(3):
+        query, key, value = qkv[:, :, pixel].unflatten(-1, (3, 2, 4)).unbind(2)
+        for head in range(2):
+            q, k, v = query[:, :, head], key[:, :, head], value[:, :, head]
+            expected = (q @ k.mT / 2).softmax(-1) @ v
+            torch.testing.assert_close(got[:, :, pixel, head * 4 : head * 4 + 4], expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
+@pytest.mark.parametrize("frames", [1, 2, 11, 16, 32])
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_the_kernel_agrees_with_pytorch_on_a_gpu(frames: int, width: int) -> None:
+    qkv = torch.randn(2, frames, 24, 3 * 8 * width, device="cuda", dtype=torch.float16)
+    expected = _with_pytorch(qkv.double(), 8)
+    error = (frame_attention(qkv, 8).double() - expected).norm() / expected.norm()
+    assert error < 2e-3
