@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -144,17 +145,15 @@ class VideoReader:
                 self._frames, self._first = self._decode(), None
         self.corrupt_frames = self.refused_packets = 0
 
-    def seek(self, frame: int) -> None:
-        """Go to the last key frame at or before frame `frame` of a constant-rate file."""
-        start = self.stream.start_time or 0
-        assert self.stream.time_base is not None and self.stream.average_rate is not None
-        self._container.seek(start + int(frame / self.stream.average_rate / self.stream.time_base), stream=self.stream)
+    def numbered_from(self, frame: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(number, frame) of a constant-rate file, from the last key frame at or before frame `frame` on."""
+        first, unit, rate = self.stream.start_time or 0, self.stream.time_base, self.stream.average_rate
+        assert unit is not None and rate is not None
+        self._container.seek(first + int(frame / rate / unit), stream=self.stream)
         self._frames, self._first = self._decode(), None
-
-    def index_of(self, frame: av.VideoFrame) -> int:
-        """Number of a decoded frame in a constant-rate file."""
-        assert frame.pts is not None and self.stream.time_base is not None and self.stream.average_rate is not None
-        return round((frame.pts - (self.stream.start_time or 0)) * self.stream.time_base * self.stream.average_rate)
+        for decoded in self:
+            assert decoded.pts is not None
+            yield round((decoded.pts - first) * unit * rate), decoded
 
     @cached_property
     def info(self) -> VideoInfo:
@@ -228,7 +227,8 @@ def iter_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
     """Frames start..stop of any video as shown: (h, w, 3) uint8 RGB, rotation applied, one in memory at a time."""
     convert = VideoReformatter()
     with VideoReader(path) as reader:
-        for index, frame in enumerate(reader):
+        numbered = reader.numbered_from(start) if start and reader.info.constant_rate else enumerate(reader)
+        for index, frame in numbered:
             if stop is not None and index >= stop:
                 return
             if index >= start:
@@ -238,9 +238,7 @@ def iter_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
 def iter_constant_rate(path: Path, start: int, stop: int) -> Iterator[av.VideoFrame]:
     """Decoded frames start..stop (half-open) of a file that `VideoWriter` wrote, reached by seeking."""
     with VideoReader(path) as reader:
-        reader.seek(start)
-        for frame in reader:
-            index = reader.index_of(frame)
+        for index, frame in reader.numbered_from(start):
             if index >= stop:
                 return
             if index >= start:
@@ -250,8 +248,9 @@ def iter_constant_rate(path: Path, start: int, stop: int) -> Iterator[av.VideoFr
 def read_frames(path: Path, indices: Sequence[int] | slice | None = None) -> np.ndarray:
     """Frames of a video as (n, h, w, 3) uint8 RGB: all, a slice with bounds >= 0, or any indices in any order.
 
-    Scattered indices of a constant-rate file go through decord; everything else is decoded in order by PyAV. Raises
-    `IndexError` when a frame does not exist; a slice that reaches past the end is cut there.
+    Scattered indices of a constant-rate file go through decord, where there is a decord for this machine; everything
+    else is decoded in order by PyAV, to the same pixels. Raises `IndexError` when a frame does not exist; a slice that
+    reaches past the end is cut there.
     """
     if indices is None or isinstance(indices, slice):
         span = indices or slice(None)
@@ -265,7 +264,7 @@ def read_frames(path: Path, indices: Sequence[int] | slice | None = None) -> np.
     wanted = [int(i) for i in indices]
     if not wanted or min(wanted) < 0:
         raise IndexError(f"{path}: expected frame numbers from 0 on, got {wanted}")
-    if probe(path).constant_rate:
+    if find_spec("decord") and probe(path).constant_rate:
         return _read_with_decord(path, wanted)
     found: dict[int, np.ndarray] = {}
     needed = set(wanted)
@@ -278,7 +277,7 @@ def read_frames(path: Path, indices: Sequence[int] | slice | None = None) -> np.
 
 
 def _read_with_decord(path: Path, indices: list[int]) -> np.ndarray:
-    import decord  # not on every platform; only scattered reads need it
+    import decord  # only scattered reads need it
 
     reader = decord.VideoReader(str(path), num_threads=1)
     if max(indices) >= len(reader):

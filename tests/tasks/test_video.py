@@ -68,6 +68,7 @@ def test_scattered_reading_by_decord_equals_reading_in_order(tmp_path: Path) -> 
     order = [59, 0, 13, 13, 37]
     assert np.array_equal(read_frames(video, order), whole[order])
     assert np.array_equal(read_frames(video, slice(5, 50, 7)), whole[5:50:7])
+    assert np.array_equal(read_frames(video, slice(41, None)), whole[41:])
 
 
 def test_seeking_starts_at_the_very_frame_asked_for(tmp_path: Path) -> None:
