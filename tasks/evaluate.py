@@ -77,8 +77,8 @@ def evaluate(
     pipeline: Any = None
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
         check_landmark_model(held_out, detector)
-        for number, entry in enumerate(clips, 1):
-            label = f"evaluate {number}/{len(clips)} {entry.name}"
+        for place, entry in enumerate(clips, 1):
+            label = f"evaluate {place}/{len(clips)} {entry.name}"
             key = _digest([SCHEMA, model_digest, terms, entry.clip, entry.val])
             record = _finished(out_dir, entry, key)
             if record is not None:
