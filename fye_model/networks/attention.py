@@ -114,17 +114,19 @@ def self_attention(
     query, (key, value) = attention.to_q(tokens), project(attention, tokens)
     if reference is None:
         return _attend(attention, query, key, value)
-    items = tokens.shape[0] // frames
     if isinstance(plain, Tensor):
         # A softmax over every key twice is the softmax over the keys: plain attention without a mask and without a
         # branch on data, which would keep fast kernels and one compiled graph from being used.
-        alone = plain[:, None, None].repeat_interleave(frames, 0)
-        keys = torch.where(alone, key, _per_frame(reference.key, items, frames))
-        values = torch.where(alone, value, _per_frame(reference.value, items, frames))
-        return _attend(attention, query, torch.cat([key, keys], 1), torch.cat([value, values], 1))
+        keys, values = (
+            _beside(own, shared, frames, plain) for own, shared in zip((key, value), reference, strict=True)
+        )
+        return _attend(attention, query, keys, values)
     first = plain * frames
-    keys = torch.cat([key[first:], _per_frame(reference.key, items, frames)[first:]], 1)
-    values = torch.cat([value[first:], _per_frame(reference.value, items, frames)[first:]], 1)
+    items = tokens.shape[0] // frames
+    keys, values = (
+        _beside(own[first:], shared.expand(items, -1, -1)[plain:], frames)
+        for own, shared in zip((key, value), reference, strict=True)
+    )
     guided = _attend(attention, query[first:], keys, values)
     if not plain:
         return guided
@@ -138,9 +140,22 @@ def cross_attention(attention: Attention, tokens: Tensor, context: KeyValue) -> 
     return _attend(attention, query, *context).reshape(tokens.shape)
 
 
-def _per_frame(tokens: Tensor, items: int, frames: int) -> Tensor:
-    """(b or 1, n, c) -> (b·f, n, c), each item's tokens repeated for each of its frames."""
-    return tokens.expand(items, -1, -1).repeat_interleave(frames, 0) if frames > 1 else tokens.expand(items, -1, -1)
+def _beside(own: Tensor, shared: Tensor, frames: int, alone: Tensor | None = None) -> Tensor:
+    """[own ; shared] on the token axis: own (b·f, n, c), shared (b or 1, m, c) for each of an item's frames.
+
+    Items marked in `alone` (b,) get their own tokens twice instead (which needs m = n). Written once, not repeated
+    first and joined then: these are the largest tensors of the network.
+    """
+    video = own.unflatten(0, (-1, frames))
+    repeated = shared[:, None].expand(video.shape[0], frames, -1, -1)
+    if alone is not None:
+        if repeated.shape != video.shape:
+            raise ValueError(
+                f"the reference has {shared.shape[1]} tokens where the frames have {own.shape[1]}; unconditional items "
+                "that do not come first need a reference latent of the frames' size"
+            )
+        repeated = torch.where(alone[:, None, None, None], video, repeated)
+    return torch.cat([video, repeated], 2).flatten(0, 1)
 
 
 def _attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

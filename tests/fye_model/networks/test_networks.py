@@ -298,6 +298,10 @@ def test_wrong_calls_say_what_was_expected(make_networks: Make, inputs: SimpleNa
         make_networks(covered_latents=False).denoise(inputs.noisy, 1, None, None, inputs.tokens, given=inputs.given)
     with pytest.raises(ValueError, match="unconditional has shape"):
         networks.denoise(inputs.noisy, 1, None, None, inputs.tokens, unconditional=[True])
+    small = networks.reference_features(inputs.reference[:, :, :8, :8], inputs.tokens)
+    networks.denoise(inputs.noisy, 1, None, small, inputs.tokens, unconditional=[True, False])
+    with pytest.raises(ValueError, match="64 tokens where the frames have 256"):
+        networks.denoise(inputs.noisy, 1, None, small, inputs.tokens, unconditional=[False, True])
 
 
 @pytest.mark.parametrize(
