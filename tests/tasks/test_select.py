@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
@@ -17,6 +18,7 @@ from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, Sam
 from tasks.model_folder import assemble_pipeline
 from tasks.select import SelectWorker, read_validation_loss, select
 
+DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 CONFIG = SelectionConfig(clips=1, frames=3, sampling_steps=1)
 SAMPLING = SamplingConfig(steps=7, guidance_scale=1.0, window=4)
 
@@ -65,7 +67,11 @@ def test_the_result_compares_the_winner_with_first_checkpoint_and_baseline(selec
 
 def test_table_and_plot_are_written(selected: tuple[Path, dict]) -> None:
     out, result = selected
-    table = pq.read_table(out / "selection.parquet").to_pylist()
+    parquet = pq.read_table(out / "selection.parquet")
+    table = parquet.to_pylist()
+    described = yaml.safe_load((DATASETS / "schema.yaml").read_text())["selection.parquet"]["columns"]
+    columns = {field.name: str(field.type) for field in parquet.schema}
+    assert columns == {name: column["type"] for name, column in described.items()}
     assert [row["loss"] for row in table] == [row["loss"] for row in result["rows"]]
     with Image.open(out / "selection.png") as plot:
         assert plot.width > 800

@@ -1,0 +1,141 @@
+"""What the cards and the schema say is what the code writes and the paper counts."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from fye_model.config import EvaluationConfig, IngestConfig, Recipe, Runtime, SplitConfig
+from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
+from tasks.assets import LandmarkerAsset
+from tasks.ingest import IngestWorker
+from tasks.recipes import load_recipe
+from tasks.results import write_results
+from tasks.run import Run, write_summary
+from tasks.samples import make_samples
+from tasks.store import Store
+from tasks.video_write import write_video
+
+DATASETS = Path(__file__).resolve().parents[2] / "datasets"
+SOURCES = sorted(path.parent.name for path in DATASETS.glob("*/source.yaml"))
+REQUIRED = {"name", "title", "published", "licence", "counts", "layout", "subject", "held_out", "expressions"}
+
+
+def _source(name: str) -> dict[str, Any]:
+    return yaml.safe_load((DATASETS / name / "source.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return yaml.safe_load((DATASETS / "schema.yaml").read_text())
+
+
+def _columns(path: Path) -> dict[str, str]:
+    return {field.name: str(field.type) for field in pq.read_schema(path)}
+
+
+def _documented(entry: dict[str, Any], without: tuple[str, ...] = (), **sizes: int) -> dict[str, str]:
+    columns = {name: column["type"] for name, column in entry["columns"].items() if name not in without}
+    if sizes:
+        cells = str(sizes["height"] * sizes["width"])
+        columns = {name: kind.replace("height * width", cells) for name, kind in columns.items()}
+    return columns
+
+
+def test_there_is_no_python_among_the_data_sets() -> None:
+    assert SOURCES == ["captured", "emojibench", "hdtf", "samples", "vfhq"]
+    assert not list(DATASETS.rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_has_a_card_and_the_same_facts(name: str) -> None:
+    facts = _source(name)
+    assert facts["name"] == name
+    assert set(facts) >= REQUIRED
+    for part in facts["licence"].values():
+        assert isinstance(part["text"], str) and isinstance(part["verified"], bool)
+    card = (DATASETS / name / "README.md").read_text()
+    overview = (DATASETS / "README.md").read_text()
+    assert f"({name}/README.md)" in overview
+    assert "licence" in card.lower() or "public domain" in card
+    for count in facts["counts"].values():
+        assert str(count) in card or f"{count:,}" in card, f"{name}: the card does not say {count}"
+
+
+def test_the_eighteen_expressions_are_eighteen() -> None:
+    names = (DATASETS / "captured" / _source("captured")["expressions"]).read_text().split()
+    assert len(names) == len(set(names)) == _source("captured")["counts"]["expressions"] == 18
+
+
+def test_rules_for_held_out_clips_are_the_recipes_own() -> None:
+    paper, demo = SplitConfig(), load_recipe("demo").split
+    for name in ("hdtf", "vfhq", "captured"):
+        rule = _source(name)["held_out"]
+        assert (rule["by"], rule["fraction"], rule["seed"]) == (paper.by, paper.holdout, paper.seed)
+    assert (_source("samples")["held_out"]["by"], _source("samples")["held_out"]["fraction"]) == (demo.by, demo.holdout)
+
+
+def test_the_benchmarks_protocol_is_the_evaluations_default() -> None:
+    assert _source("emojibench")["protocol"] == EvaluationConfig().model_dump(include={"frames", "size"})
+
+
+def test_sample_counts_are_the_commands_defaults() -> None:
+    defaults = {name: value.default for name, value in inspect.signature(make_samples).parameters.items()}
+    counts = _source("samples")["counts"]
+    assert (counts["clips"], counts["seconds_per_clip"]) == (defaults["clips"], defaults["seconds"])
+
+
+def test_landmark_and_mask_tables_are_as_described(schema: dict[str, Any], tmp_path: Path) -> None:
+    yes = np.ones(2, bool)
+    sequence = LandmarkSequence(
+        points=np.zeros((2, 478, 3), np.float32),
+        matrix=np.zeros((2, 4, 4), np.float32),
+        blendshapes=np.zeros((2, 52), np.float32),
+        valid=yes,
+        interpolated=yes,
+        time_s=np.zeros(2),
+        fps=25.0,
+        width=8,
+        height=8,
+        model="test",
+    )
+    write_landmarks(sequence, tmp_path / "landmarks.parquet", {"geometry": "test"})
+    write_masks(tmp_path / "masks.parquet", np.zeros((2, 3, 4)), np.zeros((2, 3, 4)))
+    for name, sizes in (("landmarks.parquet", {}), ("masks.parquet", {"height": 3, "width": 4})):
+        entry = schema[name]
+        assert _columns(tmp_path / name) == _documented(entry, **sizes)
+        metadata = {key.decode(): value.decode() for key, value in pq.read_schema(tmp_path / name).metadata.items()}
+        assert set(metadata) == set(entry["metadata"])
+        assert metadata["schema_version"] == entry["schema_version"]
+
+
+def test_frame_tables_are_as_described(schema: dict[str, Any], tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", [np.full((32, 32, 3), 9 * i, np.uint8) for i in range(5)], 25.0)
+    (tmp_path / "out").mkdir()
+    with IngestWorker(IngestConfig()) as worker:
+        worker.process({"source": tmp_path / "a.mp4"}, {"name": "a"}, tmp_path / "out")
+    entry = schema["frames.parquet"]
+    written = tmp_path / "out" / "frames.parquet"
+    assert _columns(written) == _documented(entry, without=("source_frame",))
+    assert {key.decode() for key in pq.read_schema(written).metadata} == set(entry["metadata"])
+
+
+def test_a_runs_tables_are_as_described(schema: dict[str, Any], tmp_path: Path) -> None:
+    asset = LandmarkerAsset(tmp_path, "test", "0", True, "test")
+    write_summary(Run(Store(tmp_path), Recipe(), Runtime(), asset), "test")
+    for name in ("manifest.parquet", "quarantine.parquet"):
+        assert _columns(tmp_path / name) == _documented(schema[name])
+
+
+def test_the_evaluations_table_is_as_described(schema: dict[str, Any], tmp_path: Path) -> None:
+    write_results([], tmp_path / "results.parquet")
+    entry = schema["results.parquet"]
+    assert _columns(tmp_path / "results.parquet") == _documented(entry)
+    metadata = pq.read_schema(tmp_path / "results.parquet").metadata
+    assert metadata[b"schema_version"].decode() == entry["schema_version"]
