@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,17 +35,18 @@ class FrameNoise:
         self.latents = latents
         if latents is None:
             where = generator.device if generator is not None else "cpu"
-            self._base = int(torch.randint(2**40, (1,), generator=generator, device=where))
+            self._base = int(torch.randint(2**62, (1,), generator=generator, device=where))
 
     def __call__(self, frames: Sequence[int]) -> Tensor:
         """Noise of these frames."""
         if self.latents is not None:
             return self.latents[:, :, list(frames)].to(self.device, torch.float32)
+        # A counter-based generator takes the frame as part of its key; torch's own looks at 32 bits of a seed alone.
         drawn = [
-            torch.randn(self.shape, generator=torch.Generator().manual_seed(self._base + (frame << 40)))
+            np.random.Generator(np.random.Philox(key=[self._base, frame])).standard_normal(self.shape, np.float32)
             for frame in frames
         ]
-        return torch.stack(drawn, dim=1)[None].to(self.device)
+        return torch.from_numpy(np.stack(drawn, axis=1))[None].to(self.device)
 
 
 def progressive_latents(

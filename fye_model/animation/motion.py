@@ -1,0 +1,73 @@
+"""The driver's motion as points to draw: on the portrait's face where it has one, as it is where it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fye_model.animation.portrait import Square, box_of, square_around
+from fye_model.config import SamplingConfig
+from fye_model.landmarks.alignment import align_motion
+from fye_model.landmarks.drawing import Variant, landmark_points
+from fye_model.landmarks.geometry import FaceGeometry
+from fye_model.landmarks.smoothing import smooth_sequence
+from fye_model.landmarks.table import LandmarkSequence
+
+
+@dataclass(frozen=True)
+class Motion:
+    """points: (f, 478, 2) pixels of the square result, no NaN. held: (f,) frames that repeat a neighbour's face."""
+
+    points: np.ndarray
+    held: np.ndarray
+    aligned: bool
+
+
+def motion_points(
+    driver: LandmarkSequence,
+    reference: LandmarkSequence | None,
+    geometry: FaceGeometry,
+    size: int,
+    smoothing: str = SamplingConfig().smoothing,
+    variant: Variant = "expression_aware",
+) -> Motion:
+    """Smooth the driver and lay it onto the reference (one frame of `size` x `size` pixels).
+
+    Without a reference the driver's own landmarks are drawn, in a square around all its faces. Frames in which the
+    driver's face is missing (short gaps come interpolated) hold the last face before them, at the start the first one
+    after them. Errors: `ValueError` when the driver is empty or shows no face at all.
+    """
+    if len(driver) == 0:
+        raise ValueError("The driver is empty: 0 frames; give a video or a landmark table with at least 1")
+    if not driver.valid.any():
+        raise ValueError(f"none of the driver's {len(driver)} frames shows a face: there is nothing to animate from")
+    driver = smooth_sequence(driver, smoothing)  # type: ignore[arg-type]
+    if reference is not None:
+        points = align_motion(driver, reference, geometry)
+    else:
+        points = landmark_points(driver, variant, geometry)
+        union = box_of(points[np.isfinite(points).all(axis=(1, 2))].reshape(-1, 2))
+        points = square_around(union, driver.width, driver.height).to_square(points, size)
+    points, held = hold_missing(points)
+    return Motion(points, held, reference is not None)
+
+
+def hold_missing(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Replace frames with NaN by the last frame before them without, or the first one after.
+
+    points: (f, n, 2) with at least one frame free of NaN -> the same shape, and which frames were replaced (f,) bool.
+    """
+    missing = ~np.isfinite(points).all(axis=(1, 2))
+    good = np.flatnonzero(~missing)
+    source = good[np.maximum(np.searchsorted(good, np.arange(len(points)), side="right") - 1, 0)]
+    return points[source], missing
+
+
+def reference_in_square(face: LandmarkSequence, square: Square, size: int) -> LandmarkSequence:
+    """A face found in the whole picture, as a frame of the `size` x `size` square; its matrix would no longer fit."""
+    scale = size / square.side
+    points = face.points.astype(np.float64)
+    points[..., :2] = square.to_square(points[..., :2] * (face.width, face.height), size) / size
+    points[..., 2] *= face.width * scale / size
+    return replace(face, points=points.astype(np.float32), matrix=None, width=size, height=size)

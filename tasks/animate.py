@@ -1,0 +1,281 @@
+"""A portrait performs a driver: one picture and one video (or stored landmarks) in, one video out.
+
+Memory does not grow with the length: the driver is read frame by frame, landmarks are drawn window by window, and
+finished frames go to the encoder in playing order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from fye_model.animation.inputs import DrawnLandmarks
+from fye_model.animation.motion import Motion, motion_points, reference_in_square
+from fye_model.animation.portrait import Square, choose_face, square_around, upright_rgb, whole_square
+from fye_model.config import SamplingConfig
+from fye_model.landmarks.drawing import Variant
+from fye_model.landmarks.table import LandmarkSequence, read_landmarks
+from tasks.assets import LandmarkerAsset
+from tasks.detector import DetectedFace, FaceLandmarker
+from tasks.item import Quarantine
+from tasks.landmarks import FaceTracker, build_sequence, load_geometry
+from tasks.model_folder import DESCRIPTION
+from tasks.video import iter_frames, probe, write_video
+
+MAX_PORTRAIT_SIDE = 1920  # of the picture that a result is pasted back into
+_MOST_FACES = 8
+_MAX_GAP_FRAMES = 5  # as `LandmarkConfig.max_gap_frames`
+_CRF = 16
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """picture: upright RGB; square: the part that is animated; reference: its face in that part, None without one."""
+
+    picture: Image.Image
+    square: Square
+    reference: LandmarkSequence | None
+    faces: int
+
+
+def animate(
+    portrait: Path,
+    driving: Path,
+    model: Path,
+    output: Path,
+    *,
+    asset: LandmarkerAsset,
+    sampling: SamplingConfig | None = None,
+    face: str = "largest",
+    paste_back: bool = False,
+    side_by_side: bool = False,
+    seed: int | None = None,
+    device: str = "auto",
+    log: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Write `output` (mp4): the portrait with the driver's expressions and head motion, at its fps and length.
+
+    portrait: any picture; turned as its EXIF tag says, transparent parts on white, cropped around the face (`face`:
+    `largest`, or a number from the left, from 0). A portrait without a detectable face works, unaligned, and the
+    result says so. driving: a video, whose sound is copied, or a landmark table (.parquet). Frames of the driver
+    without a face: gaps up to 5 frames are interpolated, longer ones hold the last face; both are counted.
+    paste_back: put the animated square back into the whole picture. side_by_side: portrait | driver | result.
+    seed: in place of `sampling.seed`. device: `auto` is a GPU where there is one; half precision there.
+
+    Returns a row of JSON values. Raises `ValueError` for a driver that is empty or shows no face, a file that cannot be
+    read, a face number that does not exist, or landmarks of another model than the detector. `output` is written
+    whole or not at all.
+    """
+    import torch  # the networks are slow to import
+
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+
+    sampling = sampling or SamplingConfig()
+    seed = sampling.seed if seed is None else seed
+    output.parent.mkdir(parents=True, exist_ok=True)
+    description = _description(model)
+    size = int(description.get("size", 512))
+    variant: Variant = description.get("landmark_variant", "expression_aware")
+    if (trained := description.get("landmark_model", asset.model)) != asset.model:
+        log(f"note: the model was trained on landmarks of {trained}, the portrait's are of {asset.model}")
+
+    with FaceLandmarker(asset.path, asset.model, max_faces=_MOST_FACES) as landmarker:
+        subject = read_portrait(portrait, landmarker, size, face)
+        driver = read_driver(driving, landmarker, asset)
+    if subject.reference is None:
+        log(f"{portrait.name}: no face found; the driver's landmarks are drawn as they are, without alignment")
+    elif subject.faces > 1:
+        log(f"{portrait.name}: {subject.faces} faces found, using {face}")
+    motion = motion_points(driver, subject.reference, load_geometry(asset), size, sampling.smoothing, variant)
+    if motion.held.any():
+        log(f"{driving.name}: {int(motion.held.sum())} of {len(driver)} frames without a face hold a neighbour's")
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = torch.float16 if device.startswith("cuda") else torch.float32
+    pipeline: Any = FollowYourEmojiPipeline.from_pretrained(model, torch_dtype=precision).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    landmarks = DrawnLandmarks(motion.points, size, size, variant)
+    chunks = pipeline.stream(
+        subject.square.cut(subject.picture, size),
+        landmarks,
+        num_inference_steps=sampling.steps,
+        guidance_scale=sampling.guidance_scale,
+        generator=torch.Generator().manual_seed(seed),
+        strategy=sampling.strategy,
+        window=sampling.window,
+        overlap=sampling.overlap,
+        step_cache=sampling.step_cache if sampling.step_cache.interval > 1 else None,
+        output_type="np",
+    )
+    is_video = driving.suffix.lower() != ".parquet"
+    frames = _composed(_counted(chunks, len(driver), log), subject, landmarks, driving, paste_back, side_by_side)
+    audio = driving if is_video and probe(driving).has_audio else None
+    written = write_video(output, (_even(frame) for frame in frames), driver.fps, _CRF, audio=audio)
+    assert written == len(driver), f"{written} frames written, {len(driver)} in the driver"
+    return _row(output, driver, subject, motion, audio is not None, seed, sampling)
+
+
+def read_portrait(path: Path, landmarker: FaceLandmarker, size: int, face: str = "largest") -> Portrait:
+    """Open a picture, find its faces and choose one. Raises `ValueError` for what is no picture."""
+    try:
+        with Image.open(path) as image:
+            picture = upright_rgb(image, MAX_PORTRAIT_SIDE)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable picture ({error}); give a PNG, JPEG or WebP file") from error
+    rgb = np.asarray(picture)
+    faces = landmarker.detect_small(rgb)
+    if not faces:
+        if face != "largest":
+            raise ValueError(f"{path}: face {face} was asked for, but no face was found in the portrait")
+        return Portrait(picture, whole_square(*picture.size), None, 0)
+    scale = np.tile(picture.size, 2)
+    chosen = faces[choose_face([_box(item, scale) for item in faces], face)]
+    square = square_around(_box(chosen, scale), *picture.size)
+    reference = reference_in_square(_sequence(chosen, *picture.size, landmarker.model), square, size)
+    cropped = landmarker.detect(np.asarray(square.cut(picture, size)))
+    if cropped:  # looked at closely, the points are better, and there are blendshapes and pose
+        centre = reference.points[0, :, :2].mean(axis=0)
+        nearest = min(cropped, key=lambda item: float(np.hypot(*(item.points[:, :2].mean(axis=0) - centre))))
+        reference = _sequence(nearest, size, size, landmarker.model)
+    return Portrait(picture, square, reference, len(faces))
+
+
+def read_driver(path: Path, landmarker: FaceLandmarker, asset: LandmarkerAsset) -> LandmarkSequence:
+    """Landmarks of every frame of a video, or a stored table. Raises `ValueError` for an empty or unreadable driver."""
+    if path.suffix.lower() == ".parquet":
+        sequence = read_landmarks(path)
+        if sequence.model != asset.model:
+            raise ValueError(
+                f"{path}: landmarks of {sequence.model}, but the portrait's would be of {asset.model}; points of two "
+                "models never mix: detect the driver again, or use the landmark model that it was detected with"
+            )
+        return sequence
+    try:
+        info = probe(path)
+        tracker = FaceTracker(landmarker, _MAX_GAP_FRAMES)
+        faces: list[DetectedFace | None] = []
+        width, height = info.width, info.height
+        for rgb in iter_frames(path):
+            height, width = rgb.shape[:2]
+            faces.append(tracker.next(rgb))
+    except (Quarantine, OSError) as error:
+        raise ValueError(f"{path}: the driving video cannot be read: {error}") from error
+    if not faces:
+        raise ValueError(f"{path}: the driving video is empty: no frame could be decoded")
+    if not any(faces):
+        raise ValueError(f"{path}: none of {len(faces)} frames of the driving video shows a face")
+    times = np.arange(len(faces)) / info.fps
+    return build_sequence(faces, times, info.fps, width, height, asset.model, load_geometry(asset), _MAX_GAP_FRAMES)
+
+
+def _sequence(face: DetectedFace, width: int, height: int, model: str) -> LandmarkSequence:
+    one = np.ones(1, bool)
+    return LandmarkSequence(
+        points=face.points[None],
+        matrix=None if face.matrix is None else face.matrix[None],
+        blendshapes=None if face.blendshapes is None else face.blendshapes[None],
+        valid=one,
+        interpolated=~one,
+        time_s=np.zeros(1),
+        fps=1.0,
+        width=width,
+        height=height,
+        model=model,
+    )
+
+
+def _box(face: DetectedFace, scale: np.ndarray) -> tuple[float, float, float, float]:
+    left, top, right, bottom = np.array(face.box) * scale
+    return float(left), float(top), float(right), float(bottom)
+
+
+def _description(model: Path) -> dict[str, Any]:
+    """What a model folder says about itself; one assembled by hand (converted weights) may say nothing."""
+    path = model / DESCRIPTION
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); select the model again") from error
+
+
+def _counted(chunks: Iterator[np.ndarray], total: int, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+    """Frames (h, w, 3) uint8 one by one, with a line for each part that is done."""
+    done = 0
+    for chunk in chunks:
+        yield from np.rint(chunk * 255).astype(np.uint8)
+        done += len(chunk)
+        log(f"{done} of {total} frames")
+
+
+def _composed(
+    frames: Iterator[np.ndarray],
+    subject: Portrait,
+    landmarks: DrawnLandmarks,
+    driving: Path,
+    paste_back: bool,
+    side_by_side: bool,
+) -> Iterator[np.ndarray]:
+    """The frames as they are shown: pasted back, and beside portrait and driver, as asked."""
+    size = landmarks.height
+    picture = np.asarray(subject.picture)
+    still = picture if paste_back else np.asarray(subject.square.cut(subject.picture, size))
+    drivers: Iterator[np.ndarray] | None = None
+    if side_by_side:
+        if driving.suffix.lower() == ".parquet":
+            drivers = (landmarks.pictures([frame])[0] for frame in range(len(landmarks)))
+        else:
+            drivers = iter_frames(driving)
+    for square in frames:
+        frame = subject.square.paste(picture, square[None])[0] if paste_back else square
+        if drivers is None:
+            yield frame
+        else:
+            yield np.hstack([_panel(part, size) for part in (still, next(drivers), frame)])
+
+
+def _panel(picture: np.ndarray, height: int) -> np.ndarray:
+    """A picture at a given height, in its own aspect ratio."""
+    if picture.shape[0] == height:
+        return picture
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    """Repeat the last row or column where a side is odd: video needs even ones."""
+    return np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+
+
+def _row(
+    output: Path,
+    driver: LandmarkSequence,
+    subject: Portrait,
+    motion: Motion,
+    audio: bool,
+    seed: int,
+    sampling: SamplingConfig,
+) -> dict[str, Any]:
+    info = probe(output)
+    return {
+        "output": str(output),
+        "frames": len(driver),
+        "fps": driver.fps,
+        "width": info.width,
+        "height": info.height,
+        "aligned": motion.aligned,
+        "portrait_faces": subject.faces,
+        "driver_interpolated": int(driver.interpolated.sum()),
+        "driver_held": int(motion.held.sum()),
+        "audio": audio,
+        "seed": seed,
+        "sampling": sampling.model_dump(mode="json"),
+    }
