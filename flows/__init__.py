@@ -1,5 +1,6 @@
 """The deployed flows, one file each, and the `fye` command line. Wiring only; the work is in `tasks`."""
 
+import logging
 import os
 
 # Read by Prefect and Ray when they are imported, so they must stand before that.
@@ -8,3 +9,5 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "tasks,fye_model")  # their lines belong to the run's log
+for _name in ("tasks", "fye_model"):
+    logging.getLogger(_name).setLevel(logging.INFO)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, evaluate_model, prepare_data, report, train_model
+from flows.wiring import end, evaluate_model, prepare_data, train_model, write_report
 from fye_model.config import Runtime
 from tasks.run import open_run
 from tasks.sources import Root, register_root
@@ -34,5 +34,5 @@ def retrain(
         register_root(run.store, Root(videos))
     data = prepare_data(run)
     model = train_model(run, data)
-    evaluation = evaluate_model(run, data, model)
-    return end(run, "retrain", **report(run, data, model, evaluation))
+    evaluation = evaluate_model(run, model.clips, model.files)
+    return end(run, "retrain", **write_report(run, data, model, evaluation))

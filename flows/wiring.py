@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect.states import Completed, State
-from tasks.encoders import ENCODERS
-from tasks.latents import LATENTS
 
 from tasks.clips import CLIPS
-from tasks.dataset import Clip, clip_items, cut_clips, kept_clips, per_clip_items, whole_inputs, with_outputs
+from tasks.dataset import (
+    Clip,
+    clip_items,
+    cut_clips,
+    folder_inputs,
+    kept_clips,
+    per_clip_items,
+    whole_inputs,
+    with_outputs,
+)
+from tasks.encoders import ENCODERS
 from tasks.evaluate import EVALUATE
 from tasks.ingest import INGEST
 from tasks.landmarks import LANDMARKS
+from tasks.latents import LATENTS
 from tasks.outcome import StageResult
+from tasks.publish import publish_evaluation, publish_report, report_item
 from tasks.report import REPORT
-from tasks.run import Run, data_summary, show, write_summary
+from tasks.run import Run, data_changes, data_summary, show, write_summary
 from tasks.screening import SCREENING, screening_item
 from tasks.select import SELECT
 from tasks.sources import ingest_items, registered_roots, scan, set_aside
@@ -72,7 +83,7 @@ def train_model(run: Run, data: Data) -> Model:
     whole = run.whole("encoders", kept, whole_inputs(kept, "video", "landmarks"))
     fitted = run.stage(ENCODERS, [whole], autoencoder=recipe.autoencoder, image_encoder=recipe.image_encoder)
     encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
-    encoded = run.stage(LATENTS, per_clip_items(kept, "video", "landmarks", **encoders))
+    encoded = run.stage(LATENTS, per_clip_items(kept, "video", "landmarks", **encoders), latents=recipe.latents)
     clips = with_outputs(kept, encoded, latents="latents.safetensors")
     inputs = whole_inputs(clips, "landmarks", "masks", "latents")
     stage1 = run.stage(STAGE1, [run.whole("stage 1", clips, inputs)], **shared, **stage_configs(recipe.train, 1))
@@ -95,17 +106,27 @@ def evaluate_model(run: Run, clips: list[Clip], model: dict[str, FileRef]) -> St
     return run.stage(EVALUATE, [whole], **parts, landmark_image=run.recipe.train.landmark_image)
 
 
-def write_report(run: Run, model: Model, evaluation: StageResult) -> StageResult:
-    """The report on a training run."""
+def evaluate_folder(run: Run, model: str) -> dict[str, Any]:
+    """Self reenactment of every frame of the work folder's videos by a model folder."""
+    data = prepare_data(run)
+    clips = kept_clips(data.clips, data.screened, "val")
+    evaluation = evaluate_model(run, clips, folder_inputs(run.store, Path(model), "model"))
+    return publish_evaluation(run, evaluation.only) | summarise_data(run, data)
+
+
+def write_report(run: Run, data: Data, model: Model, evaluation: StageResult) -> dict[str, Any]:
+    """The report on a training run, put where people look for it; returns the run's results."""
     curves = {"curves/stage 1": model.stage1.only.ref("metrics.jsonl")}
     curves |= {"curves/stage 2": model.stage2.only.ref("metrics.jsonl")}
     inputs = curves | evaluation.only.refs("", under="evaluation/") | model.selected.only.refs("selection")
-    return run.stage(REPORT, [run.report_item(inputs)])
+    written = run.stage(REPORT, [report_item(run, inputs, data.clips, data.screened)])
+    return publish_report(run, written.only, evaluation.only, model.selected.only) | summarise_data(run, data)
 
 
 def summarise_data(run: Run, data: Data) -> dict[str, Any]:
     """The data set's part of the summary."""
-    return data_summary(run, data.clips, data.screened)
+    held = data_summary(data.clips, data.screened)
+    return {"data": held | data_changes(run.store, data.clips, data.screened)}
 
 
 def end(run: Run, flow: str, **results: Any) -> State[Any]:

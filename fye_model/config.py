@@ -84,7 +84,7 @@ class ScreeningConfig(Config):
 class SplitConfig(Config):
     """What training never sees. `subject` keeps whole subjects apart, `tail` the end of every clip."""
 
-    by: Literal["subject", "clip", "tail"] = "subject"
+    by: Literal["subject", "clip", "tail", "all"] = "subject"  # "all": nothing trains, everything is evaluated
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.05
     seed: int = 0
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tasks.outcome import Item, Outcome, StageResult
 from tasks.sources import Source
-from tasks.store import FileRef, digest
+from tasks.store import FileRef, HashMemory, Store, digest
 
 INDEX_SCHEMA = 1
 
@@ -86,10 +86,10 @@ def with_outputs(clips: Iterable[Clip], result: StageResult, **files: str) -> li
     ]
 
 
-def kept_clips(clips: Iterable[Clip], screened: StageResult) -> list[Clip]:
+def kept_clips(clips: Iterable[Clip], screened: StageResult, purpose: Literal["train", "val"] = "train") -> list[Clip]:
     """The clips that screening kept, with their spans.
 
-    Raises ValueError when none is left to train on, with the most frequent reasons.
+    Raises ValueError when none is left to train (or evaluate) on, with reasons.
     """
     row = screened.outcomes[0].row
     spans = {entry["clip"]: entry for entry in row["kept"]}
@@ -98,10 +98,11 @@ def kept_clips(clips: Iterable[Clip], screened: StageResult) -> list[Clip]:
         for clip in clips
         if clip.clip in spans
     ]
-    if not any(clip.train[1] > clip.train[0] for clip in kept):
+    if not any(getattr(clip, purpose)[1] > getattr(clip, purpose)[0] for clip in kept):
         reasons = [f"{entry['name']}: {'; '.join(entry['reasons'])}" for entry in row["rejected"]][:5]
         raise ValueError(
-            "no clip is left to train on. " + (" | ".join(reasons) or "Every source was set aside") + ". "
+            f"no clip is left to {'train on' if purpose == 'train' else 'evaluate'}. "
+            + (" | ".join(reasons) or "Every source was set aside") + ". "
             "See quarantine.parquet in the work folder; thresholds are under `screening` in the recipe"
         )
     return kept
@@ -110,6 +111,19 @@ def kept_clips(clips: Iterable[Clip], screened: StageResult) -> list[Clip]:
 def whole_inputs(clips: Iterable[Clip], *names: str) -> dict[str, FileRef]:
     """Input files of a stage that reads many clips at once, as `clips/<clip>/<file>`."""
     return {f"clips/{clip.clip}/{name}": clip.files[name] for clip in clips for name in names}
+
+
+def folder_inputs(store: Store, folder: Path, prefix: str) -> dict[str, FileRef]:
+    """The files of a folder outside the store as inputs `<prefix>/…`; ValueError when there is none."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; give the folder of a model, such as WORK/model after a retrain")
+    hashes = HashMemory(store)
+    refs = {}
+    for path in sorted(path for path in folder.resolve().rglob("*") if path.is_file()):
+        sha256, size = hashes.digest(path)
+        refs[f"{prefix}/{path.relative_to(folder.resolve()).as_posix()}"] = FileRef(str(path), sha256, size)
+    hashes.save()
+    return refs
 
 
 def write_index(path: Path, files: dict[str, Path], clips: Sequence[dict[str, Any]], **header: Any) -> Path:

@@ -102,23 +102,28 @@ def claim_landmark_model(store: Store, model: str) -> None:
 KEPT = "clips.json"
 
 
-def data_summary(run: Run, clips: list[Clip], screened: StageResult) -> dict[str, Any]:
-    """The data set's part of the summary: what it holds, and what came and went since the last run."""
+def data_summary(clips: list[Clip], screened: StageResult) -> dict[str, Any]:
+    """What a data set holds, and what screening made of it."""
     row = screened.only.row
-    before: dict[str, str] = run.store.read_json(KEPT) if run.store.exists(KEPT) else {}
-    kept = {entry["clip"]: entry["name"] for entry in row["kept"]}
-    run.store.write_json(KEPT, kept)
+    kept = {entry["clip"] for entry in row["kept"]}
+    return {
+        "clips": len(clips),
+        "kept": len(kept),
+        "subjects": len({clip.subject for clip in clips if clip.clip in kept}),
+        "rejected": {entry["name"]: entry["reasons"] for entry in row["rejected"]},
+        "funnel": row["funnel"],
+    }
+
+
+def data_changes(store: Store, clips: list[Clip], screened: StageResult) -> dict[str, list[str]]:
+    """Names of the clips that came and went since this was last asked, which is noted."""
+    before: dict[str, str] = store.read_json(KEPT) if store.exists(KEPT) else {}
+    kept = {entry["clip"]: entry["name"] for entry in screened.only.row["kept"]}
+    store.write_json(KEPT, kept)
     known = {clip.clip for clip in clips}
     return {
-        "data": {
-            "clips": len(clips),
-            "kept": len(kept),
-            "subjects": len({clip.subject for clip in clips if clip.clip in kept}),
-            "added": sorted(name for clip, name in kept.items() if clip not in before),
-            "removed": sorted(name for clip, name in before.items() if clip not in known),
-            "rejected": {entry["name"]: entry["reasons"] for entry in row["rejected"]},
-            "funnel": row["funnel"],
-        }
+        "added": sorted(name for clip, name in kept.items() if clip not in before),
+        "removed": sorted(name for clip, name in before.items() if clip not in known),
     }
 
 

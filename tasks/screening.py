@@ -115,11 +115,13 @@ def split(rows: Sequence[Row], config: SplitConfig) -> dict[str, Spans]:
     """Training and held-out span of every clip: by whole subjects, whole clips, or the tail of each clip.
 
     rows: `clip`, `subject`, `frames`. A subject's or clip's side depends on the seed and its own name, so it stays
-    there when others come and go; only where nobody would be held out the nearest one is. Raises ValueError when there
-    are not two of them to part.
+    there when others come and go; only where nobody would be held out the nearest one is. With `all`, everything is
+    held out. Raises ValueError when there are not two of them to part.
     """
     if config.by == "tail":
         return {row["clip"]: _tail(row["frames"], config.holdout) for row in rows}
+    if config.by == "all":
+        return {row["clip"]: Spans((0, 0), (0, row["frames"])) for row in rows}
     key = "subject" if config.by == "subject" else "clip"
     held_out = _held_out({row[key] for row in rows}, key, config)
     spans = {}

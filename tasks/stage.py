@@ -29,6 +29,7 @@ from tasks.progress import Progress
 from tasks.store import Store, digest, folder_files
 
 if TYPE_CHECKING:
+    from prefect.states import State
     from prefect.tasks import Task
 
 RECEIPT_SCHEMA = 1
@@ -77,8 +78,8 @@ class Stage:
         settings = {name: _by_content(store, config.model_dump()) for name, config in (configs or {}).items()}
         made_of = {**(configs or {}), **(arguments or {})}
         job = _Job(self, store, runtime, list(items), settings, assets or {}, made_of)
-        state = _prefect_task(self, job)(job, return_state=True)
-        receipt = state.result(raise_on_failure=True)
+        state: State[Any] = _prefect_task(self, job)(job, return_state=True)  # type: ignore[assignment]
+        receipt: dict[str, Any] = state.result(raise_on_failure=True)  # type: ignore[assignment]
         outcomes = read_manifest(store, receipt["manifest"])
         cached = state.name == "Cached"
         return StageResult(
