@@ -1,0 +1,206 @@
+"""A portrait performs a driver end to end on real pictures and videos, with a tiny model of random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fye_model.config import SamplingConfig
+from fye_model.landmarks.table import read_landmarks, write_landmarks
+from tasks.animate import animate, read_driver, read_portrait
+from tasks.assets import LandmarkerAsset
+from tasks.detector import FaceLandmarker
+from tasks.video import probe, read_frames
+from tests.fye_model.animation.tiny import build_tiny
+from tests.tasks.videos import click, encode
+
+SIZE = 64
+QUICK = SamplingConfig(steps=1, window=4, smoothing="none")
+FRAMES = 9
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as selection writes it."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    build_tiny().save_pretrained(folder)
+    (folder / "fye.json").write_text(json.dumps({"size": SIZE, "landmark_variant": "expression_aware"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def driver(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few real frames at 25 fps, with sound; frame 4 shows no face."""
+    frames = read_frames(shared / "data" / "driving" / "d18.mp4", slice(0, FRAMES))
+    frames = np.stack([np.asarray(Image.fromarray(frame).resize((256, 256))) for frame in frames])
+    frames[4] = 127
+    return encode(tmp_path_factory.mktemp("drivers") / "driver.mp4", frames, sound=(click(FRAMES / 25, 0.2), 0.0))
+
+
+@pytest.fixture
+def perform(model: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path) -> Any:
+    """Call `animate` with what a test changes; gives the row, the frames and the log."""
+
+    def run(portrait: Path, **changes: Any) -> tuple[dict[str, Any], np.ndarray, list[str]]:
+        lines: list[str] = []
+        settings = {"asset": landmarker_asset, "sampling": QUICK, "device": "cpu", "log": lines.append, **changes}
+        output = tmp_path / "out" / "result.mp4"
+        row = animate(portrait, settings.pop("driving", driver), model, output, **settings)
+        return row, read_frames(output), lines
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def portrait(shared: Path) -> Path:
+    return shared / "data" / "portraits" / "s9.jpg"
+
+
+def test_the_result_has_the_drivers_length_rate_and_sound(perform, portrait: Path, driver: Path) -> None:
+    row, frames, _ = perform(portrait)
+    assert frames.shape == (FRAMES, SIZE, SIZE, 3)
+    info = probe(Path(row["output"]))
+    assert info.fps == pytest.approx(25) and info.has_audio
+    assert row["aligned"] and row["audio"] and row["frames"] == FRAMES
+    assert row["driver_interpolated"] == 1 and row["driver_held"] == 0
+    json.dumps(row)
+
+
+def test_the_seed_decides_and_rows_repeat(perform, portrait: Path) -> None:
+    first, frames, _ = perform(portrait, seed=3)
+    again, same, _ = perform(portrait, seed=3)
+    _, other, _ = perform(portrait, seed=4)
+    assert first == again
+    np.testing.assert_array_equal(frames, same)
+    assert np.abs(frames.astype(int) - other).mean() > 1
+
+
+def test_a_saved_landmark_sequence_drives_as_its_video_does(
+    perform, portrait: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
+        write_landmarks(read_driver(driver, landmarker, landmarker_asset), tmp_path / "driver.parquet")
+    row, frames, _ = perform(portrait, driving=tmp_path / "driver.parquet")
+    assert not row["audio"]
+    np.testing.assert_array_equal(frames, perform(portrait)[1])
+
+
+def test_side_by_side_shows_portrait_driver_and_result(perform, portrait: Path, driver: Path) -> None:
+    _, alone, _ = perform(portrait)
+    _, frames, _ = perform(portrait, side_by_side=True)
+    assert frames.shape == (FRAMES, SIZE, 3 * SIZE, 3)
+    shown = np.asarray(Image.fromarray(read_frames(driver)[0]).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+    assert np.abs(frames[0, :, SIZE : 2 * SIZE].astype(int) - shown).mean() < 12
+    assert np.abs(frames[0, :, 2 * SIZE :].astype(int) - alone[0]).mean() < 20
+    assert np.abs(frames[1:, :, : SIZE - 8].astype(int) - frames[:1, :, : SIZE - 8]).mean() < 2, (
+        "the portrait stands still"
+    )
+
+
+def test_pasting_back_keeps_the_picture_outside_the_square(
+    perform, portrait: Path, landmarker_asset: LandmarkerAsset
+) -> None:
+    row, frames, _ = perform(portrait, paste_back=True)
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
+        subject = read_portrait(portrait, landmarker, SIZE)
+    picture = np.asarray(subject.picture)
+    height, width = picture.shape[0], picture.shape[1]
+    assert (row["height"], row["width"]) == (height + height % 2, width + width % 2)
+    outside = np.ones((height, width), bool)
+    square = subject.square
+    outside[
+        max(square.top - 8, 0) : square.top + square.side + 8, max(square.left - 8, 0) : square.left + square.side + 8
+    ] = 0
+    if outside.any():
+        assert np.abs(frames[0, :height, :width].astype(int) - picture)[outside].mean() < 6
+    assert np.abs(frames[0, :height, :width].astype(int) - picture)[~outside].mean() > 10
+
+
+def test_a_portrait_without_a_face_works_unaligned_and_says_so(perform, tmp_path: Path) -> None:
+    path = tmp_path / "wall.png"
+    Image.new("RGBA", (90, 60), (200, 120, 40, 128)).save(path)
+    row, frames, lines = perform(path)
+    assert not row["aligned"] and row["portrait_faces"] == 0 and len(frames) == FRAMES
+    assert any("no face found" in line and "without alignment" in line for line in lines)
+
+
+def test_one_of_several_faces_is_chosen(
+    perform, shared: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
+    small, large = (Image.open(shared / "data" / "portraits" / name).convert("RGB") for name in ("s6.jpg", "s6.jpg"))
+    small.thumbnail((420, 420))
+    large.thumbnail((500, 500))
+    both = Image.new("RGB", (small.width + large.width, 500), "white")
+    both.paste(small, (0, 0))
+    both.paste(large, (small.width, 0))
+    both.save(tmp_path / "two.png")
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
+        left = read_portrait(tmp_path / "two.png", landmarker, SIZE, "0").square
+        right = read_portrait(tmp_path / "two.png", landmarker, SIZE, "1").square
+        largest = read_portrait(tmp_path / "two.png", landmarker, SIZE).square
+        with pytest.raises(ValueError, match="portrait has 2"):
+            read_portrait(tmp_path / "two.png", landmarker, SIZE, "2")
+    assert left.left + left.side / 2 < small.width < right.left + right.side / 2
+    assert largest == right
+    row, _, lines = perform(tmp_path / "two.png", face="0")
+    assert row["portrait_faces"] == 2 and any("2 faces found" in line for line in lines)
+
+
+def test_a_long_hole_in_the_driver_holds_the_last_face_and_is_counted(perform, portrait: Path, driver: Path) -> None:
+    frames = read_frames(driver)
+    gone = np.full_like(frames[:1], 127)
+    path = driver.with_name("hole.mp4")
+    encode(path, [*frames[:3], *np.repeat(gone, 7, axis=0), *frames[5:8]])
+    row, result, lines = perform(portrait, driving=path)
+    assert row["driver_held"] == 7 and len(result) == 13
+    assert any("7 of 13 frames" in line for line in lines)
+
+
+def test_what_cannot_be_animated_is_refused_and_nothing_is_written(
+    perform, portrait: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.mp4").touch()
+    encode(tmp_path / "wall.mp4", np.full((3, 64, 64, 3), 90, np.uint8))
+    (tmp_path / "text.png").write_text("not a picture")
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
+        sequence = read_driver(driver, landmarker, landmarker_asset)
+    write_landmarks(sequence.select(slice(0, 0)), tmp_path / "none.parquet")
+    write_landmarks(type(sequence)(**{**vars(sequence), "model": "other:1"}), tmp_path / "other.parquet")
+    for changes, message in (
+        ({"driving": tmp_path / "empty.mp4"}, "cannot be read"),
+        ({"driving": tmp_path / "missing.mp4"}, "missing.mp4"),
+        ({"driving": tmp_path / "wall.mp4"}, "none of 3 frames"),
+        ({"driving": tmp_path / "none.parquet"}, "driver is empty"),
+        ({"driving": tmp_path / "other.parquet"}, "two models never mix"),
+        ({"face": "9"}, "portrait has 1"),
+        ({"sampling": QUICK.model_copy(update={"window": 33})}, "at most 32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            perform(portrait, **changes)
+    with pytest.raises(ValueError, match="not a readable picture"):
+        perform(tmp_path / "text.png")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_failure_in_the_middle_leaves_no_file(perform, portrait: Path, tmp_path: Path) -> None:
+    def stop(line: str) -> None:
+        if "frames" in line and "of" in line and "hold" not in line:
+            raise RuntimeError("pulled the plug")
+
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        perform(portrait, log=stop)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_stored_landmarks_of_the_driver_read_back(
+    driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
+        sequence = read_driver(driver, landmarker, landmarker_asset)
+    write_landmarks(sequence, tmp_path / "d.parquet")
+    assert len(read_landmarks(tmp_path / "d.parquet")) == FRAMES and sequence.interpolated[4]
