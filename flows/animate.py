@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.states import Completed
 
-from flows.wiring import animate_portrait
 from fye_model.config import Runtime
+from tasks.animate import animate as animate_portrait
+from tasks.animate import sampling_of
+from tasks.assets import resolve_landmarker
 
 
 @flow(name="animate", flow_run_name="animate {portrait} by {driving}", log_prints=False)
@@ -19,30 +25,34 @@ def animate(
     face: str = "largest",
     paste_back: bool = False,
     side_by_side: bool = False,
-    overrides: list[str] | None = None,
+    sampling: dict[str, Any] | None = None,
     runtime: Runtime | None = None,
 ) -> Any:
     """Write a video in which the portrait performs the driving video's expressions.
 
     Args:
         portrait: an image.
-        driving: a video, or a landmark table that `retrain` or `animate` stored.
+        driving: a video, or a landmark table that a run stored.
         model: a model folder.
         output: the mp4 to write.
         face: which face of the portrait: `largest`, or its number from the left, from 0.
         paste_back: put the animated square back into the whole picture.
         side_by_side: show portrait, driver and result beside each other.
-        overrides: settings of the recipe's `sampling` part, as `sampling.key=value`.
+        sampling: settings on top of those that the model was evaluated with, such as `steps` or `seed`.
         runtime: device and landmark model.
     """
-    return animate_portrait(
-        portrait=portrait,
-        driving=driving,
-        model=model,
-        output=output,
+    runtime = runtime or Runtime()
+    row = task(name="animate", cache_policy=NO_CACHE)(animate_portrait)(
+        Path(portrait),
+        Path(driving),
+        Path(model),
+        Path(output),
+        asset=resolve_landmarker(runtime.assets),
+        sampling=sampling_of(Path(model), sampling or {}),
         face=face,
         paste_back=paste_back,
         side_by_side=side_by_side,
-        overrides=overrides or [],
-        runtime=runtime or Runtime(),
+        device=runtime.device,
+        log=get_run_logger().info,
     )
+    return Completed(message=str(output), data={**row, "outputs": {"video": output}})

@@ -106,6 +106,67 @@ def capture(
     return _run(flow, folder=str(folder), subject=subject, **arguments)
 
 
+@app.command
+def evaluate(
+    *,
+    model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
+    videos: Videos = None,
+    work: Work = "work/evaluate",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+    device: Device = "auto",
+) -> int:
+    """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos."""
+    from flows.evaluate import evaluate as flow
+
+    _check(recipe, set_)
+    arguments = {"work": work, "recipe": recipe, "overrides": set_ or []}
+    runtime = _runtime(workers=workers, device=device)
+    return _run(flow, model=str(model), videos=_text(videos), runtime=runtime, **arguments)
+
+
+@app.command
+def animate(
+    portrait: Annotated[Path, Parameter(help="An image.")],
+    driving: Annotated[Path, Parameter(help="A video, or a stored landmark table (.parquet).")],
+    *,
+    model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
+    output: Annotated[Path, Parameter(help="The mp4 to write.")],
+    face: Annotated[str, Parameter(help="Which face: `largest`, or its number from the left, from 0.")] = "largest",
+    paste_back: Annotated[bool, Parameter(help="Put the animated square back into the whole picture.")] = False,
+    side_by_side: Annotated[bool, Parameter(help="Show portrait, driver and result beside each other.")] = False,
+    seed: Annotated[int | None, Parameter(help="Of the noise.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="A sampling setting, as KEY=VALUE: steps=20, guidance_scale=3.5 …", negative=""),
+    ] = None,
+    device: Device = "auto",
+) -> int:
+    """Animate one portrait with one driving video."""
+    from flows.animate import animate as flow
+    from tasks.recipes import parse_overrides
+
+    sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
+    switches = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
+    places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
+    paths = {name: str(path) for name, path in places.items()}
+    return _run(flow, **paths, **switches, sampling=sampling, runtime=_runtime(device=device))
+
+
+@app.command
+def import_release(
+    source: Annotated[Path, Parameter(help="Folder with referencenet.pth, unet.pth and lmk_guider.pth.")],
+    *,
+    output: Annotated[Path, Parameter(help="Folder for the converted networks.")],
+) -> int:
+    """Convert the authors' released weights into this project's format; says what was loaded into what."""
+    from fye_model.release import import_release as convert
+
+    print(convert(source, output))
+    return 0
+
+
 @config_app.command
 def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
     """Print the resolved recipe as YAML."""
@@ -142,7 +203,7 @@ def _run(flow: Any, **parameters: Any) -> int:
         print(f"fye: the run ended as {state.name}: {state.message}", file=sys.stderr)
         return 1
     summary = state.result()
-    print(f"\n{state.name} in {summary['seconds']:.0f} s")
+    print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
     for label, place in summary.get("outputs", {}).items():
         print(f"  {label:<12} {place}")
     return 0

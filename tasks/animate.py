@@ -6,7 +6,6 @@ finished frames go to the encoder in playing order.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from pydantic import ValidationError
 
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.motion import Motion, motion_points, reference_in_square
@@ -25,7 +25,7 @@ from tasks.assets import LandmarkerAsset
 from tasks.detector import DetectedFace, FaceLandmarker
 from tasks.item import Quarantine
 from tasks.landmarks import FaceTracker, build_sequence, load_geometry
-from tasks.model_folder import DESCRIPTION
+from tasks.model_folder import read_description
 from tasks.video import iter_frames, probe, write_video
 
 MAX_PORTRAIT_SIDE = 1920  # of the picture that a result is pasted back into
@@ -66,7 +66,8 @@ def animate(
     result says so. driving: a video, whose sound is copied, or a landmark table (.parquet). Frames of the driver
     without a face: gaps up to 5 frames are interpolated, longer ones hold the last face; both are counted.
     paste_back: put the animated square back into the whole picture. side_by_side: portrait | driver | result.
-    seed: in place of `sampling.seed`. device: `auto` is a GPU where there is one; half precision there.
+    sampling: what the model was evaluated with (its `fye.json`), when None. seed: in place of `sampling.seed`.
+    device: `auto` is a GPU where there is one; half precision there.
 
     Returns a row of JSON values. Raises `ValueError` for a driver that is empty or shows no face, a file that cannot be
     read, a face number that does not exist, or landmarks of another model than the detector. `output` is written
@@ -76,10 +77,10 @@ def animate(
 
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
 
-    sampling = sampling or SamplingConfig()
+    description = read_description(model)
+    sampling = sampling or sampling_of(model, {})
     seed = sampling.seed if seed is None else seed
     output.parent.mkdir(parents=True, exist_ok=True)
-    description = _description(model)
     size = int(description.get("size", 512))
     variant: Variant = description.get("landmark_variant", "expression_aware")
     if (trained := description.get("landmark_model", asset.model)) != asset.model:
@@ -120,6 +121,17 @@ def animate(
     written = write_video(output, (_even(frame) for frame in frames), driver.fps, _CRF, audio=audio)
     assert written == len(driver), f"{written} frames written, {len(driver)} in the driver"
     return _row(output, driver, subject, motion, audio is not None, seed, sampling)
+
+
+def sampling_of(model: Path, changes: dict[str, Any]) -> SamplingConfig:
+    """The sampling settings that a model was evaluated with, with changes; ValueError for an unknown setting."""
+    settings = {**read_description(model).get("sampling", {}), **changes}
+    try:
+        return SamplingConfig.model_validate(settings)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        keys = ", ".join(SamplingConfig.model_fields)
+        raise ValueError(f"sampling settings: {problems}. There are {keys}") from error
 
 
 def read_portrait(path: Path, landmarker: FaceLandmarker, size: int, face: str = "largest") -> Portrait:
@@ -194,17 +206,6 @@ def _sequence(face: DetectedFace, width: int, height: int, model: str) -> Landma
 def _box(face: DetectedFace, scale: np.ndarray) -> tuple[float, float, float, float]:
     left, top, right, bottom = np.array(face.box) * scale
     return float(left), float(top), float(right), float(bottom)
-
-
-def _description(model: Path) -> dict[str, Any]:
-    """What a model folder says about itself; one assembled by hand (converted weights) may say nothing."""
-    path = model / DESCRIPTION
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); select the model again") from error
 
 
 def _counted(chunks: Iterator[np.ndarray], total: int, log: Callable[[str], None]) -> Iterator[np.ndarray]:

@@ -102,16 +102,21 @@ def check_description(folder: Path, **expected: str) -> None:
 
     A folder without one (assembled by hand, converted weights) is taken as it is.
     """
+    found = read_description(folder)
+    for name, value in expected.items():
+        if found and found.get(name) != value:
+            raise ValueError(f"{folder} was trained with {name} {found.get(name)!r}, and this run has {value!r}")
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What a model folder says about itself; one assembled by hand (converted weights) may say nothing."""
     path = folder / DESCRIPTION
     if not path.is_file():
-        return
+        return {}
     try:
-        found = json.loads(path.read_text())
+        return dict(json.loads(path.read_text()))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); select the model again") from error
-    for name, value in expected.items():
-        if found.get(name) != value:
-            raise ValueError(f"{folder} was trained with {name} {found.get(name)!r}, and this run has {value!r}")
 
 
 def folder_digest(folder: Path) -> str:

@@ -26,6 +26,16 @@ def load_recipe(name_or_file: str = "paper", overrides: Iterable[str] = ()) -> R
     Raises ValueError that names the file, the key, what was expected and the nearest valid key.
     """
     values = _read(name_or_file, seen=())
+    values = _merge(values, parse_overrides(overrides))
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(_explain(error, name_or_file)) from error
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`key.path=value` settings (values are YAML) as nested dicts; ValueError for one that is written otherwise."""
+    values: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
@@ -38,10 +48,7 @@ def load_recipe(name_or_file: str = "paper", overrides: Iterable[str] = ()) -> R
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
         values = _merge(values, nested)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(_explain(error, name_or_file)) from error
+    return values
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -84,7 +84,7 @@ def select(
     losses = [read_validation_loss(checkpoint) for checkpoint in checkpoints.values()]
     held_out = read_held_out(index_path)
     size = evaluated_size(held_out, evaluation.size)
-    sampling = sampling.model_copy(update={"steps": config.sampling_steps})
+    shorter = sampling.model_copy(update={"steps": config.sampling_steps})
     clips = [load_clip(held_out, entry, config.frames, variant) for entry in held_out.spread(config.clips)]
     everything = list(checkpoints.items()) + ([first] if first is not None else [])
     rows: list[dict[str, Any]] = []
@@ -93,13 +93,13 @@ def select(
         check_landmark_model(held_out, detector)
         for number, (name, checkpoint) in enumerate(everything, 1):
             pipeline = assemble_pipeline(checkpoint, parts, device)
-            scored = [score_clip(pipeline, clip, detector, sampling, config.frames, size) for clip in clips]
+            scored = [score_clip(pipeline, clip, detector, shorter, config.frames, size) for clip in clips]
             rows.append({"checkpoint": name, "step": _step(name, number), **_table([item.model for item in scored])})
             baseline = _table([item.baseline for item in scored])
             log(f"select {number}/{len(everything)} {name}: {_line(rows[-1], baseline)}")
     origin = rows.pop() if first is not None else rows[0]
     best = _rank(rows, losses, config)
-    terms = protocol(held_out, sampling, config.frames, evaluation.size, variant)
+    terms = protocol(held_out, shorter, config.frames, evaluation.size, variant)
     result = {
         "schema": SCHEMA,
         "rule": RULE.format(loss=config.loss_weight, landmark=config.landmark_weight),
@@ -120,6 +120,7 @@ def select(
         "landmark_variant": variant,
         "size": held_out.size,
         "fps": held_out.fps,
+        "sampling": sampling.model_dump(mode="json"),
     }
     save_model(assemble_pipeline(checkpoints[best["checkpoint"]], parts, "cpu"), out_dir / MODEL_FOLDER, description)
     _write_parquet(rows, out_dir / "selection.parquet")
