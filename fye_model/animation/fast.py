@@ -4,7 +4,7 @@
 - Motion modules keep the layout of the convolutions (frame, pixel, channel) and attend across it (`frame_attention`).
 - Cross-attention to a few image-prompt tokens is folded into two thin matrices, once per video: scores are
   x (Wq^T k), the output is (v Wo) weighted.
-- 1x1 convolutions are matrix products on tokens.
+- 1x1 convolutions are matrix products on tokens, group norms read channels-last images in order (`group_norm`).
 
 `make_fast` changes the classes of a denoiser's blocks in place, as `networks.attention.specialise` does; names and
 weights stay, so it saves and loads as before. Weights changed afterwards are not seen: call it again. Not for training.
@@ -20,6 +20,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 
 from fye_model.animation.frame_attention import frame_attention
+from fye_model.animation.group_norm import ChannelsLastGroupNorm
 from fye_model.networks.attention import KeyValue, SpatialTransformer
 from fye_model.networks.denoiser import Denoiser
 
@@ -67,28 +68,28 @@ class FastSpatialTransformer(SpatialTransformer):
         tokens = _tokens(self.norm(hidden))
         tokens = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
         normed = block.norm1(tokens)
-        tokens = tokens + self._self_attention(normed, reference, plain * frames)
+        tokens = tokens + self._self_attention(normed, reference, plain, frames)
         tokens = tokens + self._cross_attention(block.norm2(tokens), context)
         tokens = tokens + block.ff(block.norm3(tokens))
         tokens = F.linear(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
         return hidden + _image(tokens, hidden), normed
 
-    def _self_attention(self, normed: Tensor, reference: KeyValue | None, first: int) -> Tensor:
-        """Attention of (b·f, n, c); the `first` of them without the reference."""
+    def _self_attention(self, normed: Tensor, reference: KeyValue | None, plain: int, frames: int) -> Tensor:
+        """Attention of (b·f, n, c); the first `plain` items without the reference."""
         attention = self.block.attn1
         query, key, value = F.linear(normed, self.qkv_weight).chunk(3, dim=-1)
         out = attention.to_out[0]
-        parts = []
         if reference is None:
             return out(_attend(query, key, value, attention.heads))
+        parts = []
+        first, items = plain * frames, len(query) // frames
         if first:
             parts.append(out(_attend(query[:first], key[:first], value[:first], attention.heads)))
-        if first < len(query):
-            count = len(query) - first
-            per_item = count // max(len(reference.key), 1)
-            keys, values = (x.repeat_interleave(per_item, 0) for x in reference)
-            keys = torch.cat([key[first:], keys], dim=1)
-            values = torch.cat([value[first:], values], dim=1)
+        if plain < items:
+            keys, values = (
+                torch.cat([own[first:], shared.expand(items, -1, -1)[plain:].repeat_interleave(frames, 0)], dim=1)
+                for own, shared in zip((key, value), reference, strict=True)
+            )
             parts.append(out(_attend(query[first:], keys, values, attention.heads)))
         return torch.cat(parts)
 
@@ -115,8 +116,9 @@ class FastMotionModule(AnimateDiffTransformer3D):
     def forward(self, hidden: Tensor, num_frames: int = 1, **_: Any) -> Tensor:  # type: ignore[override]
         """Map (b·f, c, h, w) to the same shape."""
         (block,) = self.transformer_blocks
-        normed = F.group_norm(hidden, self.norm.num_groups, self.norm.weight, self.norm.bias, self.norm.eps)
-        tokens = self.proj_in(_tokens(normed)).unflatten(0, (-1, num_frames))  # (b, f, n, c)
+        tokens = self.proj_in(_tokens(ChannelsLastGroupNorm.forward(self.norm, hidden))).unflatten(
+            0, (-1, num_frames)
+        )  # (b, f, n, c)
         place = block.pos_embed.pe[:, :num_frames, None].to(tokens.dtype)
         for norm, attention, weight in (
             (block.norm1, block.attn1, self.qkv_weight),
@@ -135,7 +137,9 @@ def make_fast(denoiser: Denoiser) -> None:
     Errors: `ValueError` for a denoiser with other blocks than ours (linear spatial projections, deeper transformers).
     """
     for module in denoiser.modules():
-        if isinstance(module, SpatialTransformer):
+        if type(module) is nn.GroupNorm:
+            module.__class__ = ChannelsLastGroupNorm
+        elif isinstance(module, SpatialTransformer):
             if module.use_linear_projection or len(module.transformer_blocks) != 1:
                 raise ValueError("make_fast expects transformers of one block with 1x1 convolutions around it")
             module.__class__ = FastSpatialTransformer

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPVisionModel
 
 from fye_model.animation import components
+from fye_model.animation.fast import make_fast
 from fye_model.animation.inputs import (
     LandmarkSource,
     Picture,
@@ -81,6 +82,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         scheduler: Any,
     ) -> None:
         super().__init__()
+        self._compiled: Callable[..., Any] | None = None
         self.register_modules(
             vae=vae,
             image_encoder=image_encoder,
@@ -226,7 +228,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         device = self._execution_device
         conditions = self.encode_portrait(portrait_image(reference_image, width, height), guidance_scale)
         sampler = WindowSampler(
-            self.denoiser,
+            self._denoise_for([len(span) for span in spans] + [len(item.frames) for item in windows]),
             self.scheduler,
             conditions,
             num_inference_steps,
@@ -257,6 +259,16 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
             self.maybe_free_model_hooks()
 
         return generate()
+
+    def enable_fast_denoiser(self, compile: bool = False) -> None:
+        """Rearrange the denoiser for speed; the same function within the precision of its dtype (see `fast.py`).
+
+        compile: hand the windows of the most frequent size to `torch.compile`. That takes one to two minutes once per
+        size, and pays from a few hundred frames on, or when many videos are made by one process. Not for offloaded
+        pipelines. Call it again after changing the denoiser's weights.
+        """
+        make_fast(self.denoiser)
+        self._compiled = torch.compile(self.denoiser, dynamic=False) if compile else None
 
     def enable_vae_slicing(self) -> None:
         """Decode one frame at a time: less memory, somewhat slower."""
@@ -327,9 +339,21 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         return (self.vae.decode(frames).sample.float() / 2 + 0.5).clamp(0, 1)
 
     def _landmarks(self, source: LandmarkSource, frames: Sequence[int]) -> Tensor:
-        return self.landmark_encoder(
-            landmark_tensor(source, frames, self._execution_device, self.landmark_encoder.dtype)
-        )
+        """Landmark features (1, c, f, h, w), laid out channels-last as the image layers that they are added to."""
+        encoder = self.landmark_encoder
+        features = encoder(landmark_tensor(source, frames, self._execution_device, encoder.dtype))
+        return features.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
+
+    def _denoise_for(self, sizes: list[int]) -> Callable[..., Any]:
+        """The denoiser; its compiled form for windows of the size that comes most often."""
+        compiled, usual = self._compiled, max(sizes, key=sizes.count)
+        if compiled is None:
+            return self.denoiser
+
+        def denoise(noisy: Tensor, *rest: Any, **settings: Any) -> Any:
+            return (compiled if noisy.shape[2] == usual else self.denoiser)(noisy, *rest, **settings)
+
+        return denoise
 
     def _decoded(self, latents: Tensor, output_type: str, chunk: int) -> Iterator[Any]:
         if output_type == "latent":

@@ -7,6 +7,7 @@ import torch
 
 from fye_model.animation.fast import FoldedContext, make_fast
 from fye_model.animation.frame_attention import _with_pytorch, frame_attention
+from fye_model.animation.group_norm import channel_sums, scale_and_shift
 from fye_model.networks import Networks
 
 
@@ -74,3 +75,23 @@ def test_the_kernel_agrees_with_pytorch_on_a_gpu(frames: int, width: int) -> Non
     expected = _with_pytorch(qkv.double(), 8)
     error = (frame_attention(qkv, 8).double() - expected).norm() / expected.norm()
     assert error < 2e-3
+
+
+@torch.no_grad()
+def test_scale_and_shift_of_channel_sums_are_group_norm() -> None:
+    norm = torch.nn.GroupNorm(4, 12)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    image = torch.randn(3, 12, 5, 7) * 2 + 1
+    rows = image.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+    scale, shift = scale_and_shift(channel_sums(rows), rows.shape[1], norm)
+    got = (rows * scale[:, None] + shift[:, None]).unflatten(1, (5, 7)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(got, norm(image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
+@pytest.mark.parametrize("channels", [320, 960, 1280])
+def test_the_channel_sums_agree_on_a_gpu(channels: int) -> None:
+    rows = torch.randn(3, 1000, channels, device="cuda", dtype=torch.float16)
+    expected = torch.stack([rows.double().sum(1), rows.double().square().sum(1)])
+    assert (channel_sums(rows).double() - expected).norm() / expected.norm() < 1e-4

@@ -236,3 +236,44 @@ def test_a_portrait_of_another_aspect_ratio_is_cropped_around_its_centre(tiny_pi
     wide = np.zeros((32, 64, 3), np.uint8)
     wide[:, 16:48] = portrait
     np.testing.assert_array_equal(_run(tiny_pipe, wide, driver(2)), _run(tiny_pipe, portrait, driver(2)))
+
+
+def test_the_fast_denoiser_gives_the_same_frames_and_saves_the_same_model(
+    build_pipe, portrait, driver, tmp_path
+) -> None:
+    pipe = build_pipe()
+    plain = _run(pipe, portrait, driver(9))
+    pipe.enable_fast_denoiser()
+    np.testing.assert_allclose(_run(pipe, portrait, driver(9)), plain, atol=1e-4)
+    pipe.save_pretrained(tmp_path / "model")
+    again = FollowYourEmojiPipeline.from_pretrained(tmp_path / "model")
+    again.set_progress_bar_config(disable=True)
+    np.testing.assert_array_equal(_run(again, portrait, driver(9)), plain)
+
+
+def test_windows_of_the_usual_size_alone_are_compiled(build_pipe, portrait, driver) -> None:
+    pipe = build_pipe()
+    seen = []
+
+    def compiled(noisy, *rest, **settings):
+        seen.append(noisy.shape[2])
+        return pipe.denoiser(noisy, *rest, **settings)
+
+    plain = _run(pipe, portrait, driver(10))  # keyframes 0, 3, 6, 9, then three windows of 4
+    pipe._compiled = compiled
+    np.testing.assert_array_equal(_run(pipe, portrait, driver(10)), plain)
+    assert set(seen) == {4}
+    seen.clear()
+    _run(pipe, portrait, driver(8))  # keyframes 0, 3, 5, 7, then windows of 4, 4 and 4 (one padded to the left)
+    assert set(seen) == {4}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="offloading needs a GPU")
+@pytest.mark.parametrize("offload", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
+def test_offloaded_pipelines_give_the_same_frames(build_pipe, portrait, driver, offload: str) -> None:
+    pytest.importorskip("accelerate")
+    on_gpu = _run(build_pipe().to("cuda"), portrait, driver(7))
+    pipe = build_pipe()
+    getattr(pipe, offload)()
+    np.testing.assert_allclose(_run(pipe, portrait, driver(7)), on_gpu, atol=2e-3)
+    assert pipe.denoiser.conv_given.weight.device.type in ("cpu", "meta")
