@@ -1,0 +1,167 @@
+"""The whole pipeline at tiny size: finished, cached, repaired, extended; damage costs what was damaged and no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from fye_model.config import Runtime
+from tasks import pool
+from tasks.samples import make_samples
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+TINY = [
+    "clips.size=64",
+    "autoencoder.fit_steps=2",
+    "train.stage1.steps=4",
+    "train.stage1.checkpoint_every=2",
+    "train.stage1.validate_every=2",
+    "train.stage2.steps=2",
+    "train.stage2.checkpoint_every=1",
+    "train.stage2.validate_every=1",
+    "sampling.steps=2",
+    "selection.sampling_steps=1",
+    "selection.frames=2",
+    "selection.clips=1",
+    "evaluation.frames=3",
+    "evaluation.size=64",
+    "evaluation.clips=1",
+]
+
+
+class Lab:
+    """One work folder, the videos it trains on, and the flows over them."""
+
+    def __init__(self, root: Path, assets: Path) -> None:
+        self.work, self.videos, self.assets = root / "work", root / "videos", assets
+        make_samples(self.videos, clips=2, seconds=1.6, size=192)
+        (self.videos / "not-a-video.mp4").write_text("this is a text file")
+
+    def run(self, flow: Any, **parameters: Any) -> tuple[Any, dict[str, Any]]:
+        runtime = Runtime(workers=2, assets=self.assets, threads=1)
+        common = {"work": str(self.work), "recipe": "demo", "overrides": TINY, "runtime": runtime}
+        state = flow(**common, **parameters, return_state=True)
+        assert state.is_completed(), state
+        return state, json.loads((self.work / "summary.json").read_text())
+
+    def retrain(self) -> tuple[Any, dict[str, Any]]:
+        from flows.retrain import retrain
+
+        return self.run(retrain, videos=str(self.videos))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, landmarker_task: Path) -> Iterator[Lab]:
+    yield Lab(tmp_path_factory.mktemp("lab"), landmarker_task.parent)
+    pool.shutdown()
+
+
+@pytest.fixture(scope="module")
+def first(lab: Lab) -> tuple[Any, dict[str, Any]]:
+    return lab.retrain()
+
+
+def stages(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {stage["stage"]: stage for stage in summary["stages"]}
+
+
+def test_videos_become_an_evaluated_model_and_a_report(lab: Lab, first: tuple[Any, dict[str, Any]]) -> None:
+    state, summary = first
+    assert state.name == summary["status"] == "CompletedWithQuarantine"
+    assert [stage["stage"] for stage in summary["stages"]] == [
+        *("ingest", "clips", "landmarks", "screening", "encoders", "latents"),
+        *("train_stage1", "train_stage2", "select", "evaluate", "report"),
+    ]
+    assert summary["selected_checkpoint"].startswith("train_stage2/checkpoint-")
+    for scores in (summary["metrics"], summary["baseline"]):
+        assert 0 < scores["l1"] < 1 and 0 < scores["ssim"] <= 1
+    assert {"lpips", "fvd"} <= {name.lower() for name in summary["missing_metrics"]}
+    for place in summary["outputs"].values():
+        assert Path(place).exists(), place
+    assert (lab.work / "model" / "model_index.json").is_file()
+    report = Path(summary["outputs"]["report"]).read_text()
+    assert "not_a_video" in report and summary["landmark_model"] in report
+
+
+def test_the_bad_file_has_a_quarantine_row_and_the_rest_a_manifest(lab: Lab, first: tuple[Any, Any]) -> None:
+    (row,) = pq.read_table(lab.work / "quarantine.parquet").to_pylist()
+    assert (row["stage"], row["clip"], row["reason"]) == ("ingest", "not-a-video", "not_a_video")
+    manifest = pq.read_table(lab.work / "manifest.parquet").to_pylist()
+    assert {entry["landmark_model"] for entry in manifest} == {first[1]["landmark_model"]}
+    assert sum(entry["stage"] == "landmarks" and entry["status"] == "done" for entry in manifest) == 2
+
+
+def test_a_second_run_finds_every_stage_cached(lab: Lab, first: tuple[Any, dict[str, Any]]) -> None:
+    _, again = lab.retrain()
+    assert {stage["state"] for stage in again["stages"]} == {"Cached"}
+    assert again["metrics"] == first[1]["metrics"]
+
+
+def test_a_deleted_clip_output_is_redone_and_nothing_else(lab: Lab, first: tuple[Any, Any]) -> None:
+    victim = sorted((lab.work / "items" / "landmarks").glob("*/landmarks.parquet"))[0]
+    before = victim.read_bytes()
+    victim.unlink()
+    _, summary = lab.retrain()
+    assert victim.read_bytes() == before
+    redone = {name: stage["computed"] for name, stage in stages(summary).items() if stage["state"] != "Cached"}
+    assert redone == {"landmarks": 1}
+
+
+def test_a_captured_subject_joins_without_recomputing_the_rest(
+    lab: Lab, first: tuple[Any, Any], tmp_path: Path
+) -> None:
+    from flows.capture import capture
+
+    # another length than the clips that are there: other bytes, another source
+    make_samples(tmp_path / "longer", clips=1, seconds=2.0, size=192)
+    _, summary = lab.run(capture, folder=str(tmp_path / "longer"), subject="anna")
+    done = stages(summary)
+    assert done["landmarks"]["items"] == 3
+    assert (done["ingest"]["computed"], done["clips"]["computed"], done["landmarks"]["computed"]) == (1, 1, 1)
+    (added,) = summary["data"]["added"]
+    assert added.startswith("anna-") and summary["data"]["subjects"] == 3
+
+
+def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tuple[Any, Any], tmp_path: Path) -> None:
+    from flows.animate import animate
+    from flows.evaluate import evaluate
+
+    (lab.videos / "not-a-video.mp4").unlink()
+    runtime = Runtime(workers=2, assets=lab.assets, threads=1)
+    state = evaluate(
+        model=str(lab.work / "model"),
+        videos=str(lab.videos),
+        work=str(tmp_path / "evaluation"),
+        recipe="demo",
+        overrides=TINY,
+        runtime=runtime,
+        return_state=True,
+    )
+    assert state.is_completed(), state
+    assert json.loads((tmp_path / "evaluation" / "summary.json").read_text())["metrics"]["l1"] > 0
+
+    from skimage import data
+    from skimage.io import imsave
+
+    from tasks.video import probe
+
+    imsave(tmp_path / "portrait.png", data.astronaut())
+    driving = sorted(lab.videos.glob("*.mp4"))[0]
+    output = tmp_path / "out.mp4"
+    done = animate(
+        portrait=str(tmp_path / "portrait.png"),
+        driving=str(driving),
+        model=str(lab.work / "model"),
+        output=str(output),
+        sampling={"steps": 1},
+        runtime=runtime,
+        return_state=True,
+    )
+    assert done.is_completed(), done
+    assert (probe(output).frames, probe(output).fps) == (probe(driving).frames, probe(driving).fps)
