@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fye_model.config import LatentConfig
+from fye_model.config import ImageEncoderConfig, LatentConfig
 from fye_model.landmarks.table import read_landmarks
-from fye_model.training.image_encoder import load_image_encoder
+from fye_model.networks.autoencoder import encode, load_autoencoder
+from fye_model.networks.image_encoder import load_image_encoder
 from tasks.item import Quarantine
 from tasks.stage import Stage
 from tasks.video import read_frames
@@ -67,31 +68,19 @@ class LatentEncoder:
     """The autoencoder and the image encoder, as the pipeline uses them."""
 
     def __init__(self, vae: Path, image_encoder: Path) -> None:
-        from diffusers import AutoencoderKL  # slow to import
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.vae = load_autoencoder(vae)
+        self.vae.to(device)  # type: ignore[arg-type]  # diffusers hides its signature
+        self.image_encoder = load_image_encoder(ImageEncoderConfig(path=image_encoder)).to(device)
 
-        self.vae: Any = AutoencoderKL.from_pretrained(vae, low_cpu_mem_usage=False).eval()
-        self.image_encoder, self.processor = load_image_encoder(image_encoder)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.vae.to(self.device)
-        self.image_encoder.to(self.device)
-
-    @torch.no_grad()
     def latents(self, frames: np.ndarray) -> Tensor:
         """Posterior means times the scaling factor: (n, s, s, 3) uint8 to (n, c, s/8, s/8) float32."""
-        parts = []
-        for first in range(0, len(frames), _CHUNK):
-            pixels = torch.from_numpy(frames[first : first + _CHUNK]).to(self.device).permute(0, 3, 1, 2)
-            parts.append(self.vae.encode(pixels.float() / 127.5 - 1).latent_dist.mean.cpu())
-        return torch.cat(parts) * self.vae.config.scaling_factor
+        return encode(self.vae, torch.from_numpy(frames), _CHUNK).float().cpu()
 
-    @torch.no_grad()
     def tokens(self, frames: np.ndarray) -> Tensor:
         """CLIP's last hidden state, before its last layer norm [release]: (n, s, s, 3) uint8 to (n, tokens, d)."""
-        parts = []
-        for first in range(0, len(frames), _CHUNK):
-            pixels = self.processor(images=list(frames[first : first + _CHUNK]), return_tensors="pt").pixel_values
-            parts.append(self.image_encoder(pixels.to(self.device)).last_hidden_state.float().cpu())
-        return torch.cat(parts)
+        parts = [frames[first : first + _CHUNK] for first in range(0, len(frames), _CHUNK)]
+        return torch.cat([self.image_encoder.encode(part).float().cpu() for part in parts])
 
 
 def candidate_references(valid: np.ndarray, most: int) -> np.ndarray:

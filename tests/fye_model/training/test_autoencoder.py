@@ -9,9 +9,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from fye_model.config import AutoencoderConfig, ImageEncoderConfig
+from fye_model.config import AutoencoderConfig
 from fye_model.training.autoencoder import fit_autoencoder, reconstruction_loss
-from fye_model.training.image_encoder import build_image_encoder
 
 CONFIG = AutoencoderConfig(
     block_out_channels=(8, 16, 16),
@@ -28,7 +27,7 @@ def frames() -> np.ndarray:
     """24 frames of 32 x 32: a bright square that moves over a gradient."""
     frames = np.tile(np.linspace(0, 200, 32, dtype=np.uint8)[None, None, :, None], (24, 32, 1, 3)).copy()
     for number, frame in enumerate(frames):
-        frame[8:16, number % 20 : number % 20 + 8] = (250, 60, 60)
+        frame[4:28, number % 20 : number % 20 + 12] = (250, 60, 60)
     return frames
 
 
@@ -46,7 +45,7 @@ def test_fitting_beats_the_mean_picture_and_stores_the_scaling_factor(frames: np
         latents = vae.encode(images).latent_dist.mean
         error = (vae.decode(latents).sample.clamp(-1, 1) - images).abs().mean().item() / 2
     assert row["l1"] == pytest.approx(error, rel=1e-3)
-    assert error < mean_picture, f"{error} against {mean_picture}"
+    assert error < 0.6 * mean_picture, f"{error} against {mean_picture}"
     assert (latents * vae.config.scaling_factor).std().item() == pytest.approx(1, rel=1e-2)
     assert any("steps/s" in line for line in lines)
 
@@ -106,15 +105,3 @@ def test_the_loss_sees_edges_that_the_mean_error_does_not() -> None:
     striped[..., ::2] *= -1
     assert reconstruction_loss(flat, images).item() == pytest.approx(0.5)
     assert reconstruction_loss(striped, images).item() == pytest.approx(0.5 + 0.5 * 1.0)
-
-
-def test_the_random_image_encoder_is_fixed_by_its_seed() -> None:
-    small = ImageEncoderConfig(hidden_size=16, intermediate_size=16, layers=1, heads=2, image_size=32, patch_size=16)
-    states = [build_image_encoder(small.model_copy(update={"seed": s}))[0].state_dict() for s in (0, 0, 1)]
-    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
-    assert any(not torch.equal(value, states[2][name]) for name, value in states[0].items())
-
-
-def test_a_folder_that_is_no_image_encoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"image_encoder\.path: .* has no config\.json"):
-        build_image_encoder(ImageEncoderConfig(path=tmp_path))
