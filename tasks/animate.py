@@ -32,6 +32,7 @@ MAX_PORTRAIT_SIDE = 1920  # of the picture that a result is pasted back into
 _MOST_FACES = 8
 _MAX_GAP_FRAMES = 5  # as `LandmarkConfig.max_gap_frames`
 _CRF = 16
+_COMPILE_FROM_FRAMES = 1000  # compiling takes about a minute
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def animate(
     precision = torch.float16 if device.startswith("cuda") else torch.float32
     pipeline: Any = FollowYourEmojiPipeline.from_pretrained(model, torch_dtype=precision).to(device)
     pipeline.set_progress_bar_config(disable=True)
+    if device.startswith("cuda"):
+        pipeline.enable_fast_path(compile=len(driver) >= _COMPILE_FROM_FRAMES)
     landmarks = DrawnLandmarks(motion.points, size, size, variant)
     chunks = pipeline.stream(
         subject.square.cut(subject.picture, size),
@@ -113,7 +116,7 @@ def animate(
         window=sampling.window,
         overlap=sampling.overlap,
         step_cache=sampling.step_cache if sampling.step_cache.interval > 1 else None,
-        output_type="np",
+        output_type="pil",
     )
     is_video = driving.suffix.lower() != ".parquet"
     frames = _composed(_counted(chunks, len(driver), log), subject, landmarks, driving, paste_back, side_by_side)
@@ -208,11 +211,11 @@ def _box(face: DetectedFace, scale: np.ndarray) -> tuple[float, float, float, fl
     return float(left), float(top), float(right), float(bottom)
 
 
-def _counted(chunks: Iterator[np.ndarray], total: int, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+def _counted(chunks: Iterator[list[Image.Image]], total: int, log: Callable[[str], None]) -> Iterator[np.ndarray]:
     """Frames (h, w, 3) uint8 one by one, with a line for each part that is done."""
     done = 0
     for chunk in chunks:
-        yield from np.rint(chunk * 255).astype(np.uint8)
+        yield from (np.asarray(frame) for frame in chunk)
         done += len(chunk)
         log(f"{done} of {total} frames")
 

@@ -1,12 +1,13 @@
-"""The denoiser rearranged for speed at inference: the same function of the same weights, in fewer passes over memory.
+"""Networks rearranged for speed at inference: the same function of the same weights, in fewer passes over memory.
 
 - Query, key and value of an attention are one matrix product.
 - Motion modules keep the layout of the convolutions (frame, pixel, channel) and attend across it (`frame_attention`).
 - Cross-attention to a few image-prompt tokens is folded into two thin matrices, once per video: scores are
   x (Wq^T k), the output is (v Wo) weighted.
-- 1x1 convolutions are matrix products on tokens, group norms read channels-last images in order (`group_norm`).
+- 1x1 convolutions are matrix products on tokens.
+- Images are channels-last; group norm, SiLU, the time step and a convolution's bias are one operation (`group_norm`).
 
-`make_fast` changes the classes of a denoiser's blocks in place, as `networks.attention.specialise` does; names and
+`make_fast` changes the classes of a network's blocks in place, as `networks.attention.specialise` does; names and
 weights stay, so it saves and loads as before. Weights changed afterwards are not seen: call it again. Not for training.
 """
 
@@ -16,13 +17,34 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 
 from fye_model.animation.frame_attention import frame_attention
-from fye_model.animation.group_norm import ChannelsLastGroupNorm
+from fye_model.animation.group_norm import ChannelsLastGroupNorm, group_norm
 from fye_model.networks.attention import KeyValue, SpatialTransformer
-from fye_model.networks.denoiser import Denoiser
+
+
+class FastResnet(ResnetBlock2D):
+    """`ResnetBlock2D` of the Stable Diffusion kind, with what lies between its convolutions in one operation each."""
+
+    norm1: Any
+    norm2: Any
+    conv1: Any
+    time_emb_proj: Any
+    conv_shortcut: Any
+
+    def forward(self, hidden: Tensor, temb: Tensor | None = None, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+        """Map (b, c, h, w) and the time embedding (b, t), if it takes one, to (b, c', h, w)."""
+        inner = group_norm(hidden, self.norm1, silu=True)
+        inner = F.conv2d(inner, self.conv1.weight, padding=1)
+        added = self.conv1.bias.expand(len(hidden), -1)
+        if self.time_emb_proj is not None:
+            assert temb is not None
+            added = added + self.time_emb_proj(F.silu(temb))
+        inner = self.conv2(group_norm(inner, self.norm2, silu=True, added=added))
+        return inner + (hidden if self.conv_shortcut is None else self.conv_shortcut(hidden))
 
 
 class FoldedContext(NamedTuple):
@@ -116,9 +138,7 @@ class FastMotionModule(AnimateDiffTransformer3D):
     def forward(self, hidden: Tensor, num_frames: int = 1, **_: Any) -> Tensor:  # type: ignore[override]
         """Map (b·f, c, h, w) to the same shape."""
         (block,) = self.transformer_blocks
-        tokens = self.proj_in(_tokens(ChannelsLastGroupNorm.forward(self.norm, hidden))).unflatten(
-            0, (-1, num_frames)
-        )  # (b, f, n, c)
+        tokens = self.proj_in(_tokens(group_norm(hidden, self.norm))).unflatten(0, (-1, num_frames))  # (b, f, n, c)
         place = block.pos_embed.pe[:, :num_frames, None].to(tokens.dtype)
         for norm, attention, weight in (
             (block.norm1, block.attn1, self.qkv_weight),
@@ -131,14 +151,16 @@ class FastMotionModule(AnimateDiffTransformer3D):
 
 
 @torch.no_grad()
-def make_fast(denoiser: Denoiser) -> None:
-    """Rearrange a denoiser for inference, in place; calling it again takes over changed weights.
+def make_fast(network: nn.Module) -> None:
+    """Rearrange a denoiser, or an autoencoder, for inference, in place; calling it again takes over changed weights.
 
     Errors: `ValueError` for a denoiser with other blocks than ours (linear spatial projections, deeper transformers).
     """
-    for module in denoiser.modules():
+    for module in network.modules():
         if type(module) is nn.GroupNorm:
             module.__class__ = ChannelsLastGroupNorm
+        elif type(module) is ResnetBlock2D and _is_plain(module):
+            module.__class__ = FastResnet
         elif isinstance(module, SpatialTransformer):
             if module.use_linear_projection or len(module.transformer_blocks) != 1:
                 raise ValueError("make_fast expects transformers of one block with 1x1 convolutions around it")
@@ -151,7 +173,32 @@ def make_fast(denoiser: Denoiser) -> None:
             block = module.transformer_blocks[0]
             _fuse(module, "qkv_weight", block.attn1)
             _fuse(module, "qkv_weight_2", block.attn2)
-    denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-arg]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def compile_blocks(network: nn.Module) -> None:
+    """Compile the blocks of a rearranged network, each kind once per size of its input, at their first calls.
+
+    Blocks of one shape share their code, so this takes a fraction of what compiling the whole network does.
+    """
+    # Every block runs through the same Python function; the default limit of 8 shapes would leave most uncompiled.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+    for module in network.modules():
+        if isinstance(module, FastResnet | FastSpatialTransformer | FastMotionModule):
+            module.compile(dynamic=False)
+
+
+def _is_plain(block: ResnetBlock2D) -> bool:
+    """Whether a residual block has nothing but two convolutions, two norms, SiLU and perhaps a time step."""
+    return (
+        block.upsample is None
+        and block.downsample is None
+        and block.time_embedding_norm == "default"
+        and not block.skip_time_act
+        and block.output_scale_factor == 1
+        and isinstance(block.nonlinearity, nn.SiLU)
+        and block.conv1.kernel_size == (3, 3)
+    )
 
 
 def _fuse(module: nn.Module, name: str, attention: Any) -> None:

@@ -1,8 +1,9 @@
-"""GroupNorm of channels-last images as one coalesced reading for the statistics and one multiply-add.
+"""GroupNorm with SiLU for channels-last images, in one coalesced reading and one reading and writing.
 
-PyTorch's kernels and those that its compiler writes walk the image group by group, which in channels-last means 20 to
-80 bytes at a time. Here whole rows of channels are summed up, groups are formed of the sums, and what remains is a
-scale and shift per channel, which the compiler fuses with the activation behind it. On the CPU it is PyTorch's own.
+PyTorch's kernels, and those that its compiler writes, walk a channels-last image group by group, 20 to 80 bytes at a
+time, and work the statistics out anew for every element. Here whole rows of channels are summed up, a small kernel
+makes a scale and a shift per channel of the sums, and a third applies them. Elsewhere than on a GPU with Triton the
+same function is PyTorch's own.
 """
 
 from __future__ import annotations
@@ -17,80 +18,147 @@ try:
 except ImportError:  # no GPU build of PyTorch
     triton = None
 
-_ROWS = 256  # pixels that one program sums up
+_ROWS = 128  # pixels that one program looks at
 _TILE = 32
 _CHANNELS = 64
 
 
 class ChannelsLastGroupNorm(nn.GroupNorm):
-    """`nn.GroupNorm` with this file's arithmetic; `make_fast` gives it to the layers of a denoiser."""
+    """`nn.GroupNorm` by this file's kernels; `make_fast` gives it to the layers of a network."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (b, c, h, w) to the same shape."""
-        if triton is None or not x.is_cuda or x.dtype == torch.float32:
-            return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-        rows = x.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
-        scale, shift = scale_and_shift(channel_sums(rows), rows.shape[1], self)
-        normed = (rows.float() * scale[:, None] + shift[:, None]).to(x.dtype)
-        return normed.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
+        """Map (b, c, h, w) or (b, c, n) to the same shape."""
+        return group_norm(x[..., None], self)[..., 0] if x.ndim == 3 else group_norm(x, self)
 
 
-def scale_and_shift(sums: Tensor, rows: int, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
-    """From sums and sums of squares (2, b, c) over `rows` pixels: factor and summand per channel, (b, c) each."""
-    grouped = sums.unflatten(-1, (norm.num_groups, -1)).sum(-1) / (rows * (sums.shape[-1] // norm.num_groups))
-    mean, square = grouped
-    inverse = torch.rsqrt((square - mean * mean).clamp(min=0) + norm.eps)
-    per_channel = norm.num_channels // norm.num_groups
-    scale = inverse.repeat_interleave(per_channel, -1) * norm.weight.float()
-    return scale, norm.bias.float() - mean.repeat_interleave(per_channel, -1) * scale
+def group_norm(x: Tensor, norm: nn.GroupNorm, silu: bool = False, added: Tensor | None = None) -> Tensor:
+    """Norm of x (b, c, h, w) + added (b, c), if any; then SiLU if asked for."""
+    if triton is None or not x.is_cuda or x.dtype == torch.float32:
+        x = x if added is None else x + added[..., None, None]
+        normed = F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+        return F.silu(normed) if silu else normed
+    rows = x.permute(0, 2, 3, 1).flatten(1, 2)
+    normed = norm_rows(rows, norm.weight, norm.bias, added, norm.num_groups, norm.eps, silu)
+    return normed.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
 
 
-def channel_sums(rows: Tensor) -> Tensor:
-    """Sum and sum of squares over the pixels of rows (b, n, c), contiguous -> (2, b, c) float32."""
-    if triton is None or not rows.is_cuda:
-        wide = rows.float()
-        return torch.stack([wide.sum(1), wide.square().sum(1)])
+# An operator of its own: the compiler calls it as it is, with the alignment that Triton finds at launch.
+@torch.library.custom_op("fye::norm_rows", mutates_args=())
+def norm_rows(
+    rows: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None, groups: int, eps: float, silu: bool
+) -> Tensor:
+    """Norm of rows (b, n, c) over n and the channels of a group; the result is contiguous."""
+    return launch(rows.contiguous(), weight, bias, added, groups, eps, silu)
+
+
+@norm_rows.register_fake
+def _(rows, weight, bias, added, groups, eps, silu):  # type: ignore[no-untyped-def]
+    return rows.new_empty(rows.shape)
+
+
+def launch(
+    rows: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None, groups: int, eps: float, silu: bool
+) -> Tensor:
+    """Run the three kernels on contiguous rows (b, n, c)."""
     batch, count, channels = rows.shape
-    chunks = -(-count // _ROWS)
-    partial = torch.empty(2, batch, chunks, channels, device=rows.device, dtype=torch.float32)
-    blocks = -(-channels // _CHANNELS)
-    _sums[(batch * chunks * blocks,)](
-        rows, partial, count, batch * chunks * channels, channels, chunks, blocks, _ROWS, _TILE, _CHANNELS, num_warps=4
-    )
-    return partial.sum(2)
+    chunks, blocks = -(-count // _ROWS), -(-channels // _CHANNELS)
+    sums = torch.empty(2, batch, chunks, channels, device=rows.device, dtype=torch.float32)
+    affine = torch.empty(2, batch, channels, device=rows.device, dtype=torch.float32)
+    out = torch.empty_like(rows)
+    plus = rows if added is None else added.contiguous()
+    grid = (batch * chunks * blocks,)
+    _sums[grid](
+        rows, plus, sums, count, batch * chunks * channels, added is not None, channels, chunks, blocks, _ROWS, _TILE,
+        _CHANNELS, num_warps=4,
+    )  # fmt: skip
+    width = channels // groups
+    _affine[(batch * groups,)](
+        sums, plus, weight, bias, affine, count, eps, batch * chunks * channels, batch * channels, added is not None,
+        channels, chunks, groups, width, 1 << max(width - 1, 1).bit_length(), num_warps=1,
+    )  # fmt: skip
+    _apply[grid](
+        rows, affine, out, count, batch * channels, silu, channels, chunks, blocks, _ROWS, _TILE, _CHANNELS,
+        num_warps=4,
+    )  # fmt: skip
+    return out
 
 
 if triton is not None:
 
     @triton.jit
     def _sums(
-        rows,
-        partial,
-        count,
-        second,
-        CHANNELS: tl.constexpr,
-        CHUNKS: tl.constexpr,
-        BLOCKS: tl.constexpr,
-        ROWS: tl.constexpr,
-        TILE: tl.constexpr,
-        WIDTH: tl.constexpr,
-    ):
-        """One program: some channels of some pixels of one image."""
+        rows, plus, sums, count, second, PLUS: tl.constexpr, CHANNELS: tl.constexpr, CHUNKS, BLOCKS: tl.constexpr,
+        ROWS: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+    ):  # fmt: skip
+        """Sum and sum of squares over some pixels of an image, for some channels."""
         program = tl.program_id(0)
-        block = program % BLOCKS
         part = program // BLOCKS
         image = (part // CHUNKS).to(tl.int64)
-        first = (part % CHUNKS) * ROWS
-        channel = block * WIDTH + tl.arange(0, WIDTH)
+        channel = (program % BLOCKS) * WIDTH + tl.arange(0, WIDTH)
+        inside = channel < CHANNELS
+        extra = tl.zeros([WIDTH], tl.float32)
+        if PLUS:
+            extra += tl.load(plus + image * CHANNELS + channel, mask=inside, other=0.0).to(tl.float32)
         total = tl.zeros([WIDTH], tl.float32)
         squares = tl.zeros([WIDTH], tl.float32)
-        for start in range(0, ROWS, TILE):
-            row = first + start + tl.arange(0, TILE)
-            mask = (row[:, None] < count) & (channel[None, :] < CHANNELS)
+        for start in tl.static_range(0, ROWS, TILE):
+            row = (part % CHUNKS) * ROWS + start + tl.arange(0, TILE)
+            mask = (row[:, None] < count) & inside[None, :]
             values = tl.load(rows + (image * count + row[:, None]) * CHANNELS + channel[None, :], mask=mask, other=0.0)
-            values = values.to(tl.float32)
+            values = tl.where(mask, values.to(tl.float32) + extra[None, :], 0.0)
             total += tl.sum(values, axis=0)
             squares += tl.sum(values * values, axis=0)
-        target = partial + part.to(tl.int64) * CHANNELS + channel
-        tl.store(target, total, mask=channel < CHANNELS)
-        tl.store(target + second, squares, mask=channel < CHANNELS)
+        target = sums + part.to(tl.int64) * CHANNELS + channel
+        tl.store(target, total, mask=inside)
+        tl.store(target + second, squares, mask=inside)
+
+    @triton.jit
+    def _affine(
+        sums, plus, weight, bias, affine, count, eps, second, shifts, PLUS: tl.constexpr, CHANNELS: tl.constexpr,
+        CHUNKS: tl.constexpr, GROUPS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    ):  # fmt: skip
+        """Scale and shift of the channels of one group of one image."""
+        program = tl.program_id(0)
+        image = (program // GROUPS).to(tl.int64)
+        lane = tl.arange(0, BLOCK)
+        inside = lane < WIDTH
+        channel = (program % GROUPS) * WIDTH + lane
+        total = tl.zeros([16, BLOCK], tl.float32)
+        squares = tl.zeros([16, BLOCK], tl.float32)
+        for start in range(0, CHUNKS, 16):
+            chunk = start + tl.arange(0, 16)
+            mask = (chunk[:, None] < CHUNKS) & inside[None, :]
+            source = sums + (image * CHUNKS + chunk[:, None]) * CHANNELS + channel[None, :]
+            total += tl.load(source, mask=mask, other=0.0)
+            squares += tl.load(source + second, mask=mask, other=0.0)
+        number = 1.0 * count * WIDTH
+        mean = tl.sum(total) / number
+        variance = tl.maximum(tl.sum(squares) / number - mean * mean, 0.0)
+        scale = tl.load(weight + channel, mask=inside, other=0.0).to(tl.float32) / tl.sqrt(variance + eps)
+        shift = tl.load(bias + channel, mask=inside, other=0.0).to(tl.float32) - mean * scale
+        if PLUS:
+            shift += scale * tl.load(plus + image * CHANNELS + channel, mask=inside, other=0.0).to(tl.float32)
+        tl.store(affine + image * CHANNELS + channel, scale, mask=inside)
+        tl.store(affine + shifts + image * CHANNELS + channel, shift, mask=inside)
+
+    @triton.jit
+    def _apply(
+        rows, affine, out, count, shifts, SILU: tl.constexpr, CHANNELS: tl.constexpr, CHUNKS, BLOCKS: tl.constexpr,
+        ROWS: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+    ):  # fmt: skip
+        """Scale, shift and SiLU of some pixels of an image, for some channels."""
+        program = tl.program_id(0)
+        part = program // BLOCKS
+        image = (part // CHUNKS).to(tl.int64)
+        channel = (program % BLOCKS) * WIDTH + tl.arange(0, WIDTH)
+        inside = channel < CHANNELS
+        scale = tl.load(affine + image * CHANNELS + channel, mask=inside, other=0.0)
+        shift = tl.load(affine + shifts + image * CHANNELS + channel, mask=inside, other=0.0)
+        for start in tl.static_range(0, ROWS, TILE):
+            row = (part % CHUNKS) * ROWS + start + tl.arange(0, TILE)
+            mask = (row[:, None] < count) & inside[None, :]
+            place = (image * count + row[:, None]) * CHANNELS + channel[None, :]
+            values = tl.load(rows + place, mask=mask, other=0.0).to(tl.float32) * scale[None, :] + shift[None, :]
+            if SILU:
+                values = values / (1.0 + tl.exp(-values))
+            tl.store(out + place, values.to(out.dtype.element_ty), mask=mask)

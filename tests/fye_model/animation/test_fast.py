@@ -7,7 +7,7 @@ import torch
 
 from fye_model.animation.fast import FoldedContext, make_fast
 from fye_model.animation.frame_attention import _with_pytorch, frame_attention
-from fye_model.animation.group_norm import channel_sums, scale_and_shift
+from fye_model.animation.group_norm import group_norm, norm_rows
 from fye_model.networks import Networks
 
 
@@ -78,20 +78,33 @@ def test_the_kernel_agrees_with_pytorch_on_a_gpu(frames: int, width: int) -> Non
 
 
 @torch.no_grad()
-def test_scale_and_shift_of_channel_sums_are_group_norm() -> None:
+def test_group_norm_adds_first_and_applies_silu_last() -> None:
     norm = torch.nn.GroupNorm(4, 12)
-    torch.nn.init.normal_(norm.weight)
-    torch.nn.init.normal_(norm.bias)
-    image = torch.randn(3, 12, 5, 7) * 2 + 1
-    rows = image.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
-    scale, shift = scale_and_shift(channel_sums(rows), rows.shape[1], norm)
-    got = (rows * scale[:, None] + shift[:, None]).unflatten(1, (5, 7)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(got, norm(image), rtol=1e-4, atol=1e-5)
+    image, added = torch.randn(3, 12, 5, 7), torch.randn(3, 12)
+    expected = torch.nn.functional.silu(norm(image + added[..., None, None]))
+    torch.testing.assert_close(group_norm(image, norm, silu=True, added=added), expected)
+
+
+@torch.no_grad()
+def test_the_fast_autoencoder_computes_the_same(build_pipe) -> None:
+    vae = build_pipe().vae.double()
+    image = torch.rand(2, 3, 32, 24, dtype=torch.float64)
+    latent = vae.encode(image).latent_dist.mean
+    decoded = vae.decode(latent).sample
+    make_fast(vae)
+    torch.testing.assert_close(vae.encode(image).latent_dist.mean, latent, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(vae.decode(latent).sample, decoded, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
 @pytest.mark.parametrize("channels", [320, 960, 1280])
-def test_the_channel_sums_agree_on_a_gpu(channels: int) -> None:
-    rows = torch.randn(3, 1000, channels, device="cuda", dtype=torch.float16)
-    expected = torch.stack([rows.double().sum(1), rows.double().square().sum(1)])
-    assert (channel_sums(rows).double() - expected).norm() / expected.norm() < 1e-4
+@pytest.mark.parametrize(("silu", "plus"), [(True, True), (False, False)])
+def test_the_norm_agrees_with_pytorch_on_a_gpu(channels: int, silu: bool, plus: bool) -> None:
+    rows = torch.randn(3, 1000, channels, device="cuda", dtype=torch.float16) + 0.5
+    weight, bias = torch.randn(2, channels, device="cuda", dtype=torch.float16)
+    added = torch.randn(3, channels, device="cuda", dtype=torch.float16) if plus else None
+    wide = rows.double() + (added.double()[:, None] if added is not None else 0)
+    expected = torch.nn.functional.group_norm(wide.mT, 32, weight.double(), bias.double(), 1e-5).mT
+    expected = torch.nn.functional.silu(expected) if silu else expected
+    got = norm_rows(rows, weight, bias, added, 32, 1e-5, silu).double()
+    assert (got - expected).norm() / expected.norm() < 2e-3
