@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPVisionModel
 
 from fye_model.animation import components
+from fye_model.animation.compatibility import check_components
 from fye_model.animation.fast import compile_blocks, make_fast
 from fye_model.animation.inputs import (
     LandmarkSource,
@@ -94,7 +95,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
             scheduler=scheduler,
         )
         self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
-        check_components(self)
+        check_components(self, self.vae_scale_factor)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
@@ -386,42 +387,3 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
             return None if changed is None else changed.get("latents")
 
         return on_step, bar
-
-
-def check_components(pipe: FollowYourEmojiPipeline) -> None:
-    """Raise `ValueError` when two components' configurations do not go together, naming both settings."""
-    vae, denoiser, appearance = pipe.vae.config, pipe.denoiser.config, pipe.appearance_net.config
-    prompt, landmark = pipe.image_prompt.config, pipe.landmark_encoder.config
-    pairs = [
-        ("vae.latent_channels", vae["latent_channels"], "denoiser.in_channels", denoiser["in_channels"]),
-        (
-            "image_encoder.hidden_size",
-            pipe.image_encoder.config.hidden_size,
-            "image_prompt.image_dim",
-            prompt["image_dim"],
-        ),
-        (
-            "landmark_encoder.out_channels",
-            landmark["out_channels"],
-            "denoiser.block_out_channels[0]",
-            denoiser["block_out_channels"][0],
-        ),
-        ("landmark_encoder's factor", pipe.landmark_encoder.factor, "vae's factor", pipe.vae_scale_factor),
-        *(
-            (f"appearance_net.{key}", appearance[key], f"denoiser.{key}", denoiser[key])
-            for key in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim")
-        ),
-        (
-            "image_prompt.cross_attention_dim",
-            prompt["cross_attention_dim"],
-            "denoiser.cross_attention_dim",
-            denoiser["cross_attention_dim"],
-        ),
-    ]
-    wrong = [f"{a} is {x} and {b} is {y}" for a, x, b, y in pairs if _plain(x) != _plain(y)]
-    if wrong:
-        raise ValueError(f"these components are not of one model: {'; '.join(wrong)}")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
