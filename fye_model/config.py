@@ -273,7 +273,7 @@ class SelectionConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """Self reenactment on held-out frames: first frame is the reference, the rest drives and is ground truth. [paper]"""
+    """Self reenactment of held-out frames: the first is the reference, the rest drives and is ground truth. [paper]"""
 
     frames: Positive = 64  # [paper]
     size: Positive = 256  # [paper]

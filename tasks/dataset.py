@@ -102,7 +102,8 @@ def kept_clips(clips: Iterable[Clip], screened: StageResult, purpose: Literal["t
         reasons = [f"{entry['name']}: {'; '.join(entry['reasons'])}" for entry in row["rejected"]][:5]
         raise ValueError(
             f"no clip is left to {'train on' if purpose == 'train' else 'evaluate'}. "
-            + (" | ".join(reasons) or "Every source was set aside") + ". "
+            + (" | ".join(reasons) or "Every source was set aside")
+            + ". "
             "See quarantine.parquet in the work folder; thresholds are under `screening` in the recipe"
         )
     return kept

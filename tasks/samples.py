@@ -20,10 +20,10 @@ from tasks.video_write import write_video
 _CHANNELS = {
     "yaw": (27.0, 0.2, 0.45),
     "pitch": (13.0, 0.25, 0.6),
-    "roll": (8.0, 0.15, 0.4),
-    "shift_x": (7.0, 0.15, 0.4),
-    "shift_y": (5.0, 0.2, 0.5),
-    "zoom": (0.12, 0.15, 0.3),
+    "roll": (10.0, 0.2, 0.5),
+    "shift_x": (9.0, 0.2, 0.5),
+    "shift_y": (6.0, 0.25, 0.6),
+    "zoom": (0.16, 0.2, 0.45),
     "mouth": (1.0, 0.6, 1.9),
     "gaze": (1.0, 0.3, 0.8),
     "brows": (1.0, 0.3, 0.7),
@@ -38,7 +38,7 @@ _KINDS = {
     "sway": {"shift_x": 1.0, "roll": 1.0, "shift_y": 0.8, "pucker": 0.8},
     "nod": {"pitch": 1.0, "mouth": 0.7, "brows": 0.7, "zoom": 0.6},
 }
-_REST = 0.35
+_REST = 0.6
 _ONE_SIDED = ("brows", "pucker")  # from 0 up; the others go both ways
 _CRF = 16  # they are normalised and cut again
 _BLINK_S = 0.3

@@ -1,0 +1,154 @@
+"""The command line against bad files, a full disk and SIGKILL: real processes, real signals, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.samples import make_samples
+from tasks.store import Store
+from tests.tasks.videos import encode, numbered
+
+ROOT = Path(__file__).resolve().parents[2]
+FYE = str(Path(sys.executable).with_name("fye"))
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, landmarker_task: Path) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("prefect")
+    return {**os.environ, "PREFECT_HOME": str(home), "FYE_ASSETS": str(landmarker_task.parent), "PREFECT_API_URL": ""}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    make_samples(folder, clips=2, seconds=1.6, size=192)
+    return folder
+
+
+def refresh(
+    environment: dict[str, str], videos: Path, work: Path, workers: int = 1
+) -> subprocess.CompletedProcess[str]:
+    words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "demo", "--workers", str(workers)]
+    return subprocess.run([FYE, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def kept(work: Path) -> dict[str, Any]:
+    """Content of every item that was made: what a resumed run must have in common with an undisturbed one."""
+    receipts = sorted((work / "items").glob("*/*/receipt.json"))
+    return {str(path.relative_to(work)): json.loads(path.read_text())["files"] for path in receipts}
+
+
+def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
+    environment: dict[str, str], videos: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    good = sorted(videos.glob("*.mp4"))[0]
+    (folder / "good.mp4").write_bytes(good.read_bytes())
+    (folder / "zero.mp4").touch()
+    (folder / "text.mp4").write_text("not a video\n" * 50)
+    (folder / "cut.mp4").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    encode(folder / "single.mp4", numbered(1))
+    encode(folder / "faceless.mp4", numbered(40, 128, 96))
+    sound_only(folder / "sound.mp4")
+    done = refresh(environment, folder, tmp_path / "work")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "CompletedWithQuarantine" in done.stdout
+    rows = {row["clip"]: row for row in pq.read_table(tmp_path / "work" / "quarantine.parquet").to_pylist()}
+    assert {clip: row["reason"] for clip, row in rows.items()} == {
+        "zero": "zero_bytes",
+        "text": "not_a_video",
+        "cut": "truncated",
+        "single": "one_frame",
+        "faceless": "no_face",
+        "sound": "no_video_stream",
+    }
+    assert all(len(row["message"]) > 20 for row in rows.values())
+    assert json.loads((tmp_path / "work" / "summary.json").read_text())["data"]["kept"] == 1
+
+
+def sound_only(path: Path) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+
+
+def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
+    environment: dict[str, str], videos: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "killed"
+    words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "demo", "--workers", "1"]
+    process = subprocess.Popen(
+        [FYE, *words],
+        env=environment,
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    deadline = time.monotonic() + 200
+    while not list((work / "items").glob("clips/*/receipt.json")):  # ingest is done, one clip of two is cut
+        assert time.monotonic() < deadline and process.poll() is None, "the run never came to the clips"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in (work / "items").glob("*/*/receipt.json")}
+    assert before
+
+    assert refresh(environment, videos, work).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done is not done again"
+    assert refresh(environment, videos, tmp_path / "undisturbed", workers=0).returncode == 0
+    assert kept(work) == kept(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["refresh", "--videos", "{tmp}/absent", "--work", "{tmp}/w"], "does not exist"),
+        (["retrain", "--videos", "{tmp}", "--recipe", "demo", "--set", "train.stage1.stepz=1"], "did you mean 'steps'"),
+        (["retrain", "--recipe", "papre"], "expected one of"),
+        (["refresh", "--videos", "{tmp}", "--work", "{tmp}/file"], "is a file"),
+    ],
+)
+def test_a_wrong_command_ends_with_one_clear_line(
+    environment: dict[str, str], tmp_path: Path, words: list[str], says: str
+) -> None:
+    (tmp_path / "file").touch()
+    words = [word.format(tmp=tmp_path) for word in words]
+    done = subprocess.run([FYE, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    last = [line for line in done.stderr.splitlines() if line.startswith("fye: ")]
+    assert len(last) == 1 and says in last[0], done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_stops_the_run_with_a_clear_word_and_keeps_what_is_done(tmp_path: Path) -> None:
+    """A file system of a few hundred kilobytes of its own, where this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a small file system takes rights that this process does not have")
+    try:
+        store = Store(disk)
+        store.write_bytes("done", b"x" * 1000)
+        with pytest.raises(OSError, match="No space left"):
+            store.write_bytes("large", b"x" * 1_000_000)
+        assert store.read_bytes("done") == b"x" * 1000 and sorted(os.listdir(disk)) == ["done"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
