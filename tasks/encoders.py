@@ -63,7 +63,7 @@ def training_frames(files: dict[str, Path], clips: list[dict[str, Any]]) -> tupl
     stride = -(-total // MAX_FIT_FRAMES)
     frames, subjects = [], []
     for clip in clips:
-        chosen = list(range(*clip["train"], stride))
+        chosen = list(range(clip["train"][0], clip["train"][1], stride))
         if chosen:
             frames.append(read_frames(files[f"clips/{clip['clip']}/video"], chosen))
             subjects += [clip["subject"]] * len(chosen)
