@@ -67,7 +67,7 @@ def retrain(
 
     launcher = "torchrun" if processes > 1 else "inproc"
     runtime = _runtime(workers=workers, device=device, processes=processes, launcher=launcher)
-    _check(recipe, set_)
+    _check(recipe, set_, work, videos)
     return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=set_ or [], runtime=runtime)
 
 
@@ -83,7 +83,7 @@ def refresh(
     """Bring a data set up to date with its video folders; says what was added, dropped and why."""
     from flows.refresh import refresh as flow
 
-    _check(recipe, set_)
+    _check(recipe, set_, work, videos)
     arguments = {"work": work, "recipe": recipe, "overrides": set_ or [], "runtime": _runtime(workers=workers)}
     return _run(flow, videos=_text(videos), **arguments)
 
@@ -101,7 +101,7 @@ def capture(
     """Add one newly captured subject to a data set, without recomputing the rest."""
     from flows.capture import capture as flow
 
-    _check(recipe, set_)
+    _check(recipe, set_, work, folder)
     arguments = {"work": work, "recipe": recipe, "overrides": set_ or [], "runtime": _runtime(workers=workers)}
     return _run(flow, folder=str(folder), subject=subject, **arguments)
 
@@ -120,7 +120,7 @@ def evaluate(
     """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos."""
     from flows.evaluate import evaluate as flow
 
-    _check(recipe, set_)
+    _check(recipe, set_, work, videos)
     arguments = {"work": work, "recipe": recipe, "overrides": set_ or []}
     runtime = _runtime(workers=workers, device=device)
     return _run(flow, model=str(model), videos=_text(videos), runtime=runtime, **arguments)
@@ -176,11 +176,16 @@ def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
     return 0
 
 
-def _check(recipe: str, overrides: list[str] | None) -> None:
-    """Resolve the recipe before anything starts, so that a misspelt key costs no start-up."""
+def _check(recipe: str, overrides: list[str] | None, work: str, folder: Path | None = None) -> None:
+    """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up."""
     from tasks.recipes import load_recipe
+    from tasks.sources import check_folder
+    from tasks.store import Store
 
     load_recipe(recipe, overrides or [])
+    Store(work)
+    if folder is not None:
+        check_folder(folder)
 
 
 def _text(path: Path | None) -> str | None:

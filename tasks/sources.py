@@ -50,14 +50,7 @@ def register_root(store: Store, root: Root) -> list[Root]:
 
     Raises ValueError when the folder does not exist or cannot be read, or is known under another subject.
     """
-    folder = Path(root.path).expanduser()
-    if not folder.exists():
-        raise ValueError(f"video folder {folder} does not exist")
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give the folder that holds the videos")
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise ValueError(f"video folder {folder} cannot be read: change its permissions, or run as its owner")
-    root = Root(str(folder.resolve()), root.subject)
+    root = Root(str(check_folder(Path(root.path))), root.subject)
     roots = registered_roots(store)
     for known in roots:
         if known.path == root.path and known.subject != root.subject:
@@ -66,6 +59,18 @@ def register_root(store: Store, root: Root) -> list[Root]:
         roots.append(root)
         store.write_json(REGISTRY, {"schema": 1, "roots": [asdict(known) for known in roots]})
     return roots
+
+
+def check_folder(folder: Path) -> Path:
+    """A folder of videos as an absolute path; ValueError when it does not exist or cannot be read."""
+    folder = folder.expanduser()
+    if not folder.exists():
+        raise ValueError(f"video folder {folder} does not exist")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give the folder that holds the videos")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ValueError(f"video folder {folder} cannot be read: change its permissions, or run as its owner")
+    return folder.resolve()
 
 
 def scan(store: Store, roots: Iterable[Root]) -> list[Source]:
