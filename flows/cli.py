@@ -33,11 +33,12 @@ Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
 @app.command
 def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = None, workers: Workers = 2) -> int:
     """Run the full retrain with the `demo` recipe, on your videos or on sample clips that it makes."""
-    from tasks.samples import make_samples
+    from tasks.samples import make_samples, sample_paths
 
     if videos is None:
         videos = Path(work) / "samples"
-        make_samples(videos)
+        if not all(path.is_file() for path in sample_paths(videos)):  # a file that is there is whole
+            make_samples(videos)
     return retrain(videos=videos, work=work, recipe="demo", set_=set_, workers=workers)
 
 

@@ -60,12 +60,15 @@ def make_samples(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     puppet = Puppet()
-    paths = []
-    for index in range(clips):
-        path = output / f"{sample_name(index)}.mp4"
+    paths = sample_paths(output, clips)
+    for index, path in enumerate(paths):
         write_video(path, _frames(puppet, known_motion(index, seconds, fps, seed), size), fps, crf=_CRF)
-        paths.append(path)
     return paths
+
+
+def sample_paths(output: Path, clips: int = 6) -> list[Path]:
+    """Where `make_samples` puts its clips."""
+    return [output / f"{sample_name(index)}.mp4" for index in range(clips)]
 
 
 def sample_name(index: int) -> str:
