@@ -4,8 +4,11 @@
 - Motion modules keep the layout of the convolutions (frame, pixel, channel) and attend across it (`frame_attention`).
 - Cross-attention to a few image-prompt tokens is folded into two thin matrices, once per video: scores are
   x (Wq^T k), the output is (v Wo) weighted.
-- 1x1 convolutions are matrix products on tokens.
+- 1x1 convolutions are matrix products on tokens; two linear layers with nothing but a sum between them are one; the
+  gated feed-forward never writes its gates (`gated`).
 - Images are channels-last; group norm, SiLU, the time step and a convolution's bias are one operation (`group_norm`).
+- A 3x3 convolution of an image doubled by repeating pixels is four 2x2 ones of the image itself, with weights that
+  fall on the same pixel added up: 4/9 of the multiplications.
 
 `make_fast` changes the classes of a network's blocks in place, as `networks.attention.specialise` does; names and
 weights stay, so it saves and loads as before. Weights changed afterwards are not seen: call it again. Not for training.
@@ -17,12 +20,16 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.activations import GEGLU
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from fye_model.animation.frame_attention import frame_attention
+from fye_model.animation.gated import geglu, paired
 from fye_model.animation.group_norm import ChannelsLastGroupNorm, group_norm
+from fye_model.animation.rows import add_residual, interleave
 from fye_model.networks.attention import KeyValue, SpatialTransformer
 
 
@@ -32,19 +39,64 @@ class FastResnet(ResnetBlock2D):
     norm1: Any
     norm2: Any
     conv1: Any
+    conv2: Any
     time_emb_proj: Any
     conv_shortcut: Any
 
-    def forward(self, hidden: Tensor, temb: Tensor | None = None, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
-        """Map (b, c, h, w) and the time embedding (b, t), if it takes one, to (b, c', h, w)."""
-        inner = group_norm(hidden, self.norm1, silu=True)
+    takes_skip = True  # see `Denoiser.forward`
+
+    def forward(  # type: ignore[override]
+        self, hidden: Tensor, temb: Tensor | None = None, skip: Tensor | None = None, **_: Any
+    ) -> Tensor:
+        """Map (b, c, h, w), with `skip` (b, d, h, w) beside it, and the time embedding (b, t) to (b, c', h, w)."""
+        inner = group_norm(hidden, self.norm1, silu=True, behind=skip)
         inner = F.conv2d(inner, self.conv1.weight, padding=1)
         added = self.conv1.bias.expand(len(hidden), -1)
         if self.time_emb_proj is not None:
             assert temb is not None
             added = added + self.time_emb_proj(F.silu(temb))
-        inner = self.conv2(group_norm(inner, self.norm2, silu=True, added=added))
-        return inner + (hidden if self.conv_shortcut is None else self.conv_shortcut(hidden))
+        inner = F.conv2d(group_norm(inner, self.norm2, silu=True, added=added), self.conv2.weight, padding=1)
+        bias = self.conv2.bias
+        if self.conv_shortcut is not None:
+            hidden = _image(self._shortcut(hidden, skip), hidden)
+            bias = bias + self.conv_shortcut.bias
+        return add_residual(inner, hidden, bias)
+
+    def _shortcut(self, hidden: Tensor, skip: Tensor | None) -> Tensor:
+        """The 1x1 convolution of [hidden ; skip] as tokens (b, n, c'), without its bias."""
+        weight = self.conv_shortcut.weight.flatten(1)
+        if skip is None:
+            return F.linear(_tokens(hidden), weight)
+        channels = hidden.shape[1]
+        tokens = F.linear(_tokens(hidden), weight[:, :channels])
+        return _linear_onto(tokens, _tokens(skip), weight[:, channels:])
+
+
+class FastUpsample(Upsample2D):
+    """`Upsample2D` by a factor of two, the convolution before the repetition."""
+
+    conv: Any
+    phase_weight: Tensor
+
+    def forward(self, hidden: Tensor, output_size: Any = None, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+        """Map (b, c, h, w) to (b, c', 2h, 2w), or to an odd `output_size` as diffusers does."""
+        if output_size is not None and tuple(output_size) != tuple(2 * size for size in hidden.shape[-2:]):
+            return super().forward(hidden, output_size)
+        # At 16 pixels cuDNN takes a kernel half as fast unless the zeros are written out; at others these only cost.
+        small = hidden.shape[-1] <= 16
+        phases = F.conv2d(F.pad(hidden, (1, 1, 1, 1)) if small else hidden, self.phase_weight, padding=int(not small))
+        return interleave(phases, self.conv.bias)
+
+
+class FastGEGLU(GEGLU):
+    """`GEGLU` in one operation."""
+
+    paired_weight: Tensor
+    paired_bias: Tensor
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+        """Map (..., c) to (..., h)."""
+        return geglu(hidden, self.paired_weight, self.paired_bias)
 
 
 class FoldedContext(NamedTuple):
@@ -59,6 +111,8 @@ class FastSpatialTransformer(SpatialTransformer):
 
     proj_in: Any
     qkv_weight: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
 
     def project_context(self, tokens: Tensor) -> KeyValue | FoldedContext:  # type: ignore[override]
         """Fold the image prompt (b, m, c) into the layer's weights where that is less work than attending to it."""
@@ -92,9 +146,7 @@ class FastSpatialTransformer(SpatialTransformer):
         normed = block.norm1(tokens)
         tokens = tokens + self._self_attention(normed, reference, plain, frames)
         tokens = tokens + self._cross_attention(block.norm2(tokens), context)
-        tokens = tokens + block.ff(block.norm3(tokens))
-        tokens = F.linear(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
-        return hidden + _image(tokens, hidden), normed
+        return hidden + _image(_feed_forward_and_out(self, tokens), hidden), normed
 
     def _self_attention(self, normed: Tensor, reference: KeyValue | None, plain: int, frames: int) -> Tensor:
         """Attention of (b·f, n, c); the first `plain` items without the reference."""
@@ -134,6 +186,8 @@ class FastMotionModule(AnimateDiffTransformer3D):
     transformer_blocks: Any
     qkv_weight: Tensor
     qkv_weight_2: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
 
     def forward(self, hidden: Tensor, num_frames: int = 1, **_: Any) -> Tensor:  # type: ignore[override]
         """Map (b·f, c, h, w) to the same shape."""
@@ -146,8 +200,7 @@ class FastMotionModule(AnimateDiffTransformer3D):
         ):
             qkv = F.linear(norm(tokens) + place, weight)
             tokens = tokens + attention.to_out[0](frame_attention(qkv, attention.heads))
-        tokens = tokens + block.ff(block.norm3(tokens))
-        return hidden + _image(self.proj_out(tokens).flatten(0, 1), hidden)
+        return hidden + _image(_feed_forward_and_out(self, tokens).flatten(0, 1), hidden)
 
 
 @torch.no_grad()
@@ -161,11 +214,20 @@ def make_fast(network: nn.Module) -> None:
             module.__class__ = ChannelsLastGroupNorm
         elif type(module) is ResnetBlock2D and _is_plain(module):
             module.__class__ = FastResnet
+        elif isinstance(module, GEGLU):
+            module.__class__ = FastGEGLU
+            module.register_buffer("paired_weight", paired(module.proj.weight), persistent=False)
+            module.register_buffer("paired_bias", paired(module.proj.bias), persistent=False)
+        elif isinstance(module, Upsample2D) and _repeats_pixels(module):
+            module.__class__ = FastUpsample
+            convolution: Any = module.conv
+            module.register_buffer("phase_weight", phase_weight(convolution.weight), persistent=False)
         elif isinstance(module, SpatialTransformer):
             if module.use_linear_projection or len(module.transformer_blocks) != 1:
                 raise ValueError("make_fast expects transformers of one block with 1x1 convolutions around it")
             module.__class__ = FastSpatialTransformer
             _fuse(module, "qkv_weight", module.block.attn1)
+            _fuse_out(module, module.block)
         elif isinstance(module, AnimateDiffTransformer3D):
             if len(module.transformer_blocks) != 1:
                 raise ValueError("make_fast expects motion modules of one block")
@@ -173,6 +235,7 @@ def make_fast(network: nn.Module) -> None:
             block = module.transformer_blocks[0]
             _fuse(module, "qkv_weight", block.attn1)
             _fuse(module, "qkv_weight_2", block.attn2)
+            _fuse_out(module, block)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -193,18 +256,79 @@ def _is_plain(block: ResnetBlock2D) -> bool:
     return (
         block.upsample is None
         and block.downsample is None
-        and block.time_embedding_norm == "default"
+        and (block.time_embedding_norm == "default" or block.time_emb_proj is None)
         and not block.skip_time_act
         and block.output_scale_factor == 1
         and isinstance(block.nonlinearity, nn.SiLU)
         and block.conv1.kernel_size == (3, 3)
+        and (block.conv_shortcut is None or block.conv_shortcut.kernel_size == (1, 1))
     )
+
+
+def _repeats_pixels(module: Upsample2D) -> bool:
+    """Whether an upsampling doubles by repeating pixels, with a 3x3 convolution behind it."""
+    return (
+        module.use_conv
+        and not module.use_conv_transpose
+        and module.interpolate
+        and module.norm is None
+        and isinstance(getattr(module, "conv", None), nn.Conv2d)
+        and module.conv.kernel_size == (3, 3)
+    )
+
+
+def phase_weight(weight: Tensor) -> Tensor:
+    """Weights (4c', c, 2, 2) that do to an image what (c', c, 3, 3) do to the doubled one, for `rows.interleave`.
+
+    Of the three taps on an even row, the first falls on the row before and two on the row itself; on an odd row it is
+    two on the row itself and the last on the row behind. Columns alike.
+    """
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    even = torch.stack([wide[:, :, 0], wide[:, :, 1] + wide[:, :, 2]], 2)
+    odd = torch.stack([wide[:, :, 0] + wide[:, :, 1], wide[:, :, 2]], 2)
+    phases = []
+    for rows in (even, odd):
+        phases.append(torch.stack([rows[..., 0], rows[..., 1] + rows[..., 2]], -1))
+        phases.append(torch.stack([rows[..., 0] + rows[..., 1], rows[..., 2]], -1))
+    return torch.cat(phases).to(weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _fuse(module: nn.Module, name: str, attention: Any) -> None:
     """Keep the three projections as one matrix that follows the module's device and dtype and is never saved."""
     fused = torch.cat([attention.to_q.weight, attention.to_k.weight, attention.to_v.weight])
     module.register_buffer(name, fused, persistent=False)
+
+
+def _fuse_out(module: Any, block: Any) -> None:
+    """Keep the feed-forward's last layer and the projection behind it as one: nothing but a sum is between them."""
+    last, out = block.ff.net[2], module.proj_out
+    wide = torch.promote_types(out.weight.dtype, torch.float32)
+    weight = out.weight.flatten(1).to(wide)
+    module.register_buffer("out_weight", (weight @ last.weight.to(wide)).to(out.weight.dtype), persistent=False)
+    bias = weight @ last.bias.to(wide) + out.bias.to(wide)
+    module.register_buffer("out_bias", bias.to(out.bias.dtype), persistent=False)
+
+
+def _feed_forward_and_out(module: Any, tokens: Tensor) -> Tensor:
+    """proj_out(tokens + ff(norm3(tokens))) of a transformer whose output is fused (`_fuse_out`)."""
+    block = module.transformer_blocks[0]
+    gated = block.ff.net[0](block.norm3(tokens))
+    return _linear_onto(F.linear(tokens, module.proj_out.weight.flatten(1), module.out_bias), gated, module.out_weight)
+
+
+def _linear_onto(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """total (..., c') + x (..., c) weight^T, added within the matrix product: `total` is overwritten."""
+    if not total.is_cuda:
+        return total + F.linear(x, weight)
+    add_product(total, x, weight)
+    return total
+
+
+# An operator of its own: the compiler would copy `total` first.
+@torch.library.custom_op("fye::add_product", mutates_args=("total",))
+def add_product(total: Tensor, x: Tensor, weight: Tensor) -> None:
+    """Add x (..., c) weight^T to total (..., c'), which is contiguous."""
+    total.view(-1, total.shape[-1]).addmm_(x.flatten(0, -2), weight.t())
 
 
 def _tokens(image: Tensor) -> Tensor:

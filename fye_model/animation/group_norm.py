@@ -18,7 +18,7 @@ try:
 except ImportError:  # no GPU build of PyTorch
     triton = None
 
-_ROWS = 128  # pixels that one program looks at
+_ROWS = 256  # pixels that one program looks at
 _TILE = 32
 _CHANNELS = 64
 
@@ -31,55 +31,76 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
         return group_norm(x[..., None], self)[..., 0] if x.ndim == 3 else group_norm(x, self)
 
 
-def group_norm(x: Tensor, norm: nn.GroupNorm, silu: bool = False, added: Tensor | None = None) -> Tensor:
-    """Norm of x (b, c, h, w) + added (b, c), if any; then SiLU if asked for."""
-    if triton is None or not x.is_cuda or x.dtype == torch.float32:
+def group_norm(
+    x: Tensor, norm: nn.GroupNorm, silu: bool = False, added: Tensor | None = None, behind: Tensor | None = None
+) -> Tensor:
+    """Norm of x (b, c, h, w) + added (b, c), if any; then SiLU if asked for.
+
+    behind (b, c', h, w): further channels, as if they were concatenated to x (which then takes no `added`).
+    """
+    assert added is None or behind is None
+    if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16):
+        x = x if behind is None else torch.cat([x, behind], 1)
         x = x if added is None else x + added[..., None, None]
         normed = F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
         return F.silu(normed) if silu else normed
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)
-    normed = norm_rows(rows, norm.weight, norm.bias, added, norm.num_groups, norm.eps, silu)
+    more = None if behind is None else behind.permute(0, 2, 3, 1).flatten(1, 2)
+    normed = norm_rows(rows, norm.weight, norm.bias, added, more, norm.num_groups, norm.eps, silu)
     return normed.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
 
 
 # An operator of its own: the compiler calls it as it is, with the alignment that Triton finds at launch.
 @torch.library.custom_op("fye::norm_rows", mutates_args=())
 def norm_rows(
-    rows: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None, groups: int, eps: float, silu: bool
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    added: Tensor | None,
+    more: Tensor | None,
+    groups: int,
+    eps: float,
+    silu: bool,
 ) -> Tensor:
-    """Norm of rows (b, n, c) over n and the channels of a group; the result is contiguous."""
-    return launch(rows.contiguous(), weight, bias, added, groups, eps, silu)
+    """Norm of rows (b, n, c), or [rows ; more], over n and the channels of a group; the result is contiguous."""
+    sources = [rows.contiguous()] if more is None else [rows.contiguous(), more.contiguous()]
+    return launch(sources, weight, bias, added, groups, eps, silu)
 
 
 @norm_rows.register_fake
-def _(rows, weight, bias, added, groups, eps, silu):  # type: ignore[no-untyped-def]
-    return rows.new_empty(rows.shape)
+def _(rows, weight, bias, added, more, groups, eps, silu):  # type: ignore[no-untyped-def]
+    return rows.new_empty(*rows.shape[:2], len(weight))
 
 
 def launch(
-    rows: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None, groups: int, eps: float, silu: bool
+    sources: list[Tensor], weight: Tensor, bias: Tensor, added: Tensor | None, groups: int, eps: float, silu: bool
 ) -> Tensor:
-    """Run the three kernels on contiguous rows (b, n, c)."""
-    batch, count, channels = rows.shape
-    chunks, blocks = -(-count // _ROWS), -(-channels // _CHANNELS)
-    sums = torch.empty(2, batch, chunks, channels, device=rows.device, dtype=torch.float32)
-    affine = torch.empty(2, batch, channels, device=rows.device, dtype=torch.float32)
-    out = torch.empty_like(rows)
-    plus = rows if added is None else added.contiguous()
-    grid = (batch * chunks * blocks,)
-    _sums[grid](
-        rows, plus, sums, count, batch * chunks * channels, added is not None, channels, chunks, blocks, _ROWS, _TILE,
-        _CHANNELS, num_warps=4,
-    )  # fmt: skip
+    """Run the kernels on contiguous rows (b, n, c), whose channels lie beside each other in the result."""
+    first = sources[0]
+    batch, count = first.shape[:2]
+    channels, chunks = sum(rows.shape[2] for rows in sources), -(-count // _ROWS)
+    sums = torch.empty(2, batch, chunks, channels, device=first.device, dtype=torch.float32)
+    affine = torch.empty(2, batch, channels, device=first.device, dtype=torch.float32)
+    out = first.new_empty(batch, count, channels)
+    plus = first if added is None else added.contiguous()
+    starts = [sum(rows.shape[2] for rows in sources[:index]) for index in range(len(sources))]
+    for rows, start in zip(sources, starts, strict=True):
+        blocks = -(-rows.shape[2] // _CHANNELS)
+        _sums[(batch * chunks * blocks,)](
+            rows, plus, sums, count, batch * chunks * channels, added is not None, rows.shape[2], start, channels,
+            chunks, blocks, _ROWS, _TILE, _CHANNELS, num_warps=4,
+        )  # fmt: skip
     width = channels // groups
     _affine[(batch * groups,)](
         sums, plus, weight, bias, affine, count, eps, batch * chunks * channels, batch * channels, added is not None,
         channels, chunks, groups, width, 1 << max(width - 1, 1).bit_length(), num_warps=1,
     )  # fmt: skip
-    _apply[grid](
-        rows, affine, out, count, batch * channels, silu, channels, chunks, blocks, _ROWS, _TILE, _CHANNELS,
-        num_warps=4,
-    )  # fmt: skip
+    for rows, start in zip(sources, starts, strict=True):
+        blocks = -(-rows.shape[2] // _CHANNELS)
+        _apply[(batch * chunks * blocks,)](
+            rows, affine, out, count, batch * channels, silu, rows.shape[2], start, channels, chunks, blocks, _ROWS,
+            _TILE, _CHANNELS, num_warps=4,
+        )  # fmt: skip
     return out
 
 
@@ -87,30 +108,32 @@ if triton is not None:
 
     @triton.jit
     def _sums(
-        rows, plus, sums, count, second, PLUS: tl.constexpr, CHANNELS: tl.constexpr, CHUNKS, BLOCKS: tl.constexpr,
-        ROWS: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+        rows, plus, sums, count, second, PLUS: tl.constexpr, SOURCE: tl.constexpr, START: tl.constexpr,
+        CHANNELS: tl.constexpr, CHUNKS, BLOCKS: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr,
+        WIDTH: tl.constexpr,
     ):  # fmt: skip
-        """Sum and sum of squares over some pixels of an image, for some channels."""
+        """Sum and sum of squares over some pixels of an image, for some of the SOURCE channels."""
         program = tl.program_id(0)
         part = program // BLOCKS
         image = (part // CHUNKS).to(tl.int64)
         channel = (program % BLOCKS) * WIDTH + tl.arange(0, WIDTH)
-        inside = channel < CHANNELS
+        inside = channel < SOURCE
         extra = tl.zeros([WIDTH], tl.float32)
         if PLUS:
             extra += tl.load(plus + image * CHANNELS + channel, mask=inside, other=0.0).to(tl.float32)
-        total = tl.zeros([WIDTH], tl.float32)
-        squares = tl.zeros([WIDTH], tl.float32)
+        # Tiles are added up as they are: reducing each one would cost a round through shared memory.
+        total = tl.zeros([TILE, WIDTH], tl.float32)
+        squares = tl.zeros([TILE, WIDTH], tl.float32)
         for start in tl.static_range(0, ROWS, TILE):
             row = (part % CHUNKS) * ROWS + start + tl.arange(0, TILE)
             mask = (row[:, None] < count) & inside[None, :]
-            values = tl.load(rows + (image * count + row[:, None]) * CHANNELS + channel[None, :], mask=mask, other=0.0)
+            values = tl.load(rows + (image * count + row[:, None]) * SOURCE + channel[None, :], mask=mask, other=0.0)
             values = tl.where(mask, values.to(tl.float32) + extra[None, :], 0.0)
-            total += tl.sum(values, axis=0)
-            squares += tl.sum(values * values, axis=0)
-        target = sums + part.to(tl.int64) * CHANNELS + channel
-        tl.store(target, total, mask=inside)
-        tl.store(target + second, squares, mask=inside)
+            total += values
+            squares += values * values
+        target = sums + part.to(tl.int64) * CHANNELS + START + channel
+        tl.store(target, tl.sum(total, axis=0), mask=inside)
+        tl.store(target + second, tl.sum(squares, axis=0), mask=inside)
 
     @triton.jit
     def _affine(
@@ -143,22 +166,27 @@ if triton is not None:
 
     @triton.jit
     def _apply(
-        rows, affine, out, count, shifts, SILU: tl.constexpr, CHANNELS: tl.constexpr, CHUNKS, BLOCKS: tl.constexpr,
-        ROWS: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+        rows, affine, out, count, shifts, SILU: tl.constexpr, SOURCE: tl.constexpr, START: tl.constexpr,
+        CHANNELS: tl.constexpr, CHUNKS, BLOCKS: tl.constexpr, ROWS: tl.constexpr, TILE: tl.constexpr,
+        WIDTH: tl.constexpr,
     ):  # fmt: skip
-        """Scale, shift and SiLU of some pixels of an image, for some channels."""
+        """Scale, shift and SiLU of some pixels of an image, for some of the SOURCE channels."""
         program = tl.program_id(0)
         part = program // BLOCKS
         image = (part // CHUNKS).to(tl.int64)
         channel = (program % BLOCKS) * WIDTH + tl.arange(0, WIDTH)
-        inside = channel < CHANNELS
-        scale = tl.load(affine + image * CHANNELS + channel, mask=inside, other=0.0)
-        shift = tl.load(affine + shifts + image * CHANNELS + channel, mask=inside, other=0.0)
+        inside = channel < SOURCE
+        place = affine + image * CHANNELS + START + channel
+        scale = tl.load(place, mask=inside, other=0.0)
+        shift = tl.load(place + shifts, mask=inside, other=0.0)
         for start in tl.static_range(0, ROWS, TILE):
             row = (part % CHUNKS) * ROWS + start + tl.arange(0, TILE)
             mask = (row[:, None] < count) & inside[None, :]
-            place = (image * count + row[:, None]) * CHANNELS + channel[None, :]
-            values = tl.load(rows + place, mask=mask, other=0.0).to(tl.float32) * scale[None, :] + shift[None, :]
+            pixel = image * count + row[:, None]
+            values = (
+                tl.load(rows + pixel * SOURCE + channel[None, :], mask=mask, other=0.0).to(tl.float32) * scale[None, :]
+                + shift[None, :]
+            )
             if SILU:
                 values = values / (1.0 + tl.exp(-values))
-            tl.store(out + place, values.to(out.dtype.element_ty), mask=mask)
+            tl.store(out + pixel * CHANNELS + START + channel[None, :], values.to(out.dtype.element_ty), mask=mask)

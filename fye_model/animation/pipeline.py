@@ -28,6 +28,7 @@ from fye_model.animation.inputs import (
 )
 from fye_model.animation.overlap import overlap_latents
 from fye_model.animation.progressive import FrameNoise, progressive_latents
+from fye_model.animation.replay import Replay
 from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
 from fye_model.animation.schedule import Window, overlap_windows, progressive_windows
 from fye_model.animation.step_cache import StepCache
@@ -84,6 +85,8 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         self._compiled = False
+        self._replay: Replay | None = None
+        self._replay_portrait: Replay | None = None
         self.register_modules(
             vae=vae,
             image_encoder=image_encoder,
@@ -264,12 +267,17 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
     def enable_fast_path(self, compile: bool = False) -> None:
         """Rearrange denoiser and VAE for speed; the same function within the precision of their dtype (see `fast.py`).
 
-        compile: hand the denoiser's blocks to `torch.compile`, for the most frequent size of a video's windows. That
-        takes about a minute once per size, and pays from about a thousand frames on, or when one process makes many
+        On a GPU the denoiser's work for the most frequent size of a video's windows is recorded and repeated, and so
+        is the encoding of portraits from the second one on (`replay.py`).
+
+        compile: hand the denoiser's blocks to `torch.compile`, for that size. That takes about a minute once per size
+        and makes a frame a tenth faster, which pays from about two thousand frames on, or when one process makes many
         videos. Not for offloaded pipelines. Call it again after changing weights.
         """
         make_fast(self.denoiser)
         make_fast(self.vae)
+        self._replay = Replay(lambda *inputs: self.denoiser(*inputs[:-1], plain=inputs[-1]))
+        self._replay_portrait = Replay(self._encode)
         if compile:
             compile_blocks(self.denoiser)
             self._compiled = True
@@ -320,22 +328,27 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
     @torch.no_grad()
     def encode_portrait(self, portrait: Image.Image, guidance_scale: float) -> Conditions:
         """Everything the denoiser needs to know about the portrait, computed once per video."""
-        device, dtype = self._execution_device, self.denoiser.dtype
+        device = self._execution_device
         pixels = torch.from_numpy(np.asarray(portrait).copy()).to(device, self.vae.dtype).permute(2, 0, 1)[None]
-        latent = self.vae.encode(pixels / 127.5 - 1).latent_dist.mean * self.vae.config["scaling_factor"]
         clip = self.feature_extractor(images=portrait, return_tensors="pt").pixel_values
-        tokens = self.image_encoder(clip.to(device, self.image_encoder.dtype)).last_hidden_state.to(dtype)
+        encode = self._replay_portrait or self._encode
+        context, features = encode(pixels / 127.5 - 1, clip.to(device, self.image_encoder.dtype), guidance_scale > 1)
+        return Conditions(context, features, guidance_scale)
+
+    def _encode(self, pixels: Tensor, clip: Tensor, guided: bool) -> tuple[Any, Any]:
+        """Context and reference of `Conditions` for pixels (1, 3, h, w) in [-1, 1] and what the image encoder takes."""
+        dtype = self.denoiser.dtype
+        latent = self.vae.encode(pixels).latent_dist.mean * self.vae.config["scaling_factor"]
+        tokens = self.image_encoder(clip).last_hidden_state.to(dtype)
         features = self.appearance_net(latent.to(dtype), self.image_prompt(tokens, "appearance"))
         unconditional = None
-        if guidance_scale > 1:
-            unconditional = torch.tensor([True, False], device=device)
+        if guided:
+            unconditional = torch.arange(2, device=tokens.device) == 0
             tokens = tokens.expand(2, -1, -1)
         context = self.image_prompt(tokens, "denoiser", unconditional)
         if hasattr(self.denoiser, "_hf_hook"):  # offloaded: its weights are there only while its forward runs
-            return Conditions(context, features, guidance_scale)
-        return Conditions(
-            self.denoiser.project_context(context), self.denoiser.project_reference(features), guidance_scale
-        )
+            return context, features
+        return self.denoiser.project_context(context), self.denoiser.project_reference(features)
 
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Latents (1, 4, f, h, w) -> pictures (f, 3, H, W) in [0, 1], float32, on the same device."""
@@ -349,14 +362,18 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         return features.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
 
     def _denoise_for(self, sizes: list[int]) -> Callable[..., Any]:
-        """The denoiser; when its blocks are compiled, it compiles for windows of the most frequent size alone."""
-        if not self._compiled:
+        """The denoiser; on the fast path recorded, and compiled, for windows of the most frequent size alone."""
+        replay = self._replay
+        if replay is None:
             return self.denoiser
         usual = max(sizes, key=sizes.count)
 
-        def denoise(noisy: Tensor, *rest: Any, **settings: Any) -> Any:
-            with torch.compiler.set_stance("default" if noisy.shape[2] == usual else "eager_on_recompile"):
-                return self.denoiser(noisy, *rest, **settings)
+        def denoise(noisy: Tensor, *rest: Any, plain: int, **deep: Any) -> Any:
+            rare = noisy.shape[2] != usual
+            with torch.compiler.set_stance("eager_on_recompile" if self._compiled and rare else "default"):
+                if rare or deep:
+                    return self.denoiser(noisy, *rest, plain=plain, **deep)
+                return replay(noisy, *rest, plain)
 
         return denoise
 

@@ -79,12 +79,12 @@ class WindowSampler:
         guidance = self.conditions
         copies = 2 if guidance.guided else 1
         output = self.denoise(
-            noisy.to(self.dtype).expand(copies, -1, -1, -1, -1),
+            noisy.to(self.dtype),  # of one item: it stands for both halves
             torch.full((copies,), float(timestep), device=self.device),
             guidance.context,
-            landmarks.expand(copies, -1, -1, -1, -1),
+            landmarks,
             guidance.reference,
-            None if given is None else given.to(self.dtype).expand(copies, -1, -1, -1, -1),
+            None if given is None else given.to(self.dtype),
             plain=copies - 1,
             **deep,
         )

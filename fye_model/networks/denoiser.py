@@ -93,30 +93,46 @@ class Denoiser(Network):
 
         `context` and `reference` are tokens, or what `project_context` and `project_reference` made of them. `plain`
         says which items do without the reference: the first `plain` ones (int) or those marked (bool tensor (b,)).
-        `given`, `deep_features`, `return_deep`, `depth`: see `Networks.denoise`.
+        `given`, `deep_features`, `return_deep`, `depth`: see `Networks.denoise`. `noisy`, landmarks and `given` of one
+        item stand for all of `timesteps`, which then are equal: what the halves of guidance share is computed once.
         ValueError for more frames than the motion modules have positions, and for shapes that do not go together.
         """
-        self._check(noisy, landmark_features, given, temporal, depth)
-        unet, batch, frames = self.unet, noisy.shape[0], noisy.shape[2]
+        self._check(noisy, timesteps, landmark_features, given, temporal, depth)
+        unet, batch, frames = self.unet, len(timesteps), noisy.shape[2]
         context = self.project_context(context) if isinstance(context, Tensor) else context
         if reference is not None and not isinstance(reference[0], KeyValue):
             reference = self.project_reference(reference)  # type: ignore[arg-type]
         temb = unet.time_embedding(unet.time_proj(timesteps).to(unet.conv_in.weight.dtype))
         temb = temb.repeat_interleave(frames, 0)
 
+        def each(hidden: Tensor) -> Tensor:
+            """What all items shared so far, for each of them."""
+            return hidden if len(hidden) == len(temb) else torch.cat([hidden] * batch)
+
         def layer(
-            resnet: nn.Module, transformer: SpatialTransformer | None, motion_module: nn.Module | None, hidden: Tensor
+            resnet: nn.Module,
+            transformer: SpatialTransformer | None,
+            motion_module: nn.Module | None,
+            hidden: Tensor,
+            skip: Tensor | None = None,
         ) -> Tensor:
-            def run(hidden: Tensor, temb: Tensor, prompt: KeyValue | None, portrait: KeyValue | None) -> Tensor:
-                hidden = resnet(hidden, temb)
+            def run(
+                hidden: Tensor, skip: Tensor | None, temb: Tensor, prompt: KeyValue | None, portrait: KeyValue | None
+            ) -> Tensor:
+                beside = {}
+                if skip is not None and getattr(resnet, "takes_skip", False):
+                    beside["skip"] = skip
+                elif skip is not None:
+                    hidden = torch.cat([hidden, skip], 1)
+                hidden = each(resnet(hidden, temb[: len(hidden)], **beside))
                 if transformer is not None:
                     hidden, _ = transformer(hidden, prompt, portrait, plain, frames)
                 return motion_module(hidden, num_frames=frames) if motion_module is not None and temporal else hidden
 
             if transformer is None:
-                return self.run_layer(run, hidden, temb, None, None)
+                return self.run_layer(run, hidden, skip, temb, None, None)
             portrait = None if reference is None else reference[transformer.position]
-            return self.run_layer(run, hidden, temb, context[transformer.position], portrait)
+            return self.run_layer(run, hidden, skip, temb, context[transformer.position], portrait)
 
         hidden = unet.conv_in(_fold(noisy))
         if given is not None:
@@ -125,7 +141,7 @@ class Denoiser(Network):
         if landmark_features is not None:
             hidden = hidden + _fold(landmark_features)
 
-        skips = [hidden]
+        skips = [each(hidden)]
         outer = len(unet.down_blocks) if deep_features is None else depth
         for level, block in enumerate(unet.down_blocks[:outer]):
             for resnet, transformer, motion_module in _layers(block):
@@ -149,7 +165,7 @@ class Denoiser(Network):
             if level == len(unet.up_blocks) - depth:
                 deep = hidden = hidden if deep_features is None else deep_features
             for resnet, transformer, motion_module in _layers(block):
-                hidden = layer(resnet, transformer, motion_module, torch.cat([hidden, skips.pop()], 1))
+                hidden = layer(resnet, transformer, motion_module, hidden, skips.pop())
             for upsampler in block.upsamplers or ():
                 hidden = upsampler(hidden, skips[-1].shape[-2:])
 
@@ -160,13 +176,25 @@ class Denoiser(Network):
         assert deep is not None
         return sample, deep
 
-    def _check(self, noisy: Tensor, landmarks: Tensor | None, given: Tensor | None, temporal: bool, depth: int) -> None:
+    def _check(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        landmarks: Tensor | None,
+        given: Tensor | None,
+        temporal: bool,
+        depth: int,
+    ) -> None:
         batch, channels, frames, height, width = noisy.shape
         limit = self.max_frames
         if temporal and frames > limit:
             raise ValueError(
                 f"a window of {frames} frames exceeds the motion modules' {limit} positions; "
                 "use a window of at most that many frames and a strategy for long videos"
+            )
+        if batch not in (1, len(timesteps)):
+            raise ValueError(
+                f"noisy has {batch} items for {len(timesteps)} timesteps; expected as many, or one for all"
             )
         expected = (batch, self.unet.conv_in.out_channels, frames, height, width)
         if landmarks is not None and landmarks.shape != expected:

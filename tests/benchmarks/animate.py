@@ -1,29 +1,35 @@
 """Seconds a video at the paper's size: `python tests/benchmarks/animate.py` on one NVIDIA GPU.
 
 512x512, 30 DDIM steps, guidance 3.5, window 16, random weights, portrait in to pictures out. On one NVIDIA H200
-with torch 2.11 (CUDA 13.0), fp16; 748 TFLOP/s in a large matrix product and 4.24 TB/s in a copy. `--quick` run:
+with torch 2.11 (CUDA 13.0), fp16; 735 TFLOP/s in a large matrix product and 4.20 TB/s in a copy:
 
-| 16 frames | seconds | frames/s | GiB | relative error of the latents |
-|---|---|---|---|---|
-| exact, plain modules, eager | 5.40 | 2.96 | 9.0 | 8.4e-4 of single precision |
-| exact, rearranged and compiled | 3.37 | 4.75 | 8.3 | 8.8e-4 of the row above |
-| every 2nd step computed, order 1 | 2.05 | 7.80 | 8.3 | 1.1e-2 of exact |
-| every 3rd, order 0 (reuse) | 1.62 | 9.9 | 8.3 | 5.7e-2 |
-| every 3rd, order 1 | 1.61 | 9.9 | 8.3 | 1.7e-2 |
-| every 3rd, order 2 | 1.61 | 9.9 | 8.3 | 2.0e-2 |
-| every 4th, order 1 | 1.42 | 11.3 | 8.3 | 2.2e-2 |
-| every 5th, order 1 | 1.32 | 12.1 | 8.3 | 3.2e-2 |
+| frames | | seconds | frames/s | GiB | relative error of the latents |
+|---|---|---|---|---|---|
+| 16 | exact, plain modules | 5.33 | 3.00 | 9.0 | 8.4e-4 of single precision |
+| 16 | exact, rearranged | 3.29 | 4.87 | 9.4 | 6.8e-4 of single precision |
+| 16 | exact, rearranged and compiled | 2.91 | 5.50 | 9.4 | 6.4e-4 of single precision |
+| 16 | half of the network every 3rd step, order 1, rearranged | 2.46 | 6.51 | 9.8 | 1.0e-2 of exact |
+| 16 | every 2nd step computed, order 1, compiled | 1.71 | 9.4 | 9.4 | 1.1e-2 of exact |
+| 16 | every 3rd, order 0 (reuse) | 1.34 | 12.0 | 9.4 | 5.7e-2 |
+| 16 | every 3rd, order 1 | 1.38 | 11.6 | 9.4 | 1.7e-2 |
+| 16 | every 3rd, order 2 | 1.34 | 11.9 | 9.4 | 2.0e-2 |
+| 16 | every 4th, order 1 | 1.16 | 13.7 | 9.4 | 2.2e-2 |
+| 16 | every 5th, order 1 | 1.07 | 15.0 | 9.4 | 3.2e-2 |
+| 150 | exact, rearranged and compiled | 31.3 | 4.79 | 9.4 | |
+| 150 | every 4th, order 1 | 14.4 | 10.4 | 9.4 | 2.2e-2 |
 
-The released code takes 6.65 s (2.4 frames/s, 7.4 GiB). bf16 has an error of 8.0e-3 where fp16 has 8.4e-4. Random
-weights change more slowly over the steps than trained ones may: the errors of skipping rank its settings, no more.
+The released code takes 6.65 s for 16 frames (2.4 frames/s, 7.4 GiB) and 64.3 s for 150 (2.33 frames/s). 150 frames
+are 171 computed ones: keyframes are computed again with the windows between them. bf16 has an error of 8.0e-3 where
+fp16 has 8.4e-4. Random weights change more slowly over the steps than trained ones may: the errors of skipping rank
+its settings, no more.
 
-Floor: a guided step of 16 frames is 37.3 TFLOP and everything beside the loop 42.5, together 1.55 s (10.3 frames/s) at
-the measured rate. A compiled step takes 101 ms, where 50 would be the floor. In an earlier state (114 ms: norms and
-attention along time through the compiler) it was 32 ms of matrix products (535 TFLOP/s), 20 of convolutions, 19 of
-attention at 8 heads of 40 (300 TFLOP/s, limited by exponentials and by padding 40 to 64) and 35 of norms, residuals
-and gates, which move memory. That state made 150 frames (171 computed) in 42.1 s exactly (3.6 frames/s) and in 19.4 s
-with every 3rd step (7.7 frames/s), at the same 8.8 GiB as 16 frames. The first call compiles for 65 s. Half of the
-network cached (`depth` 1, every 3rd step) took 3.69 s where its exact row took 4.79 s, at 1.0e-2.
+Floor: a guided step of 16 frames is 37.0 TFLOP and everything beside the loop 42.5, together 1.57 s (10.2 frames/s) at
+the measured rate. In the loop the card stands at its limit of 700 W and falls from 1,980 MHz to about 1,670: a step
+that takes 88 ms by itself takes 92 to 95 in the loop, so that what saves energy counts as much as what saves time. By
+kernel, of 88 ms: 20 attention over pixels (18.5 of it at 8 heads of 40, computed as 64, at 300 TFLOP/s), 14 the gated
+layers (500 TFLOP/s), 18 convolutions (620), 19 other matrix products (630), 4 group norms, 2 attention along time, the
+rest layer norms, sums and copies. Beside the loop: 0.02 s for the portrait (0.06 the first time), 0.08 for the
+pictures. The first call compiles for 37 to 75 s.
 """
 
 from __future__ import annotations
@@ -153,10 +159,12 @@ class Bench:
         ).frames.float()
 
     def warm_up(self, pipe: FollowYourEmojiPipeline, frames: int) -> float:
-        """Seconds of a first call of two steps: libraries load, kernels are chosen and compiled."""
+        """Seconds of a first call of two steps: libraries load, kernels are chosen, compiled and recorded."""
         started = time.perf_counter()
-        pipe(self.portrait, self.driver(frames), num_inference_steps=2, output_type="np")
-        return time.perf_counter() - started
+        pipe(self.portrait, self.driver(frames), num_inference_steps=2, output_type="pil")
+        seconds = time.perf_counter() - started
+        pipe(self.portrait, self.driver(frames), num_inference_steps=2, output_type="pil")
+        return seconds
 
     def run(
         self,
@@ -181,7 +189,7 @@ class Bench:
                 num_inference_steps=self.steps,
                 generator=torch.Generator().manual_seed(0),
                 step_cache=cache,
-                output_type="np",
+                output_type="pil",
                 **settings,
             )
         finally:
@@ -230,7 +238,7 @@ def work(pipe: FollowYourEmojiPipeline, bench: Bench, frames: int) -> dict[str, 
     counts = []
     for steps in (1, 2):
         with FlopCounterMode(display=False) as counter:
-            pipe(bench.portrait, bench.driver(frames), num_inference_steps=steps, output_type="np")
+            pipe(bench.portrait, bench.driver(frames), num_inference_steps=steps, output_type="pil")
         counts.append(counter.get_total_flops() / 1e12)
     return {"step_tflop": counts[1] - counts[0], "rest_tflop": 2 * counts[0] - counts[1]}
 
@@ -323,7 +331,7 @@ def kernels(pipe: FollowYourEmojiPipeline, bench: Bench, path: Path) -> None:
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
-        pipe(bench.portrait, bench.driver(16), num_inference_steps=2, output_type="np")
+        pipe(bench.portrait, bench.driver(16), num_inference_steps=2, output_type="pil")
         torch.cuda.synchronize()
     rows = [item for item in profiler.key_averages() if item.device_type.name == "CUDA" and item.self_device_time_total]
     rows.sort(key=lambda item: -item.self_device_time_total)

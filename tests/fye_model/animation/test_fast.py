@@ -4,8 +4,10 @@ import copy
 
 import pytest
 import torch
+from diffusers.models.upsampling import Upsample2D
 
-from fye_model.animation.fast import FoldedContext, make_fast
+from fye_model.animation import gated, rows
+from fye_model.animation.fast import FastUpsample, FoldedContext, make_fast, phase_weight
 from fye_model.animation.frame_attention import _with_pytorch, frame_attention
 from fye_model.animation.group_norm import group_norm, norm_rows
 from fye_model.networks import Networks
@@ -85,6 +87,18 @@ def test_group_norm_adds_first_and_applies_silu_last() -> None:
     torch.testing.assert_close(group_norm(image, norm, silu=True, added=added), expected)
 
 
+@pytest.mark.parametrize("size", [None, (10, 14), (9, 13)])
+@torch.no_grad()
+def test_an_upsampling_convolves_before_it_repeats_pixels(size: tuple[int, int] | None) -> None:
+    plain = Upsample2D(6, use_conv=True, out_channels=5).double()
+    image = torch.randn(2, 6, 5, 7, dtype=torch.float64)
+    expected = plain(image, size)
+    assert expected.shape[-2:] == (size or (10, 14))
+    make_fast(torch.nn.Sequential(plain))
+    assert type(plain) is FastUpsample
+    torch.testing.assert_close(plain(image, size), expected, rtol=1e-12, atol=1e-12)
+
+
 @torch.no_grad()
 def test_the_fast_autoencoder_computes_the_same(build_pipe) -> None:
     vae = build_pipe().vae.double()
@@ -106,5 +120,31 @@ def test_the_norm_agrees_with_pytorch_on_a_gpu(channels: int, silu: bool, plus: 
     wide = rows.double() + (added.double()[:, None] if added is not None else 0)
     expected = torch.nn.functional.group_norm(wide.mT, 32, weight.double(), bias.double(), 1e-5).mT
     expected = torch.nn.functional.silu(expected) if silu else expected
-    got = norm_rows(rows, weight, bias, added, 32, 1e-5, silu).double()
+    got = norm_rows(rows, weight, bias, added, None, 32, 1e-5, silu).double()
     assert (got - expected).norm() / expected.norm() < 2e-3
+    if not plus:  # the channels in two parts, the border within a group
+        first, second = rows[..., : channels - 96], rows[..., channels - 96 :]
+        parts = norm_rows(first, weight, bias, None, second, 32, 1e-5, silu)
+        torch.testing.assert_close(parts.double(), got, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
+@pytest.mark.parametrize(("count", "channels"), [(1000, 320), (128, 1280)])
+def test_gating_agrees_with_pytorch_on_a_gpu(count: int, channels: int) -> None:
+    x = torch.randn(2, count, channels, device="cuda", dtype=torch.float16)
+    weight = torch.randn(8 * channels, channels, device="cuda", dtype=torch.float16) * channels**-0.5
+    bias = 3 * torch.randn(8 * channels, device="cuda", dtype=torch.float16)
+    expected = gated._with_pytorch(x.double(), weight.double(), bias.double())
+    error = (gated.geglu(x, weight, bias).double() - expected).norm() / expected.norm()
+    assert error < 5e-4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
+def test_sums_and_interleaving_agree_with_pytorch_on_a_gpu() -> None:
+    x, residual = (torch.randn(3, 40, 9, 7, device="cuda", dtype=torch.float16) for _ in range(2))
+    bias = torch.randn(40, device="cuda", dtype=torch.float16)
+    expected = x.double() + residual.double() + bias.double()[:, None, None]
+    torch.testing.assert_close(rows.add_residual(x, residual, bias).double(), expected, rtol=1e-3, atol=1e-3)
+    phases = torch.nn.functional.conv2d(x, phase_weight(torch.randn(40, 40, 3, 3).half().cuda()), padding=1)
+    expected = rows.interleave(phases.double(), bias.double())
+    torch.testing.assert_close(rows.interleave(phases, bias).double(), expected, rtol=1e-3, atol=1e-3)

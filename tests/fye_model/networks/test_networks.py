@@ -126,6 +126,24 @@ def test_prepared_conditions_serve_both_halves_of_guidance(make_networks: Make, 
 
 
 @torch.no_grad()
+def test_inputs_of_one_item_stand_for_both_halves_of_guidance(make_networks: Make, inputs: SimpleNamespace) -> None:
+    networks = make_networks()
+    denoiser = networks.denoiser
+    features = networks.reference_features(inputs.reference[:1], inputs.tokens[:1])
+    context = networks.image_prompt(inputs.tokens, "denoiser", torch.tensor([True, False]))
+    noisy, given = inputs.noisy[:1], inputs.given[:1]
+    landmarks = networks.landmark_features(inputs.landmarks)[:1]
+    steps = torch.full((2,), 7)
+    once = denoiser(noisy, steps, context, landmarks, features, given, plain=1)
+    both = (x.repeat(2, 1, 1, 1, 1) for x in (noisy, landmarks, given))
+    noisy, landmarks, given = both
+    torch.testing.assert_close(once, denoiser(noisy, steps, context, landmarks, features, given, plain=1))
+    assert (once[0] - once[1]).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="2 items for 3 timesteps"):
+        denoiser(noisy, torch.full((3,), 7), context)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("size", [(8, 8), (6, 10)])
 def test_outer_levels_with_own_deep_features_repeat_the_full_run(

@@ -1,0 +1,107 @@
+"""GEGLU (linear layer, half of whose output gates the other half by GELU) without its wide intermediate.
+
+The gated feed-forward of a transformer block makes eight times its input's channels and keeps half of them. On a
+Hopper GPU the kernel here computes a tile of both halves side by side and writes their product; elsewhere, and for
+sizes that its tiles do not divide, the same function is PyTorch's.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+try:
+    import triton
+    import triton.language as tl
+    from triton.tools.tensor_descriptor import TensorDescriptor
+except ImportError:  # no GPU build of PyTorch, or one without tensor descriptors
+    triton = None
+
+_TOKENS, _COLUMNS, _DEPTH = 128, 64, 64  # a program's tile of the output, and how far it looks along the input at once
+_STAGES, _WARPS, _GROUP, _PROGRAMS = 3, 8, 8, 2
+
+
+def paired(parameter: Tensor) -> Tensor:
+    """Rows of a weight or bias, all values before all gates, as value, gate, value, gate: what `geglu` takes."""
+    return torch.stack(parameter.chunk(2), 1).flatten(0, 1)
+
+
+def geglu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x (..., c) and `paired` weight (2h, c) and bias (2h,) -> value · GELU(gate), (..., h)."""
+    hidden, channels = weight.shape[0] // 2, weight.shape[1]
+    fits = channels % _DEPTH == 0 and hidden % _COLUMNS == 0
+    if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16) or not fits:
+        return _with_pytorch(x, weight, bias)
+    return gated_linear(x.flatten(0, -2).contiguous(), weight, bias).unflatten(0, x.shape[:-1])
+
+
+def _with_pytorch(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    value, gate = F.linear(x, weight, bias).unflatten(-1, (-1, 2)).unbind(-1)
+    return value * F.gelu(gate)
+
+
+@torch.library.custom_op("fye::gated_linear", mutates_args=())
+def gated_linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The kernel on rows (n, c), contiguous; the result (n, h) is contiguous. PyTorch on GPUs older than Hopper."""
+    old = torch.cuda.get_device_capability(rows.device) < (9, 0)
+    return _with_pytorch(rows, weight, bias) if old else _with_triton(rows, weight, bias)
+
+
+@gated_linear.register_fake
+def _(rows, weight, bias):  # type: ignore[no-untyped-def]
+    return rows.new_empty(rows.shape[0], weight.shape[0] // 2)
+
+
+def _with_triton(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    count, channels = rows.shape
+    hidden = weight.shape[0] // 2
+    out = rows.new_empty(count, hidden)
+    programs = _PROGRAMS * torch.cuda.get_device_properties(rows.device).multi_processor_count
+    _gated[(programs,)](
+        TensorDescriptor(rows, [count, channels], [channels, 1], [_TOKENS, _DEPTH]),
+        TensorDescriptor(weight, [2 * hidden, channels], [channels, 1], [2 * _COLUMNS, _DEPTH]),
+        bias,
+        TensorDescriptor(out, [count, hidden], [hidden, 1], [_TOKENS, _COLUMNS]),
+        count,
+        channels,
+        hidden,
+        _TOKENS,
+        _COLUMNS,
+        _DEPTH,
+        _GROUP,
+        programs,
+        num_warps=_WARPS,
+        num_stages=_STAGES,
+    )
+    return out
+
+
+if triton is not None:
+
+    @triton.jit
+    def _gated(
+        rows, weight, bias, out, count, CHANNELS: tl.constexpr, HIDDEN: tl.constexpr, TOKENS: tl.constexpr,
+        COLUMNS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr, PROGRAMS: tl.constexpr,
+    ):  # fmt: skip
+        """Some tiles of the output, one after the other; neighbours in time share rows and weights in the cache."""
+        across: tl.constexpr = HIDDEN // COLUMNS
+        down = tl.cdiv(count, TOKENS)
+        for tile in tl.range(tl.program_id(0), down * across, PROGRAMS):
+            first = tile // (GROUP * across) * GROUP
+            group = min(down - first, GROUP)
+            row = (first + tile % (GROUP * across) % group) * TOKENS
+            column = tile % (GROUP * across) // group * COLUMNS
+            both = tl.zeros((TOKENS, 2 * COLUMNS), tl.float32)
+            for depth in range(0, CHANNELS, DEPTH):
+                both = tl.dot(rows.load([row, depth]), weight.load([2 * column, depth]).T, both)
+            both += tl.load(bias + 2 * column + tl.arange(0, 2 * COLUMNS))[None, :].to(tl.float32)
+            value, gate = tl.split(tl.reshape(both, (TOKENS, COLUMNS, 2)))
+            # The normal distribution function through erfc, Abramowitz and Stegun 7.1.26 (to 1.5e-7): a third of the
+            # instructions of erf, which would take as long as the matrix product.
+            size = tl.abs(gate) * 0.7071067811865476
+            t = 1.0 / (1.0 + 0.3275911 * size)
+            tail = t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))
+            tail = 0.5 * t * (0.254829592 + t * (-0.284496736 + tail)) * tl.exp(-size * size)
+            value *= gate * tl.where(gate < 0, tail, 1.0 - tail)
+            out.store([row, column], value.to(bias.dtype.element_ty))
