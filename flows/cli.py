@@ -36,7 +36,7 @@ def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = N
     from tasks.samples import make_samples, sample_paths
 
     if videos is None:
-        videos = Path(work) / "samples"
+        videos = Path("work/demo" if "://" in work else work) / "samples"
         if not all(path.is_file() for path in sample_paths(videos)):  # a file that is there is whole
             make_samples(videos)
     return retrain(videos=videos, work=work, recipe="demo", set_=set_, workers=workers)

@@ -89,7 +89,8 @@ def with_outputs(clips: Iterable[Clip], result: StageResult, **files: str) -> li
 def kept_clips(clips: Iterable[Clip], screened: StageResult, purpose: Literal["train", "val"] = "train") -> list[Clip]:
     """The clips that screening kept, with their spans.
 
-    Raises ValueError when none is left to train (or evaluate) on, with reasons.
+    Raises ValueError when none is left to train (or evaluate) on, with reasons, and when training would have nothing
+    held out to choose its checkpoint by.
     """
     row = screened.outcomes[0].row
     spans = {entry["clip"]: entry for entry in row["kept"]}
@@ -105,6 +106,12 @@ def kept_clips(clips: Iterable[Clip], screened: StageResult, purpose: Literal["t
             + (" | ".join(reasons) or "Every source was set aside")
             + ". "
             "See quarantine.parquet in the work folder; thresholds are under `screening` in the recipe"
+        )
+    if not any(clip.val[1] - clip.val[0] > 1 for clip in kept):
+        raise ValueError(
+            f"nothing is held out of the {len(kept)} clips of {len({clip.subject for clip in kept})} subjects, so no "
+            "checkpoint could be chosen and nothing evaluated. Add videos of others, or set split.by=tail to hold out "
+            "the end of every clip (split.holdout says how much)"
         )
     return kept
 

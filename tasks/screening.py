@@ -115,15 +115,15 @@ def split(rows: Sequence[Row], config: SplitConfig) -> dict[str, Spans]:
     """Training and held-out span of every clip: by whole subjects, whole clips, or the tail of each clip.
 
     rows: `clip`, `subject`, `frames`. A subject's or clip's side depends on the seed and its own name, so it stays
-    there when others come and go; only where nobody would be held out the nearest one is. With `all`, everything is
-    held out. Raises ValueError when there are not two of them to part.
+    there when others come and go; only where nobody would be held out the nearest one is. A single one is trained on
+    whole: a data set may begin with it, and training says what it lacks. With `all`, everything is held out.
     """
     if config.by == "tail":
         return {row["clip"]: _tail(row["frames"], config.holdout) for row in rows}
     if config.by == "all":
         return {row["clip"]: Spans((0, 0), (0, row["frames"])) for row in rows}
     key = "subject" if config.by == "subject" else "clip"
-    held_out = _held_out({row[key] for row in rows}, key, config)
+    held_out = _held_out({row[key] for row in rows}, config)
     spans = {}
     for row in rows:
         whole, empty = (0, row["frames"]), (0, 0)
@@ -131,14 +131,9 @@ def split(rows: Sequence[Row], config: SplitConfig) -> dict[str, Spans]:
     return spans
 
 
-def _held_out(names: set[str], kind: str, config: SplitConfig) -> set[str]:
-    if not names:
-        return set()
+def _held_out(names: set[str], config: SplitConfig) -> set[str]:
     if len(names) < 2:
-        raise ValueError(
-            f"split.by={config.by} needs two {kind}s or more, one to train on and one to hold out; there is only "
-            f"{min(names)!r}. Add videos of others, or set split.by=tail to hold out the end of every clip"
-        )
+        return set()
     ranked = sorted((_draw(config.seed, name), name) for name in names)
     chosen = {name for draw, name in ranked if draw < config.holdout}
     if not chosen:

@@ -94,9 +94,9 @@ def test_both_sides_have_someone(holdout: float) -> None:
     assert 1 <= sum(span.val[1] > 0 for span in spans.values()) <= 2
 
 
-def test_one_subject_cannot_be_split_by_subject() -> None:
-    with pytest.raises(ValueError, match=r"only 'subject 0'.*split\.by=tail"):
-        split(rows_of(1, 4), SplitConfig(by="subject"))
+def test_one_subject_alone_is_not_held_out() -> None:
+    spans = split(rows_of(1, 4), SplitConfig(by="subject"))
+    assert all(span.val == (0, 0) and span.train[1] > 0 for span in spans.values())
 
 
 @pytest.mark.parametrize(("frames", "holdout", "val"), [(100, 0.2, 20), (100, 0.05, 8), (24, 0.05, 8), (23, 0.2, 0)])
