@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from fye_model.config import AutoencoderConfig, ImageEncoderConfig
+from tasks.item import Worker
 from tasks.stage import Stage
 from tasks.video import read_frames
 
@@ -22,19 +22,11 @@ MAX_FIT_FRAMES = 4000  # over all clips; neighbouring frames are nearly alike
 logger = logging.getLogger(__name__)
 
 
-class EncodersWorker:
+class EncodersWorker(Worker):
     """Makes `vae/` and `image_encoder/`, diffusers and transformers folders, out of the recipe and the clips."""
 
     def __init__(self, autoencoder: AutoencoderConfig, image_encoder: ImageEncoderConfig) -> None:
         self.autoencoder, self.image_encoder = autoencoder, image_encoder
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Returns where the autoencoder came from, its latent factor and, when it was fitted, its error."""

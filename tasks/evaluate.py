@@ -12,8 +12,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
 from fye_model.evaluation.aggregate import METRICS, json_number
@@ -21,6 +20,7 @@ from fye_model.evaluation.metrics import FrameScores
 from fye_model.landmarks.drawing import Variant
 from tasks.assets import LandmarkerAsset
 from tasks.detector import FaceLandmarker
+from tasks.item import Worker
 from tasks.model_folder import check_description, folder_digest, load_pipeline
 from tasks.pictures import save_png, side_by_side, spread_frames, strip, write_atomic
 from tasks.reenactment import (
@@ -97,7 +97,7 @@ def evaluate(
     return result
 
 
-class EvaluateWorker:
+class EvaluateWorker(Worker):
     """Evaluation as a stage; its folder is kept over a kill, and finished clips are not done again."""
 
     def __init__(
@@ -110,14 +110,6 @@ class EvaluateWorker:
     ) -> None:
         self.landmarker, self.runtime = landmarker, runtime
         self.evaluation, self.sampling, self.landmark_image = evaluation, sampling, landmark_image
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Read `clips/…` and `model/…`; write what `evaluate` does. Returns the means of model and baseline."""

@@ -13,8 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import av
 import pyarrow as pa
@@ -23,7 +22,7 @@ from av.video.reformatter import VideoReformatter
 
 from fye_model.config import IngestConfig
 from tasks.audio import NoSoundError, write_audio
-from tasks.item import Quarantine
+from tasks.item import Quarantine, Worker
 from tasks.planes import cut, resize, turn
 from tasks.stage import Stage
 from tasks.video import DECODER, VideoInfo, VideoReader
@@ -37,19 +36,11 @@ _PROMISE_SLACK_S = 0.25  # headers round, and count the time before the first fr
 T = TypeVar("T")
 
 
-class IngestWorker:
+class IngestWorker(Worker):
     """Normalises sources one by one (`process`); holds no state between them."""
 
     def __init__(self, ingest: IngestConfig) -> None:
         self.config = ingest
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Normalise `files["source"]` into `out`: video.mp4, frames.parquet and, with sound, audio.flac.

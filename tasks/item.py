@@ -24,13 +24,15 @@ class Quarantine(Exception):
 
 
 class Worker(Protocol):
-    """Processes items one by one inside one process; models are loaded on enter and closed on exit."""
+    """Processes items one by one inside one process; what it holds on to is opened on enter and closed on exit."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Write this item's output files into the empty folder `out`; return its row: JSON values, always the same.

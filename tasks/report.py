@@ -11,12 +11,12 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tasks.item import Worker
 from tasks.pictures import write_atomic
 from tasks.plots import curve_svgs, selection_svgs
 from tasks.stage import Stage
@@ -78,16 +78,8 @@ def write_report(
     return target
 
 
-class ReportWorker:
+class ReportWorker(Worker):
     """The report as a stage: `params` hold the run's `summary` and `quarantine` rows."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Read `evaluation/…`, `selection.json` and the metrics.jsonl of every `curves/<title>`; write report.html."""

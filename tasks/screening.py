@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from fye_model.config import ScreeningConfig, SplitConfig
 from fye_model.landmarks.table import sequences_same_model
 from tasks.dataset import Clip
+from tasks.item import Worker
 from tasks.stage import Item, Stage, StageResult
 
 MIN_VAL_FRAMES = 8  # a held-out tail shorter than this shows no motion
@@ -155,20 +155,12 @@ def _tail(frames: int, holdout: float) -> Spans:
     return Spans((0, frames - held), (frames - held, frames))
 
 
-class ScreeningWorker:
+class ScreeningWorker(Worker):
     """The screening stage: one item with all clips' scores in `params["rows"]`."""
 
     def __init__(self, screening: ScreeningConfig, split: SplitConfig) -> None:
         self.screening = screening
         self.split = split
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Returns `kept` (clip, name, train, val), `rejected` (clip, name, reasons) and the `funnel`."""

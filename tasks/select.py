@@ -12,8 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +32,7 @@ from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.landmarks.drawing import Variant
 from tasks.assets import LandmarkerAsset
 from tasks.detector import FaceLandmarker
+from tasks.item import Worker
 from tasks.model_folder import FrozenParts, assemble_pipeline, save_model
 from tasks.pictures import write_atomic
 from tasks.plots import selection_png
@@ -130,7 +130,7 @@ def select(
     return result
 
 
-class SelectWorker:
+class SelectWorker(Worker):
     """Selection as a stage: stage 2's checkpoints are ranked, stage 1's first one shows where training came from."""
 
     def __init__(
@@ -146,14 +146,6 @@ class SelectWorker:
         self.landmarker, self.runtime = landmarker, runtime
         self.selection, self.sampling, self.evaluation = selection, sampling, evaluation
         self.noise, self.landmark_image = noise, landmark_image
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Read `clips/…`, `vae/…`, `image_encoder/…` and `checkpoints/<stage>/<checkpoint>/…`.

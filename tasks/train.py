@@ -16,12 +16,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from fye_model.config import Config, LossConfig, Runtime
 from tasks.assets import LandmarkerAsset
 from tasks.dataset import write_index
+from tasks.item import Worker
 from tasks.outcome import StageResult
 from tasks.stage import Stage
 from tasks.store import FileRef
@@ -36,21 +36,13 @@ class TrainingFailed(ValueError):
     """The training process ended with an error, which its last lines tell."""
 
 
-class TrainWorker:
+class TrainWorker(Worker):
     """Runs one training stage to its end. `configs` are the parts of the recipe that its result depends on."""
 
     number: Literal[1, 2]
 
     def __init__(self, landmarker: LandmarkerAsset, runtime: Runtime, **configs: Config) -> None:
         self.landmarker, self.runtime, self.configs = landmarker, runtime, configs
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Train on `clips/…`; stage 2 starts from the checkpoint in `init/…`.
