@@ -18,7 +18,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.item import Worker
 from tasks.pictures import write_atomic
-from tasks.plots import curve_svgs, selection_svgs
 from tasks.stage import Stage
 from tasks.verdict import show, verdict
 
@@ -50,6 +49,8 @@ def write_report(
     `tasks.select` return. curves: title -> metrics.jsonl. quarantine: rows of stage, clip, reason, message.
     evaluation_dir: the folder that the evaluation's strips and videos are relative to.
     """
+    from tasks.plots import curve_svgs, selection_svgs  # matplotlib is slow to import
+
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     ).get_template(REPORT_NAME)

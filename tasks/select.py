@@ -35,7 +35,6 @@ from tasks.detector import FaceLandmarker
 from tasks.item import Worker
 from tasks.model_folder import FrozenParts, assemble_pipeline, save_model
 from tasks.pictures import write_atomic
-from tasks.plots import selection_png
 from tasks.reenactment import (
     check_landmark_model,
     evaluated_size,
@@ -124,6 +123,8 @@ def select(
     }
     save_model(assemble_pipeline(checkpoints[best["checkpoint"]], parts, "cpu"), out_dir / MODEL_FOLDER, description)
     _write_parquet(rows, out_dir / "selection.parquet")
+    from tasks.plots import selection_png  # matplotlib is slow to import
+
     write_atomic(out_dir / "selection.png", selection_png(rows, baseline))
     # last: its presence says that all the rest is there
     write_atomic(out_dir / "selection.json", _json(result))

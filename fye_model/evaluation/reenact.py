@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from fye_model.config import SamplingConfig
@@ -58,6 +57,8 @@ def self_reenact(
     uint8 of the same clip, f >= 2. The noise is drawn from `sampling.seed` for every clip, so that a clip's result does
     not depend on which clips were done before it. Raises ValueError for a clip of one frame.
     """
+    import torch  # here: tables and pictures of reenactments are read without it
+
     if frames.shape != landmark_pictures.shape:
         raise ValueError(f"frames {frames.shape} and landmark pictures {landmark_pictures.shape} differ in shape")
     if len(frames) < 2:
