@@ -276,8 +276,9 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         """
         make_fast(self.denoiser)
         make_fast(self.vae)
-        self._replay = Replay(lambda *inputs: self.denoiser(*inputs[:-1], plain=inputs[-1]))
-        self._replay_portrait = Replay(self._encode)
+        self._replay = Replay(lambda *inputs: self.denoiser(*inputs[:-1], plain=inputs[-1]), self.denoiser)
+        parts = self.vae, self.image_encoder, self.image_prompt, self.appearance_net, self.denoiser
+        self._replay_portrait = Replay(self._encode, *parts)
         if compile:
             compile_blocks(self.denoiser)
             self._compiled = True

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 
@@ -19,11 +19,13 @@ class Replay:
 
     The first call of a kind (shapes, types, numbers) runs as it is: libraries start, kernels are compiled. The second
     is recorded, from then on the recording is repeated. One recording is kept, with the memory it works in; a call of
-    another kind replaces it. On the CPU every call runs as it is. The function's weights must stay where they are.
+    another kind replaces it. On the CPU every call runs as it is. `modules` are those whose weights the function uses:
+    once they have been moved, what was recorded no longer counts.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *modules: nn.Module) -> None:
         self.function = function
+        self.modules = modules
         self.reset()
 
     def reset(self) -> None:
@@ -40,7 +42,8 @@ class Replay:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if not tensors or not all(tensor.is_cuda for tensor in tensors):
             return self.function(*arguments)
-        kind = structure, [(x.shape, x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves]
+        places = [next(module.parameters()).data_ptr() for module in self.modules]
+        kind = structure, places, [(x.shape, x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves]
         if kind != self._kind:
             self.reset()
             self._kind = kind

@@ -38,3 +38,14 @@ def test_another_size_or_number_is_computed_on_a_gpu() -> None:
         for factor in (2, 2, 2, 5):
             x = torch.randn(size, device="cuda")
             torch.testing.assert_close(replay(x, [x], factor), _function(x, [x], factor))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="recording needs a GPU")
+def test_moved_weights_are_seen_on_a_gpu() -> None:
+    layer = torch.nn.Linear(4, 4, device="cuda").requires_grad_(False)
+    replay, x = Replay(layer, layer), torch.randn(2, 4, device="cuda")
+    for _ in range(3):
+        replay(x)
+    layer.weight = torch.nn.Parameter(torch.randn(4, 4, device="cuda"), requires_grad=False)
+    for _ in range(3):
+        torch.testing.assert_close(replay(x), layer(x))
