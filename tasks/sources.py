@@ -57,7 +57,8 @@ def register_root(store: Store, root: Root) -> list[Root]:
             raise ValueError(f"{root.path} is already in this data set as subject {known.subject!r}; keep that name")
     if root not in roots:
         roots.append(root)
-        store.write_json(REGISTRY, {"schema": 1, "roots": [asdict(known) for known in roots]})
+        registry = store.read_json(REGISTRY) if store.exists(REGISTRY) else {"schema": 1}
+        store.write_json(REGISTRY, registry | {"roots": [asdict(known) for known in roots]})
     return roots
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.run import claim_landmark_model
 from tasks.sources import Root, ingest_items, register_root, registered_roots, scan, set_aside
 from tasks.store import Store
 
@@ -85,3 +86,10 @@ def test_an_unreadable_file_or_folder_is_set_aside(store: Store, tmp_path: Path)
     finally:
         (root / "closed").chmod(0o700)
     assert reasons == {"b": "unreadable", "closed": "unreadable"}
+
+
+def test_a_data_set_stays_with_the_landmark_model_that_it_began_with(store: Store, tmp_path: Path) -> None:
+    claim_landmark_model(store, "model-a")
+    register_root(store, Root(str(make(tmp_path / "a", x=b"1"))))
+    with pytest.raises(ValueError, match="made with the landmark model model-a, and this run has model-b"):
+        claim_landmark_model(store, "model-b")
