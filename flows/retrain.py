@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.wiring import end, evaluate_model, prepare_data, train_model, write_report
 from fye_model.config import Runtime
+from tasks.recipes import check_weights
 from tasks.run import open_run
 from tasks.sources import Root, register_root
 
@@ -30,6 +31,7 @@ def retrain(
         runtime: workers, devices and limits: what changes speed, never results.
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
+    check_weights(run.recipe)
     if videos is not None:
         register_root(run.store, Root(videos))
     data = prepare_data(run)

@@ -51,6 +51,24 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def check_weights(recipe: Recipe) -> None:
+    """Raise ValueError with every weight that training needs and the recipe does not name, or names wrongly."""
+    wanted = {
+        "autoencoder.path": recipe.autoencoder.path,
+        "image_encoder.path": recipe.image_encoder.path,
+        "networks.unet": recipe.networks.unet,
+        "networks.motion_modules": recipe.networks.motion_modules,
+    }
+    problems = [f"{key}: {path} does not exist" for key, path in wanted.items() if path and not path.exists()]
+    if recipe.autoencoder.path is None and not recipe.autoencoder.fit_steps:
+        problems.append(
+            "autoencoder.path: not set, and autoencoder.fit_steps is 0; give the local folder of an AutoencoderKL, "
+            "such as sd-vae-ft-mse, or let one be fitted on the clips"
+        )
+    if problems:
+        raise ValueError(f"recipe {recipe.name}: " + "; ".join(problems))
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML, which `load_recipe` reads back to the same."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

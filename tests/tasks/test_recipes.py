@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.recipes import dump_recipe, load_recipe
+from tasks.recipes import check_weights, dump_recipe, load_recipe
 
 
 def test_the_paper_recipe_has_the_papers_numbers() -> None:
@@ -66,3 +66,17 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ValueError, match="expected keys and values"):
         load_recipe(str(tmp_path / "list.yaml"))
+
+
+def test_training_names_all_missing_weights_at_once(tmp_path: Path) -> None:
+    check_weights(load_recipe("demo"))
+    with pytest.raises(ValueError, match=r"recipe paper: autoencoder\.path: not set.*fit_steps is 0"):
+        check_weights(load_recipe("paper"))
+    missing = [f"networks.unet={tmp_path / 'unet'}", f"image_encoder.path={tmp_path / 'clip'}"]
+    with pytest.raises(
+        ValueError, match=r"image_encoder\.path: .*clip does not exist; networks\.unet: .*unet does not"
+    ):
+        check_weights(load_recipe("demo", missing))
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "clip").mkdir()
+    check_weights(load_recipe("demo", missing))
