@@ -1,8 +1,46 @@
-"""Whether the components of a pipeline are of one model."""
+"""Whether a folder holds a pipeline, and whether the components of a pipeline are of one model."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Container
+from pathlib import Path
 from typing import Any
+
+INDEX = "model_index.json"
+FOREIGN = {  # components that are not of ours, by the library that diffusers takes them from
+    "vae": "diffusers",
+    "image_encoder": "transformers",
+    "feature_extractor": "transformers",
+    "scheduler": "diffusers",
+}
+OURS = ("appearance_net", "denoiser", "landmark_encoder", "image_prompt")
+
+
+def check_folder(root: Path, given: Container[str] = ()) -> None:
+    """Raise `ValueError` where `root` is no model folder, or lacks a component that is not `given`."""
+    index = root / INDEX
+    if not index.is_file():
+        hint = "expected model_index.json and one folder per component"
+        if not root.is_dir():
+            hint = "there is no such folder"
+        elif all((root / name).is_dir() for name in OURS):
+            hint = "it holds the four networks alone (a checkpoint, or an import without autoencoder and image encoder)"
+        raise ValueError(f"{root} is not a model folder: {hint}")
+    try:
+        listed = json.loads(index.read_text())
+        kind = listed["_class_name"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{index} is damaged ({error}); was the folder written completely?") from error
+    if kind != "FollowYourEmojiPipeline":
+        raise ValueError(f"{index} is of a {kind}, expected a FollowYourEmojiPipeline; give another model folder")
+    wanted = [name for name in (*OURS, *FOREIGN) if name not in given]
+    if missing := [name for name in wanted if name not in listed or not (root / name).is_dir()]:
+        raise ValueError(f"{root} lacks {', '.join(missing)}: expected one folder per component; was it written fully?")
+    for name in wanted:
+        # diffusers imports the library that is named here, so it must be one that we know
+        if name in FOREIGN and listed[name][0] != FOREIGN[name]:
+            raise ValueError(f"{index}: {name} is of {listed[name][0]!r}, expected {FOREIGN[name]!r}")
 
 
 def check_components(pipe: Any, vae_factor: int) -> None:

@@ -67,14 +67,17 @@ class StoredLandmarks:
 def landmark_source(
     landmarks: LandmarkSource | np.ndarray | torch.Tensor | Sequence[Image.Image],
 ) -> LandmarkSource:
-    """Accept (f, h, w, 3) arrays, (f, 3, h, w) float tensors in [0, 1], lists of PIL pictures, or a lazy source.
+    """Accept (f, h, w, 3) arrays, (f, 3, h, w) tensors, lists of PIL pictures, or a lazy source.
+
+    Numbers are uint8, or floats in [0, 1].
 
     Errors: `ValueError` for an empty driver, pictures of several sizes, other shapes, values outside [0, 1].
     """
     if isinstance(landmarks, torch.Tensor):
         if landmarks.ndim != 4 or landmarks.shape[1] != 3:
             raise ValueError(f"landmarks as a tensor must be (frames, 3, height, width), got {tuple(landmarks.shape)}")
-        landmarks = landmarks.detach().permute(0, 2, 3, 1).float().cpu().numpy()
+        landmarks = landmarks.detach().permute(0, 2, 3, 1)
+        landmarks = (landmarks if landmarks.dtype == torch.uint8 else landmarks.float()).cpu().numpy()
     elif isinstance(landmarks, Sequence) and all(isinstance(item, Image.Image) for item in landmarks):
         sizes = {item.size for item in landmarks}
         if len(sizes) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from transformers import CLIPVisionModel
 
 from fye_model.animation import components
-from fye_model.animation.compatibility import check_components
+from fye_model.animation.compatibility import check_components, check_folder
 from fye_model.animation.fast import compile_blocks, make_fast
 from fye_model.animation.inputs import (
     LandmarkSource,
@@ -34,11 +35,13 @@ from fye_model.animation.schedule import Window, overlap_windows, progressive_wi
 from fye_model.animation.step_cache import StepCache
 from fye_model.config import StepCacheConfig
 from fye_model.networks.appearance_net import AppearanceNet
+from fye_model.networks.autoencoder import load_autoencoder
 from fye_model.networks.denoiser import Denoiser
+from fye_model.networks.image_encoder import load_vision_tower
 from fye_model.networks.image_prompt import ImagePrompt
 from fye_model.networks.landmark_encoder import LandmarkEncoder
 from fye_model.networks.networks import COMPONENTS
-from fye_model.networks.weights import load_model
+from fye_model.networks.weights import first_line, load_model
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 STRATEGIES = ("progressive", "overlap")
@@ -102,20 +105,30 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
-        """Load a model folder that `save_pretrained` wrote; takes diffusers' arguments (`torch_dtype`, components).
+        """Load a model folder that `save_pretrained` wrote; takes `dtype`, `variant` and components.
 
         Weights must fit exactly, and nothing in the folder is run. Errors: `ValueError` that names the file.
         """
         root = Path(folder)
-        if not (root / "model_index.json").is_file():
-            raise ValueError(f"{root} is not a model folder: expected model_index.json and one folder per component")
-        dtype = kwargs.get("torch_dtype", kwargs.get("dtype"))
-        for name, kind in COMPONENTS.items():
+        check_folder(root, kwargs)
+        old_name = kwargs.pop("torch_dtype", None)
+        dtype = kwargs.pop("dtype", old_name)
+        variant = kwargs.get("variant")
+        for name in (*COMPONENTS, "vae", "image_encoder"):  # diffusers would leave missing weights random
             if name not in kwargs:
                 wanted = dtype.get(name, dtype.get("default")) if isinstance(dtype, dict) else dtype
-                network = load_model(kind, root / name)
+                network: Any
+                if name == "vae":
+                    network = load_autoencoder(root / name, variant=variant)
+                elif name == "image_encoder":
+                    network = load_vision_tower(root / name, variant=variant)
+                else:
+                    network = load_model(COMPONENTS[name], root / name, variant)
                 kwargs[name] = network if wanted is None or network.dtype == wanted else network.to(wanted)
-        return super().from_pretrained(str(root), **kwargs)
+        try:
+            return super().from_pretrained(str(root), **kwargs)
+        except OSError as error:
+            raise ValueError(f"{root} is not a whole model folder: {first_line(error)}") from error
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
         """Write a model folder: one folder per component and `model_index.json`."""
@@ -149,8 +162,8 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
 
         - reference_image: PIL of any mode, array (h, w, 3), tensor (3, h, w); cropped around its centre to
           `height` x `width`, which default to the size of the landmark pictures and must be divisible by 8.
-        - landmarks: array (f, h, w, 3) uint8 or in [0, 1], tensor (f, 3, h, w) in [0, 1], list of PIL, or a lazy
-          source (`DrawnLandmarks`).
+        - landmarks: array (f, h, w, 3) or tensor (f, 3, h, w), uint8 or in [0, 1], list of PIL, or a lazy source
+          (`DrawnLandmarks`).
         - strategy: `progressive` (keyframes, then recursive infilling) or `overlap` (windows averaged at every step, as
           the released code does; memory grows with the length). `window`: frames denoised together, at most what the
           motion modules have positions for. `overlap`: frames shared by neighbouring windows of that strategy.
@@ -221,6 +234,13 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         source = landmark_source(landmarks)
         height, width = height or source.height, width or source.width
         self.check_inputs(source, height, width, num_inference_steps, window, strategy, latents, output_type)
+        if not math.isfinite(guidance_scale) or decode_chunk_size < 1:
+            raise ValueError(
+                f"guidance_scale is {guidance_scale} and decode_chunk_size {decode_chunk_size}; expected a finite "
+                "number, and at least 1"
+            )
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ValueError(f"generator is a {type(generator).__name__}; one video takes one torch.Generator")
         if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
             raise ValueError(
                 f"callback_on_step_end_tensor_inputs: {unknown} unknown; choose {self._callback_tensor_inputs}"
@@ -320,8 +340,9 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
             raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(STRATEGIES)}")
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; expected one of {', '.join(OUTPUT_TYPES)}")
-        if steps < 1:
-            raise ValueError(f"num_inference_steps is {steps}; at least 1 is needed")
+        most = self.scheduler.config.num_train_timesteps
+        if not 1 <= steps <= most:
+            raise ValueError(f"num_inference_steps is {steps}; expected 1 to {most}, the steps of training")
         wanted = (1, self.denoiser.config["in_channels"], len(source), height // factor, width // factor)
         if latents is not None and tuple(latents.shape) != wanted:
             raise ValueError(f"latents must have shape {wanted} for {len(source)} frames, got {tuple(latents.shape)}")

@@ -94,14 +94,15 @@ class Square:
 def square_around(box: Box, width: int, height: int, margin: float = FACE_MARGIN) -> Square:
     """Square around a face box (left, top, right, bottom; pixels), moved inside the picture as far as it fits.
 
-    `margin`: added on each side, as a fraction of the box's longer side. A square larger than the picture's shorter
-    side is centred on the face along that side's axis and reaches beyond it; it is never larger than the longer side.
+    `margin`: added on each side, as a fraction of the box's longer side. As in training, the square is no larger than
+    the picture's shorter side unless the face needs it (then the box and 5% on each side), because what lies
+    outside has to be made up.
     """
     left, top, right, bottom = box
     if not (right > left and bottom > top):
         raise ValueError(f"face box {box} is empty: expected left < right and top < bottom, in pixels")
-    side = min(round(max(right - left, bottom - top) * (1 + 2 * margin)), max(width, height))
-    side = max(side, 1)
+    longer = max(right - left, bottom - top)
+    side = max(round(min(longer * (1 + 2 * margin), max(min(width, height), 1.1 * longer))), 1)
     x, y = round((left + right - side) / 2), round((top + bottom - side) / 2)
     return Square(_inside(x, side, width), _inside(y, side, height), side)
 

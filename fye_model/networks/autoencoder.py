@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from fye_model.networks.weights import read_config
+from fye_model.networks.weights import check_loaded, first_line, read_config
 
 
-def load_autoencoder(path: Path) -> AutoencoderKL:
-    """Load an `AutoencoderKL` folder (`sd-vae-ft-mse` in the paper), frozen, and check that nothing is missing."""
+def load_autoencoder(path: Path, **options: Any) -> AutoencoderKL:
+    """Load an `AutoencoderKL` folder (`sd-vae-ft-mse` in the paper), frozen, and check that nothing is missing.
+
+    options: diffusers' own, such as `variant`.
+    """
     read_config(path, "AutoencoderKL")
     try:
         vae, info = AutoencoderKL.from_pretrained(
-            path, output_loading_info=True, local_files_only=True, low_cpu_mem_usage=False
+            path, output_loading_info=True, local_files_only=True, low_cpu_mem_usage=False, **options
         )
     except Exception as error:  # diffusers raises many types for damaged folders
-        raise ValueError(f"autoencoder.path: {path} is not a readable AutoencoderKL ({error})") from error
-    if missing := sorted(info["missing_keys"]):
-        raise ValueError(
-            f"autoencoder.path: {path} lacks {len(missing)} of its weights ({missing[0]} …); fetch it again"
-        )
+        raise ValueError(f"{path} is not a readable AutoencoderKL ({first_line(error)}); fetch it again") from error
+    check_loaded(info, path, "AutoencoderKL")
     return vae.eval().requires_grad_(False)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from fye_model.config import ImageEncoderConfig
+from fye_model.networks.weights import check_loaded, first_line
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own statistics of RGB in [0, 1]
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -85,23 +86,27 @@ def load_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
     """
     if config.path is None:
         return random_image_encoder(config)
-    path = config.path
+    return ImageEncoder(load_vision_tower(config.path))
+
+
+def load_vision_tower(path: Path, **options: Any) -> CLIPVisionModel:
+    """Load the vision tower in a CLIP folder, and check that nothing is missing. options: transformers' own.
+
+    ValueError when the folder is missing, damaged or not of a CLIP vision model.
+    """
     if not (path / "config.json").is_file():
         raise ValueError(
-            f"image_encoder.path: {path} has no config.json; expected the folder of a CLIP vision model, such as the "
-            "image_encoder folder of sd-image-variations-diffusers"
+            f"{path} has no config.json; expected the folder of a CLIP vision model, such as the image_encoder folder "
+            "of sd-image-variations-diffusers"
         )
     try:
-        loaded: Any = CLIPVisionModel.from_pretrained(path, output_loading_info=True, local_files_only=True)
+        loaded: Any = CLIPVisionModel.from_pretrained(path, output_loading_info=True, local_files_only=True, **options)
     except Exception as error:  # transformers raises many types for damaged or foreign folders
-        raise ValueError(f"image_encoder.path: {path} is not a readable CLIP vision model ({error})") from error
+        raise ValueError(f"{path} is not a readable CLIP vision model ({first_line(error)}); fetch it again") from error
     model, info = loaded
-    if missing := sorted(info["missing_keys"]):
-        raise ValueError(
-            f"image_encoder.path: {path} lacks {len(missing)} weights of a CLIP vision model ({missing[0]} …); "
-            "give the folder of the vision tower"
-        )
-    return ImageEncoder(model)
+    # what it has beyond the vision tower (a projection, the text tower) is not used
+    check_loaded(info, path, "CLIP vision model")
+    return model.eval()
 
 
 def random_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:

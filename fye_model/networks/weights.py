@@ -52,10 +52,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}); fetch it again") from error
     except Exception as error:  # torch.load raises many types for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{path} is damaged, or holds more than tensors ({reason}). It is read with weights_only=True, so code "
-            "inside it is refused; fetch the file again, or save its tensors as .safetensors"
+            f"{path} is damaged, or holds more than tensors ({first_line(error)}). It is read with weights_only=True, "
+            "so code inside it is refused; fetch the file again, or save its tensors as .safetensors"
         ) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
@@ -82,6 +81,22 @@ def check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], whe
         raise ValueError(f"{where} does not fit: " + "; ".join(problems) + ". Is it of another model or configuration?")
 
 
+def check_loaded(info: Mapping[str, Any], where: Path, kind: str) -> None:
+    """Raise a ValueError where diffusers or transformers left weights random (they only warn). info: their report."""
+    if random := sorted({*info["missing_keys"], *(str(item[0]) for item in info.get("mismatched_keys", ()))}):
+        raise ValueError(
+            f"{where} lacks {len(random)} weights of a {kind}, or has them in another shape: {_listed(random)}. "
+            "Is it of another model or configuration?"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, for messages of one line: its first sentence, without advice of other libraries."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return first.partition(". ")[0].rstrip(".")
+
+
 def assign(model: torch.nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Copy `state` into `model`, whose names and shapes it must match exactly; dtypes stay the model's."""
     check_names(state, model.state_dict(), where)
@@ -103,13 +118,17 @@ def read_config(folder: Path, expected_class: str) -> dict[str, Any]:
     return config
 
 
-def load_model(model_class: type[Model], folder: Path) -> Model:
-    """Load a saved network, strictly: every name and shape must match (`from_pretrained` only warns)."""
+def load_model(model_class: type[Model], folder: Path, variant: str | None = None) -> Model:
+    """Load a saved network, strictly: every name and shape must match (`from_pretrained` only warns).
+
+    variant: of the weight file, as diffusers names it (`fp16`).
+    """
     config = read_config(folder, model_class.__name__)
     with torch.device("meta"):
         model = cast(Model, model_class.from_config(config))
-    state = read_weights(folder / WEIGHTS)
-    check_names(state, model.state_dict(), str(folder / WEIGHTS))
+    path = folder / (WEIGHTS if variant is None else WEIGHTS.replace(".safe", f".{variant}.safe"))
+    state = read_weights(path)
+    check_names(state, model.state_dict(), str(path))
     # Copies: tensors mapped from a file are not aligned as fresh ones are, and CPU kernels round differently on them.
     model.load_state_dict({key: value.clone() for key, value in state.items()}, strict=True, assign=True)
     return model.eval()

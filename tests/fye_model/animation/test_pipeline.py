@@ -40,6 +40,7 @@ def test_portrait_and_landmarks_may_be_pil_numpy_or_tensor(tiny_pipe, portrait, 
         [Image.fromarray(picture) for picture in pictures],
         pictures.astype(np.float32) / 255,
         torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255,
+        torch.from_numpy(pictures).permute(0, 3, 1, 2),
     ):
         np.testing.assert_allclose(_run(tiny_pipe, portrait, other), expected, atol=1e-4)
 
@@ -182,7 +183,11 @@ def test_overlapping_windows_average_what_they_share(tiny_pipe, portrait, driver
         ({"height": 64, "width": 64}, "landmark pictures are 32x32"),
         ({"strategy": "magic"}, "progressive, overlap"),
         ({"output_type": "gif"}, "pil, np, pt, latent"),
-        ({"num_inference_steps": 0}, "at least 1"),
+        ({"num_inference_steps": 0}, "expected 1 to 1000"),
+        ({"num_inference_steps": 1001}, "expected 1 to 1000"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"decode_chunk_size": 0}, "decode_chunk_size 0"),
+        ({"generator": [torch.Generator()]}, "generator is a list"),
         ({"latents": torch.zeros(1, 4, 3, 8, 8)}, "latents must have shape"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "noise"),
         ({"strategy": "overlap", "window": 4, "overlap": 4}, "below the window"),
