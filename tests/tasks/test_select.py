@@ -91,6 +91,8 @@ def test_the_model_folder_is_the_winners_and_loads(selected: tuple[Path, dict], 
     assert loaded.scheduler.config["prediction_type"] == "v_prediction"
     assert json.loads((out / "model" / "fye.json").read_text())["checkpoint"] == result["winner"]
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    said = "".join(path.read_text() for path in (out / "model").rglob("*.json"))
+    assert str(tiny_models.parts.vae) not in said, "a model says nothing of the machine that it was made on"
 
 
 def test_selection_is_deterministic_and_replaces_an_older_model(
