@@ -15,6 +15,7 @@ app = App(
     name="fye",
     help="Train, evaluate and run Follow-Your-Emoji portrait animation.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # `main` has a word to say about it
 )
 config_app = App(name="config", help="Look at recipes.")
 app.command(config_app)
@@ -65,10 +66,11 @@ def retrain(
 ) -> int:
     """Videos in; a trained, selected, evaluated model and its report out. Goes on where an earlier run stopped."""
     from flows.retrain import retrain as flow
+    from tasks.recipes import check_weights
 
     launcher = "torchrun" if processes > 1 else "inproc"
     runtime = _runtime(workers=workers, device=device, processes=processes, launcher=launcher)
-    _check(recipe, set_, work, videos)
+    check_weights(_check(recipe, set_, work, videos))
     return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=set_ or [], runtime=runtime)
 
 
@@ -177,16 +179,17 @@ def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
     return 0
 
 
-def _check(recipe: str, overrides: list[str] | None, work: str, folder: Path | None = None) -> None:
-    """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up."""
+def _check(recipe: str, overrides: list[str] | None, work: str, folder: Path | None = None) -> Any:
+    """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up; the recipe."""
     from tasks.recipes import load_recipe
     from tasks.sources import check_folder
     from tasks.store import Store
 
-    load_recipe(recipe, overrides or [])
+    resolved = load_recipe(recipe, overrides or [])
     Store(work)
     if folder is not None:
         check_folder(folder)
+    return resolved
 
 
 def _text(path: Path | None) -> str | None:
@@ -201,6 +204,9 @@ def _runtime(**settings: Any) -> Any:
 
 def _run(flow: Any, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
+    from flows.server import start_server
+
+    start_server()
     state = flow(**parameters, return_state=True)
     if not state.is_completed():
         error = state.result(raise_on_failure=False)

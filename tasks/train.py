@@ -125,7 +125,7 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
     tail: list[str] = []
@@ -145,7 +145,8 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
         raise
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child before it starts: end with the thread of the parent that started it."""
     parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
     ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
 

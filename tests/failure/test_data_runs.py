@@ -26,7 +26,8 @@ FYE = str(Path(sys.executable).with_name("fye"))
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, landmarker_task: Path) -> dict[str, str]:
     home = tmp_path_factory.mktemp("prefect")
-    return {**os.environ, "PREFECT_HOME": str(home), "FYE_ASSETS": str(landmarker_task.parent), "PREFECT_API_URL": ""}
+    outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return {**outside, "PREFECT_HOME": str(home), "FYE_ASSETS": str(landmarker_task.parent)}
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +153,45 @@ def test_a_full_disk_stops_the_run_with_a_clear_word_and_keeps_what_is_done(tmp_
         assert store.read_bytes("done") == b"x" * 1000 and sorted(os.listdir(disk)) == ["done"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_ctrl_c_ends_a_run_at_once_with_one_word_and_leaves_no_process(
+    environment: dict[str, str], videos: Path, tmp_path: Path
+) -> None:
+    """As a terminal does it: SIGINT to the whole process group, with Ray and Prefect's server in it."""
+    words = ["refresh", "--videos", str(videos), "--work", str(tmp_path / "work"), "--recipe", "demo"]
+    process = subprocess.Popen(
+        [FYE, *words],
+        env={**environment, "FYE_TEST_MARK": str(tmp_path)},
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "ingest: 2 items" in line:
+            break
+    time.sleep(1.5)  # Ray is starting, or at work
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=40)
+    assert process.returncode == 130, said
+    assert said.count("fye: interrupted") == 1 and "Traceback" not in said and "Connect" not in said, said
+    deadline = time.monotonic() + 10
+    while marked(str(tmp_path)):
+        assert time.monotonic() < deadline, marked(str(tmp_path))
+        time.sleep(0.1)
+
+
+def marked(mark: str) -> list[str]:
+    """Command lines of the processes that carry a mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"FYE_TEST_MARK={mark}".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
