@@ -18,6 +18,7 @@ from fye_model.config import Recipe
 from fye_model.demo_recipe import DEMO
 
 NAMED: dict[str, dict[str, Any]] = {"paper": {}, "demo": DEMO}
+_EXPECTED = f"expected one of {sorted(NAMED)} or a .yaml file"
 
 
 def load_recipe(name_or_file: str = "paper", overrides: Iterable[str] = ()) -> Recipe:
@@ -26,7 +27,7 @@ def load_recipe(name_or_file: str = "paper", overrides: Iterable[str] = ()) -> R
     Raises ValueError that names the file, the key, what was expected and the nearest valid key.
     """
     values = _read(name_or_file, seen=())
-    values = _merge(values, parse_overrides(overrides))
+    values = merge_settings(values, parse_overrides(overrides))
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -43,11 +44,11 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+            raise ValueError(f"--set {override!r}: the value is not valid YAML: {_where(error)}") from error
         nested: Any = value
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
-        values = _merge(values, nested)
+        values = merge_settings(values, nested)
     return values
 
 
@@ -79,7 +80,7 @@ def _read(name_or_file: str, seen: tuple[str, ...]) -> dict[str, Any]:
         return {"name": name_or_file, **NAMED[name_or_file]}
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"no recipe named {name_or_file!r}: expected one of {sorted(NAMED)} or a .yaml file")
+        raise ValueError(f"no recipe named {name_or_file!r}: {_EXPECTED}")
     if str(path.resolve()) in seen:
         raise ValueError(f"{path}: `extends` goes round in a circle: {' -> '.join([*seen, str(path)])}")
     try:
@@ -91,40 +92,61 @@ def _read(name_or_file: str, seen: tuple[str, ...]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        raise ValueError(f"{path} is not valid YAML: {_where(error)}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected keys and values, found a {type(values).__name__}")
     base = values.pop("extends", "paper")
     if base not in NAMED:
-        base = str((path.parent / str(base)).resolve())
-    return _merge(_read(base, (*seen, str(path.resolve()))), {"name": path.stem, **values})
+        beside = (path.parent / str(base)).resolve()
+        if not beside.is_file():
+            raise ValueError(f"{path}: extends {base!r}, which does not exist; {_EXPECTED} beside this one")
+        base = str(beside)
+    return merge_settings(_read(base, (*seen, str(path.resolve()))), {"name": path.stem, **values})
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _where(error: yaml.YAMLError) -> str:
+    """The parser's complaint on one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+def merge_settings(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the settings of `over` on top, level by level."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge_settings(merged[key], value) if both else value
     return merged
 
 
 def _explain(error: ValidationError, source: str) -> str:
+    problems = "; ".join(explain_problems(error, Recipe))
+    return f"recipe {source}: {problems}. `fye config show` prints every key with its value."
+
+
+def explain_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """What is wrong with settings of a configuration class, each with its key and the nearest or all valid ones."""
     lines = []
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = get_close_matches(str(problem["loc"][-1]), _keys_at(problem["loc"][:-1]), n=1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(_keys_at(problem['loc'][:-1]))}"
-            )
+            keys = _keys_at(model, problem["loc"][:-1])
+            near = get_close_matches(str(problem["loc"][-1]), keys, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else f"; valid keys: {', '.join(keys)}"
             lines.append(f"{path}: unknown key{hint}")
+        elif problem["type"] == "model_type":
+            below = ", ".join(_keys_at(model, problem["loc"]))
+            lines.append(f"{path}: expected settings below it ({below}), got {problem['input']!r}")
+        elif problem["type"] == "value_error":  # our own validators say what they got
+            lines.append(f"{path}: {problem['ctx']['error']}".removeprefix(": "))
         else:
             lines.append(f"{path or 'recipe'}: {problem['msg']}, got {problem['input']!r}")
-    return f"recipe {source}: " + "; ".join(lines) + ". `fye config show` prints every key with its value."
+    return lines
 
 
-def _keys_at(path: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         annotation = model.model_fields[str(part)].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

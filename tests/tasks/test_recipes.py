@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,12 @@ def test_files_extend_recipes_and_overrides_win(tmp_path: Path) -> None:
         (["clips.size=100"], "divisible by 8"),
         (["clips.size=many"], "clips.size"),
         (["clips.size"], "KEY.PATH=VALUE"),
-        (["clips.size=[1"], "not valid YAML"),
+        (["clips.size=[1"], "not valid YAML: line 1, column 3: expected ',' or ']'"),
+        (["clips=4"], "clips: expected settings below it ("),
     ],
 )
 def test_a_wrong_override_is_named(overrides: list[str], says: str) -> None:
-    with pytest.raises(ValueError, match=says.replace(".", r"\.")):
+    with pytest.raises(ValueError, match=re.escape(says)):
         load_recipe("demo", overrides)
 
 
@@ -66,6 +68,12 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ValueError, match="expected keys and values"):
         load_recipe(str(tmp_path / "list.yaml"))
+    (tmp_path / "orphan.yaml").write_text("extends: demoo\n")
+    with pytest.raises(ValueError, match=r"orphan\.yaml: extends 'demoo', which does not exist; expected one of"):
+        load_recipe(str(tmp_path / "orphan.yaml"))
+    (tmp_path / "open.yaml").write_text("clips: {size: 64\ntrain: [\n")
+    with pytest.raises(ValueError, match=r"open\.yaml is not valid YAML: line 2, column 6: expected ',' or '}'"):
+        load_recipe(str(tmp_path / "open.yaml"))
 
 
 def test_training_names_all_missing_weights_at_once(tmp_path: Path) -> None:
