@@ -4,7 +4,8 @@ A stage turns items into output folders. An item's key is the digest of what can
 and version, its configuration, its input files' contents, its parameters and the model files used. Two caches stand
 on these keys: every finished item has a receipt (so a killed or damaged run redoes only what is missing), and every
 finished stage has a Prefect result record (so an unchanged stage shows as Cached without looking at its items' data).
-Both are believed only after the files that they name have been found with the recorded sizes.
+Both are believed only after the files that they name have been found with the recorded sizes; a file that was written
+to since has its content compared.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _prefect_task(stage: Stage, job: _Job) -> Task[..., Any]:
 
 
 def verify_receipt(store: Store, receipt: dict[str, Any]) -> None:
-    """Raise ValueError unless everything that a stage receipt names is there with the recorded size."""
+    """Raise ValueError unless everything that a stage receipt names is there as recorded."""
     if receipt.get("schema") != RECEIPT_SCHEMA or not receipt.get("settled"):
         raise ValueError("the receipt is of another version, or of a run with failures to try again")
     manifest = receipt["manifest"]
@@ -151,9 +152,10 @@ def verify_receipt(store: Store, receipt: dict[str, Any]) -> None:
 
 
 def _is_complete(store: Store, outcome: Outcome) -> bool:
-    files = [(name, size) for name, (size, _) in outcome.files.items()]
-    return store.exists(f"{outcome.folder}/receipt.json") and all(
-        store.size(f"{outcome.folder}/{name}") == size for name, size in files
+    receipt = f"{outcome.folder}/receipt.json"
+    return store.exists(receipt) and all(
+        store.holds(f"{outcome.folder}/{name}", size, sha256, since=receipt)
+        for name, (size, sha256) in outcome.files.items()
     )
 
 

@@ -82,6 +82,18 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def holds(self, rel: str, size: int, sha256: str, since: str) -> bool:
+        """Whether a file is there with this size, and with this content if it was written to after the file `since`.
+
+        Other file systems than the local one are asked for the size only.
+        """
+        if self.size(rel) != size:
+            return False
+        if self.local_root is None:
+            return True
+        path, known = Path(self._full(rel)), Path(self._full(since))
+        return path.stat().st_mtime_ns <= known.stat().st_mtime_ns or file_digest(path) == sha256
+
     def read_bytes(self, rel: str) -> bytes:
         return bytes(self.fs.cat_file(self._full(rel)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_bad_data_end_in_quarantine_with_their_reason(tmp_path: Path) -> None:
     assert [outcome.row["length"] for outcome in result.done] == [4, 6]
 
 
-@pytest.mark.parametrize("damage", ["delete", "truncate", "receipt"])
+@pytest.mark.parametrize("damage", ["delete", "truncate", "change", "receipt"])
 def test_a_damaged_output_is_redone_and_nothing_else(tmp_path: Path, damage: str) -> None:
     store, items = Store(tmp_path / "store"), text_items(tmp_path, **TEXTS)
     before = run(store, items)
@@ -51,6 +52,8 @@ def test_a_damaged_output_is_redone_and_nothing_else(tmp_path: Path, damage: str
     victim = folder / ("receipt.json" if damage == "receipt" else "deep/length.txt")
     if damage == "truncate":
         victim.write_bytes(b"")
+    elif damage == "change":
+        victim.write_text("5")  # as long as before
     else:
         victim.unlink()
     after = run(store, items)
@@ -58,6 +61,16 @@ def test_a_damaged_output_is_redone_and_nothing_else(tmp_path: Path, damage: str
     assert [calls(tmp_path, name) for name in TEXTS] == [2, 1, 1]
     assert (folder / "deep" / "length.txt").read_text() == "4"
     assert after.digest == before.digest, "later stages see the same content and stay cached"
+
+
+def test_a_copied_store_is_believed_by_its_content(tmp_path: Path) -> None:
+    """A copy's files may be younger than their receipts."""
+    items = text_items(tmp_path, **TEXTS)
+    run(Store(tmp_path / "store"), items)
+    shutil.copytree(tmp_path / "store", tmp_path / "copy", copy_function=shutil.copy)
+    for path in (tmp_path / "copy" / "items").rglob("length.txt"):
+        path.touch()
+    assert run(Store(tmp_path / "copy"), items).state == "Cached"
 
 
 def test_a_new_item_is_computed_and_the_others_are_kept(tmp_path: Path) -> None:
