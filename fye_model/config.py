@@ -261,6 +261,16 @@ class SamplingConfig(Config):
     step_cache: StepCacheConfig = StepCacheConfig()
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _check(self) -> SamplingConfig:
+        if self.strategy == "progressive" and self.window < 3:
+            raise ValueError(f"window must be at least 3 with strategy progressive, got {self.window}")
+        if self.strategy == "overlap" and self.overlap >= self.window:
+            raise ValueError(f"overlap ({self.overlap}) must be below window ({self.window})")
+        if self.strategy == "overlap" and self.step_cache.interval > 1:
+            raise ValueError("step_cache.interval must be 1 with strategy overlap; skipping steps needs progressive")
+        return self
+
 
 class SelectionConfig(Config):
     """Ranking rule over checkpoints: lowest weighted rank of the two numbers wins."""

@@ -6,6 +6,7 @@ finished frames go to the encoder in playing order.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
+from fye_model.animation.compatibility import check_folder
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.motion import Motion, motion_points, reference_in_square
 from fye_model.animation.portrait import Square, choose_face, square_around, upright_rgb, whole_square
+from fye_model.animation.schedule import progressive_windows
 from fye_model.config import SamplingConfig
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.table import LandmarkSequence, read_landmarks
@@ -26,6 +29,7 @@ from tasks.detector import DetectedFace, FaceLandmarker
 from tasks.item import Quarantine
 from tasks.landmarks import FaceTracker, build_sequence, load_geometry
 from tasks.model_folder import read_description
+from tasks.recipes import explain_problems, merge_settings
 from tasks.video import iter_frames, probe, write_video
 
 MAX_PORTRAIT_SIDE = 1920  # of the picture that a result is pasted back into
@@ -78,10 +82,10 @@ def animate(
 
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
 
+    check_request(portrait, driving, model, output)
     description = read_description(model)
     sampling = sampling or sampling_of(model, {})
     seed = sampling.seed if seed is None else seed
-    output.parent.mkdir(parents=True, exist_ok=True)
     size = int(description.get("size", 512))
     variant: Variant = description.get("landmark_variant", "expression_aware")
     if (trained := description.get("landmark_model", asset.model)) != asset.model:
@@ -101,40 +105,109 @@ def animate(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = torch.float16 if device.startswith("cuda") else torch.float32
-    pipeline: Any = FollowYourEmojiPipeline.from_pretrained(model, torch_dtype=precision).to(device)
+    pipeline: Any = FollowYourEmojiPipeline.from_pretrained(model, dtype=precision).to(device)
     pipeline.set_progress_bar_config(disable=True)
     if device.startswith("cuda"):
         pipeline.enable_fast_path(compile=len(driver) >= _COMPILE_FROM_FRAMES)
     landmarks = DrawnLandmarks(motion.points, size, size, variant)
+    reference = subject.square.cut(subject.picture, size)
+    cached = sampling.step_cache.interval > 1
+    settings = {
+        "num_inference_steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "strategy": sampling.strategy,
+        "window": sampling.window,
+        "overlap": sampling.overlap,
+    }
+    cache_error = _cache_error(pipeline, reference, landmarks, settings, sampling, seed, log) if cached else None
     chunks = pipeline.stream(
-        subject.square.cut(subject.picture, size),
+        reference,
         landmarks,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
         generator=torch.Generator().manual_seed(seed),
-        strategy=sampling.strategy,
-        window=sampling.window,
-        overlap=sampling.overlap,
-        step_cache=sampling.step_cache if sampling.step_cache.interval > 1 else None,
+        step_cache=sampling.step_cache if cached else None,
         output_type="pil",
+        **settings,
     )
     is_video = driving.suffix.lower() != ".parquet"
     frames = _composed(_counted(chunks, len(driver), log), subject, landmarks, driving, paste_back, side_by_side)
     audio = driving if is_video and probe(driving).has_audio else None
     written = write_video(output, (_even(frame) for frame in frames), driver.fps, _CRF, audio=audio)
     assert written == len(driver), f"{written} frames written, {len(driver)} in the driver"
-    return _row(output, driver, subject, motion, audio is not None, seed, sampling)
+    return {**_row(output, driver, subject, motion, audio is not None, seed, sampling), "step_cache_l1": cache_error}
+
+
+def check_request(portrait: Path, driving: Path, model: Path, output: Path) -> None:
+    """Look at what was asked for before anything slow: `ValueError` for files that are missing, are no model folder
+    or no picture or video, and for an output that could not be written. Makes the output's folder."""
+    check_folder(model)
+    try:
+        with Image.open(portrait):
+            pass
+        if driving.suffix.lower() == ".parquet":
+            if not driving.is_file():
+                raise ValueError(f"{driving}: no such file; give a video, or a landmark table that a run stored")
+        else:
+            probe(driving)
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise _no_picture(portrait, error) from error
+    except Quarantine as error:
+        raise ValueError(f"{error.message} (the driving video)") from error
+    except OSError as error:
+        raise ValueError(f"{error.filename or portrait}: cannot be read: {error.strerror or error}") from error
+    if output.suffix.lower() != ".mp4" or output.is_dir():
+        what = "is a folder" if output.is_dir() else "does not end in .mp4"
+        raise ValueError(f"output {output} {what}; give the name of the mp4 file to write")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"output {output}: its folder cannot be written: {error.strerror or error}") from error
 
 
 def sampling_of(model: Path, changes: dict[str, Any]) -> SamplingConfig:
     """The sampling settings that a model was evaluated with, with changes; ValueError for an unknown setting."""
-    settings = {**read_description(model).get("sampling", {}), **changes}
+    settings = merge_settings(read_description(model).get("sampling", {}), changes)
     try:
         return SamplingConfig.model_validate(settings)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        keys = ", ".join(SamplingConfig.model_fields)
-        raise ValueError(f"sampling settings: {problems}. There are {keys}") from error
+        raise ValueError(f"sampling settings: {'; '.join(explain_problems(error, SamplingConfig))}") from error
+
+
+def _cache_error(
+    pipeline: Any,
+    reference: Image.Image,
+    landmarks: DrawnLandmarks,
+    settings: dict[str, Any],
+    sampling: SamplingConfig,
+    seed: int,
+    log: Callable[[str], None],
+) -> float:
+    """What skipping steps changes, measured on the keyframes: mean absolute difference of pictures in [0, 1]."""
+    import torch
+
+    from fye_model.animation.step_cache import StepCache
+
+    keyframes = list(progressive_windows(len(landmarks), sampling.window)[0].frames)
+    pictures = [
+        pipeline(
+            reference,
+            landmarks.pictures(keyframes),
+            generator=torch.Generator().manual_seed(seed),
+            step_cache=cache,
+            output_type="np",
+            **settings,
+        ).frames
+        for cache in (None, sampling.step_cache)
+    ]
+    difference = np.abs(pictures[0] - pictures[1])
+    computed = StepCache(sampling.step_cache, sampling.steps).computed_steps
+    log(
+        f"step cache: {computed} of {sampling.steps} steps computed in full; against the exact path, {len(keyframes)} "
+        f"keyframes differ by {difference.mean():.5f} of the range of brightness on average, {difference.max():.3f} "
+        "at most"
+    )
+    return float(difference.mean())
 
 
 def read_portrait(path: Path, landmarker: FaceLandmarker, size: int, face: str = "largest") -> Portrait:
@@ -143,15 +216,18 @@ def read_portrait(path: Path, landmarker: FaceLandmarker, size: int, face: str =
         with Image.open(path) as image:
             picture = upright_rgb(image, MAX_PORTRAIT_SIDE)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable picture ({error}); give a PNG, JPEG or WebP file") from error
+        raise _no_picture(path, error) from error
     rgb = np.asarray(picture)
-    faces = landmarker.detect_small(rgb)
+    faces = landmarker.detect_all(rgb)
     if not faces:
         if face != "largest":
             raise ValueError(f"{path}: face {face} was asked for, but no face was found in the portrait")
         return Portrait(picture, whole_square(*picture.size), None, 0)
     scale = np.tile(picture.size, 2)
-    chosen = faces[choose_face([_box(item, scale) for item in faces], face)]
+    try:
+        chosen = faces[choose_face([_box(item, scale) for item in faces], face)]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     square = square_around(_box(chosen, scale), *picture.size)
     reference = reference_in_square(_sequence(chosen, *picture.size, landmarker.model), square, size)
     cropped = landmarker.detect(np.asarray(square.cut(picture, size)))
@@ -180,7 +256,9 @@ def read_driver(path: Path, landmarker: FaceLandmarker, asset: LandmarkerAsset) 
         for rgb in iter_frames(path):
             height, width = rgb.shape[:2]
             faces.append(tracker.next(rgb))
-    except (Quarantine, OSError) as error:
+    except Quarantine as error:
+        raise ValueError(f"{error.message} (the driving video)") from error
+    except OSError as error:
         raise ValueError(f"{path}: the driving video cannot be read: {error}") from error
     if not faces:
         raise ValueError(f"{path}: the driving video is empty: no frame could be decoded")
@@ -188,6 +266,10 @@ def read_driver(path: Path, landmarker: FaceLandmarker, asset: LandmarkerAsset) 
         raise ValueError(f"{path}: none of {len(faces)} frames of the driving video shows a face")
     times = np.arange(len(faces)) / info.fps
     return build_sequence(faces, times, info.fps, width, height, asset.model, load_geometry(asset), _MAX_GAP_FRAMES)
+
+
+def _no_picture(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: not a readable picture ({error}); give a PNG, JPEG or WebP file")
 
 
 def _sequence(face: DetectedFace, width: int, height: int, model: str) -> LandmarkSequence:

@@ -123,9 +123,14 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text()))
-    except ValueError as error:
+        description = dict(json.loads(path.read_text()))
+        size = int(description.get("size", 512))
+        dict(description.get("sampling", {}))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); select the model again") from error
+    if size < 8 or size % 8:
+        raise ValueError(f"{path} says size {size}; expected a multiple of 8, the latent grid")
+    return description
 
 
 def folder_digest(folder: Path) -> str:

@@ -138,5 +138,10 @@ def choose_face(boxes: list[Box], face: str | int) -> int:
     except ValueError:
         raise ValueError(f"face is {face!r}: expected 'largest' or a number, 0 for the leftmost face") from None
     if not 0 <= number < len(boxes):
-        raise ValueError(f"face is {number}, but the portrait has {len(boxes)} (0 is the leftmost)")
+        numbers = "0" if len(boxes) == 1 else f"0 (the leftmost) to {len(boxes) - 1}"
+        raise ValueError(f"face {number} was asked for, but {_faces(len(boxes))} found; give {numbers}, or 'largest'")
     return sorted(range(len(boxes)), key=lambda index: boxes[index][0] + boxes[index][2])[number]
+
+
+def _faces(count: int) -> str:
+    return "1 face was" if count == 1 else f"{count} faces were"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fye_model.config import SamplingConfig
+from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.landmarks.table import read_landmarks, write_landmarks
-from tasks.animate import animate, read_driver, read_portrait
+from tasks.animate import animate, check_request, read_driver, read_portrait, sampling_of
 from tasks.assets import LandmarkerAsset
 from tasks.detector import FaceLandmarker
+from tasks.model_folder import read_description
 from tasks.video import probe, read_frames
 from tests.fye_model.animation.tiny import build_tiny
 from tests.tasks.videos import click, encode
@@ -143,12 +145,79 @@ def test_one_of_several_faces_is_chosen(
         left = read_portrait(tmp_path / "two.png", landmarker, SIZE, "0").square
         right = read_portrait(tmp_path / "two.png", landmarker, SIZE, "1").square
         largest = read_portrait(tmp_path / "two.png", landmarker, SIZE).square
-        with pytest.raises(ValueError, match="portrait has 2"):
+        with pytest.raises(ValueError, match="face 2 was asked for, but 2 faces were found"):
             read_portrait(tmp_path / "two.png", landmarker, SIZE, "2")
     assert left.left + left.side / 2 < small.width < right.left + right.side / 2
     assert largest == right
     row, _, lines = perform(tmp_path / "two.png", face="0")
     assert row["portrait_faces"] == 2 and any("2 faces found" in line for line in lines)
+
+
+def test_a_small_face_beside_a_large_one_is_found(
+    shared: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
+    large, small = (Image.open(shared / "data" / "portraits" / name).convert("RGB") for name in ("s7.jpg", "s0.jpg"))
+    both = Image.new("RGB", (950, 512), "white")
+    both.paste(large.resize((512, 512)), (0, 0))
+    both.paste(small.resize((436, 512)), (512, 0))
+    both.save(tmp_path / "two.png")
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
+        assert len(landmarker.detect(np.asarray(both))) == 1, "the whole picture shows the large face alone"
+        right = read_portrait(tmp_path / "two.png", landmarker, SIZE, "1")
+        largest = read_portrait(tmp_path / "two.png", landmarker, SIZE)
+    assert right.faces == largest.faces == 2
+    assert right.square.left > 512 > largest.square.left + largest.square.side / 2
+    assert largest.square.side <= 512, "no larger than the picture is high, as in training"
+
+
+def test_the_step_cache_says_what_it_changes(perform, portrait: Path) -> None:
+    cache = StepCacheConfig(interval=2, warmup_steps=0, depth=0)
+    row, _, lines = perform(portrait, sampling=QUICK.model_copy(update={"steps": 4, "step_cache": cache}))
+    assert 0 < row["step_cache_l1"] < 0.5
+    assert any("3 of 4 steps computed" in line and f"{row['step_cache_l1']:.5f}" in line for line in lines)
+    assert perform(portrait)[0]["step_cache_l1"] is None
+
+
+def test_sampling_settings_go_on_top_of_the_models_own(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    own = {"steps": 7, "step_cache": {"interval": 1, "depth": 0}}
+    (tmp_path / "model" / "fye.json").write_text(json.dumps({"size": SIZE, "sampling": own}))
+    sampling = sampling_of(tmp_path / "model", {"step_cache": {"interval": 3}})
+    assert (sampling.steps, sampling.step_cache.interval, sampling.step_cache.depth) == (7, 3, 0)
+    for wrong, message in (
+        ({"stepz": 3}, "stepz: unknown key .did you mean 'steps'"),
+        ({"step_cache": 2}, "step_cache: expected settings below it"),
+        ({"window": 2}, "window must be at least 3 with strategy progressive, got 2"),
+        ({"strategy": "overlap", "overlap": 16}, "overlap .16. must be below window .16."),
+        ({"strategy": "overlap", "step_cache": {"interval": 2}}, "step_cache.interval must be 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sampling_of(tmp_path / "model", wrong)
+
+
+def test_what_cannot_be_written_or_loaded_is_refused_before_anything_slow(
+    model: Path, portrait: Path, driver: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").touch()
+    check_request(portrait, driver, model, tmp_path / "new" / "deep" / "x.mp4")
+    assert not list((tmp_path / "new" / "deep").iterdir()), "the output's folder is made, and nothing left in it"
+    for request, message in (
+        ((portrait, driver, model, tmp_path / "folder.mp4"), "is a folder; give the name"),
+        ((portrait, driver, model, tmp_path / "x.avi"), "does not end in .mp4"),
+        ((portrait, driver, model, tmp_path / "file" / "x.mp4"), "its folder cannot be written"),
+        ((portrait, driver, tmp_path / "absent", tmp_path / "x.mp4"), "there is no such folder"),
+        ((portrait, tmp_path / "d.parquet", model, tmp_path / "x.mp4"), "d.parquet: no such file"),
+        ((portrait, tmp_path / "d.mp4", model, tmp_path / "x.mp4"), "d.mp4: no such file"),
+        ((tmp_path / "p.png", driver, model, tmp_path / "x.mp4"), "p.png: cannot be read: No such file"),
+        ((driver, driver, model, tmp_path / "x.mp4"), "not a readable picture"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_request(*request)
+    for description, message in (("[1]", "is damaged"), ('{"size": 100}', "expected a multiple of 8")):
+        (tmp_path / "fye.json").write_text(description)
+        with pytest.raises(ValueError, match=message):
+            read_description(tmp_path)
 
 
 def test_a_long_hole_in_the_driver_holds_the_last_face_and_is_counted(perform, portrait: Path, driver: Path) -> None:
@@ -172,12 +241,12 @@ def test_what_cannot_be_animated_is_refused_and_nothing_is_written(
     write_landmarks(sequence.select(slice(0, 0)), tmp_path / "none.parquet")
     write_landmarks(type(sequence)(**{**vars(sequence), "model": "other:1"}), tmp_path / "other.parquet")
     for changes, message in (
-        ({"driving": tmp_path / "empty.mp4"}, "cannot be read"),
+        ({"driving": tmp_path / "empty.mp4"}, "the file is empty"),
         ({"driving": tmp_path / "missing.mp4"}, "missing.mp4"),
         ({"driving": tmp_path / "wall.mp4"}, "none of 3 frames"),
         ({"driving": tmp_path / "none.parquet"}, "driver is empty"),
         ({"driving": tmp_path / "other.parquet"}, "two models never mix"),
-        ({"face": "9"}, "portrait has 1"),
+        ({"face": "9"}, "1 face was found"),
         ({"sampling": QUICK.model_copy(update={"window": 33})}, "at most 32"),
     ):
         with pytest.raises(ValueError, match=message):

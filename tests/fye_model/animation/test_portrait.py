@@ -113,7 +113,7 @@ def test_faces_are_chosen_by_size_or_counted_from_the_left() -> None:
     boxes = [(50.0, 0.0, 60.0, 10.0), (0.0, 0.0, 5.0, 5.0), (20.0, 0.0, 40.0, 20.0)]
     assert choose_face(boxes, "largest") == 2
     assert [choose_face(boxes, number) for number in (0, "1", 2)] == [1, 2, 0]
-    with pytest.raises(ValueError, match="portrait has 3"):
+    with pytest.raises(ValueError, match="3 faces were found"):
         choose_face(boxes, 3)
     with pytest.raises(ValueError, match="'largest' or a number"):
         choose_face(boxes, "smallest")
