@@ -147,10 +147,14 @@ def animate(
     device: Device = "auto",
 ) -> int:
     """Animate one portrait with one driving video."""
-    from flows.animate import animate as flow
+    from tasks.animate import check_request, sampling_of
     from tasks.recipes import parse_overrides
 
     sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
+    check_request(portrait, driving, model, output)
+    sampling_of(model, sampling)
+    from flows.animate import animate as flow  # Prefect takes seconds to import
+
     switches = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
     places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
     paths = {name: str(path) for name, path in places.items()}
@@ -204,8 +208,10 @@ def _runtime(**settings: Any) -> Any:
 
 def _run(flow: Any, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
+    from flows.console import hide_tracebacks
     from flows.server import start_server
 
+    hide_tracebacks()
     start_server()
     state = flow(**parameters, return_state=True)
     if not state.is_completed():

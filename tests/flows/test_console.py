@@ -1,0 +1,53 @@
+"""What the terminal shows of a command that fails: one clear line."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_failure_is_one_line_on_the_terminal_unless_debugging(monkeypatch: pytest.MonkeyPatch, debug: bool) -> None:
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    from flows.console import hide_tracebacks
+
+    monkeypatch.setenv("FYE_DEBUG", "1") if debug else monkeypatch.delenv("FYE_DEBUG", raising=False)
+    stream = io.StringIO()
+    handler = PrefectConsoleHandler(stream=stream)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger = logging.getLogger("tests.console")
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        hide_tracebacks()
+        raise ValueError("no face")
+    except ValueError as error:
+        logger.exception("failed: %s", error)
+    finally:
+        logger.removeHandler(handler)
+    assert "ERROR failed: no face" in stream.getvalue()
+    assert ("Traceback" in stream.getvalue()) == debug
+
+
+def test_a_wrong_animation_ends_before_anything_starts(tmp_path: Path) -> None:
+    words = ["animate", "portrait.png", "driving.mp4", "--model", "absent", "--output", "out/x.mp4"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "fye: absent is not a model folder: there is no such folder"
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
