@@ -165,12 +165,19 @@ def animate(
 def import_release(
     source: Annotated[Path, Parameter(help="Folder with referencenet.pth, unet.pth and lmk_guider.pth.")],
     *,
-    output: Annotated[Path, Parameter(help="Folder for the converted networks.")],
+    output: Annotated[Path, Parameter(help="Folder for the model, or for the converted networks alone.")],
+    autoencoder: Annotated[Path | None, Parameter(help="Folder of sd-vae-ft-mse, for a model that animates.")] = None,
+    image_encoder: Annotated[Path | None, Parameter(help="CLIP folder of sd-image-variations-diffusers.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="A network setting, as KEY=VALUE: image_prompt=linear_qformer …", negative=""),
+    ] = None,
 ) -> int:
     """Convert the authors' released weights into this project's format; says what was loaded into what."""
-    from fye_model.release import import_release as convert
+    from tasks.recipes import parse_overrides
+    from tasks.release import import_model
 
-    print(convert(source, output))
+    print(import_model(source, output, autoencoder, image_encoder, parse_overrides(set_ or [])))
     return 0
 
 

@@ -73,8 +73,7 @@ def import_release(source: Path, output: Path, config: NetworkConfig = RELEASED)
             "networks.image_prompt is qformer, but the released networks have a linear image prompt; "
             "choose linear, or linear_qformer to add a Q-Former that changes nothing until it is trained"
         )
-    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / REPORT).is_file())):
-        raise ValueError(f"{output} exists and is not an earlier import; give a new or empty folder as output")
+    check_output(output)
     paths = {file: _find(source, file) for file in FILES}
 
     states: dict[str, dict[str, Tensor]] = {}
@@ -118,6 +117,12 @@ def import_release(source: Path, output: Path, config: NetworkConfig = RELEASED)
         os.fsync(handle.fileno())
     os.replace(temporary, output / REPORT)
     return report
+
+
+def check_output(output: Path) -> None:
+    """ValueError for an `output` with other content than an earlier import in it."""
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / REPORT).is_file())):
+        raise ValueError(f"{output} exists and is not an earlier import; give a new or empty folder as output")
 
 
 def _neutral_start(name: str, arguments: dict) -> dict[str, Tensor]:
