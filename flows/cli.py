@@ -153,12 +153,13 @@ def animate(
     sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
     check_request(portrait, driving, model, output)
     sampling_of(model, sampling)
+    runtime = _runtime(device=device)
     from flows.animate import animate as flow  # Prefect takes seconds to import
 
     switches = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
     places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
     paths = {name: str(path) for name, path in places.items()}
-    return _run(flow, **paths, **switches, sampling=sampling, runtime=_runtime(device=device))
+    return _run(flow, **paths, **switches, sampling=sampling, runtime=runtime)
 
 
 @app.command
@@ -208,9 +209,21 @@ def _text(path: Path | None) -> str | None:
 
 
 def _runtime(**settings: Any) -> Any:
-    from fye_model.config import Runtime
+    from pydantic import ValidationError
 
-    return Runtime(**settings)
+    from fye_model.config import Runtime
+    from tasks.recipes import explain_problems
+
+    try:
+        runtime = Runtime(**settings)
+    except ValidationError as error:
+        raise ValueError("; ".join(explain_problems(error, Runtime))) from error
+    if runtime.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("device is cuda, but PyTorch finds no CUDA GPU here; give --device cpu or auto")
+    return runtime
 
 
 def _run(flow: Any, **parameters: Any) -> int:

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from flows.cli import _runtime
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,3 +54,12 @@ def test_a_wrong_animation_ends_before_anything_starts(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "fye: absent is not a model folder: there is no such folder"
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("device", "says"), [("tpu", "device: Input should be 'auto'"), ("cuda", "no CUDA GPU here")])
+def test_a_device_that_is_not_there_is_named_in_one_line(device: str, says: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match=says) as caught:
+        _runtime(device=device)
+    assert "\n" not in str(caught.value)
