@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.wiring import end, prepare_data, summarise_data
 from fye_model.config import Runtime
-from tasks.run import open_run
+from tasks.run import open_run, recorded
 from tasks.sources import Root, register_root
 
 
@@ -32,5 +32,6 @@ def capture(
         runtime: workers, devices and limits: what changes speed, never results.
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
-    register_root(run.store, Root(folder, subject))
-    return end(run, "capture", **summarise_data(run, prepare_data(run)))
+    with recorded(run, "capture"):
+        register_root(run.store, Root(folder, subject))
+        return end(run, "capture", **summarise_data(run, prepare_data(run)))

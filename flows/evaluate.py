@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.wiring import end, evaluate_folder
 from fye_model.config import Runtime
-from tasks.run import open_run
+from tasks.run import open_run, recorded
 from tasks.sources import Root, register_root
 
 
@@ -32,6 +32,7 @@ def evaluate(
         runtime: workers, devices and limits: what changes speed, never results.
     """
     run = open_run(work, recipe, [*(overrides or []), "split.by=all"], runtime or Runtime())
-    if videos is not None:
-        register_root(run.store, Root(videos))
-    return end(run, "evaluate", **evaluate_folder(run, model))
+    with recorded(run, "evaluate"):
+        if videos is not None:
+            register_root(run.store, Root(videos))
+        return end(run, "evaluate", **evaluate_folder(run, model))

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.wiring import end, prepare_data, summarise_data
 from fye_model.config import Runtime
-from tasks.run import open_run
+from tasks.run import open_run, recorded
 from tasks.sources import Root, register_root
 
 
@@ -30,6 +30,7 @@ def refresh(
         runtime: workers, devices and limits: what changes speed, never results.
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
-    if videos is not None:
-        register_root(run.store, Root(videos))
-    return end(run, "refresh", **summarise_data(run, prepare_data(run)))
+    with recorded(run, "refresh"):
+        if videos is not None:
+            register_root(run.store, Root(videos))
+        return end(run, "refresh", **summarise_data(run, prepare_data(run)))

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.wiring import end, evaluate_model, prepare_data, train_model, write_report
 from fye_model.config import Runtime
 from tasks.recipes import check_weights
-from tasks.run import open_run
+from tasks.run import open_run, recorded
 from tasks.sources import Root, register_root
 
 
@@ -32,9 +32,10 @@ def retrain(
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     check_weights(run.recipe)
-    if videos is not None:
-        register_root(run.store, Root(videos))
-    data = prepare_data(run)
-    model = train_model(run, data)
-    evaluation = evaluate_model(run, model.clips, model.files)
-    return end(run, "retrain", **write_report(run, data, model, evaluation))
+    with recorded(run, "retrain"):
+        if videos is not None:
+            register_root(run.store, Root(videos))
+        data = prepare_data(run)
+        model = train_model(run, data)
+        evaluation = evaluate_model(run, model.clips, model.files)
+        return end(run, "retrain", **write_report(run, data, model, evaluation))

@@ -37,10 +37,11 @@ class Clip:
 
 def clip_items(ingested: StageResult) -> list[Item]:
     """Normalised videos as items of the clip stage."""
-    return [
-        Item(outcome.id, outcome.name, {name: outcome.ref(file) for name, file in _ingested_files(outcome)})
-        for outcome in ingested.done
-    ]
+    items = []
+    for outcome in ingested.done:
+        files = {name: outcome.ref(file) for name, file in _ingested_files(outcome)}
+        items.append(Item(outcome.id, outcome.name, files, extras={"name": outcome.name}))
+    return items
 
 
 def _ingested_files(outcome: Outcome) -> list[tuple[str, str]]:
@@ -105,7 +106,7 @@ def kept_clips(clips: Iterable[Clip], screened: StageResult, purpose: Literal["t
             f"no clip is left to {'train on' if purpose == 'train' else 'evaluate'}. "
             + (" | ".join(reasons) or "Every source was set aside")
             + ". "
-            "See quarantine.parquet in the work folder; thresholds are under `screening` in the recipe"
+            "See quarantine.parquet and summary.json in the work folder; thresholds are under `screening` in the recipe"
         )
     if not any(clip.val[1] - clip.val[0] > 1 for clip in kept):
         raise ValueError(

@@ -23,7 +23,9 @@ class ReceiptSerializer(Serializer):  # type: ignore[type-arg]  # its generic fo
     type: Literal["fye-receipt"] = "fye-receipt"
     root: str
 
-    def dumps(self, obj: dict[str, Any]) -> bytes:
+    def dumps(self, obj: dict[str, Any] | BaseException) -> bytes:
+        if isinstance(obj, BaseException):  # Prefect keeps what a failed stage raised; it is no receipt when read
+            obj = {"failed": f"{type(obj).__name__}: {obj}"}
         return json.dumps(obj, indent=1, sort_keys=True).encode()
 
     def loads(self, blob: bytes) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +26,7 @@ from tasks.store import FileRef, Store
 
 COMPLETED = "Completed"
 WITH_QUARANTINE = "CompletedWithQuarantine"
+FAILED = "Failed"
 
 
 @dataclass
@@ -125,6 +128,17 @@ def data_changes(store: Store, clips: list[Clip], screened: StageResult) -> dict
         "added": sorted(name for clip, name in kept.items() if clip not in before),
         "removed": sorted(name for clip, name in before.items() if clip not in known),
     }
+
+
+@contextmanager
+def recorded(run: Run, flow: str) -> Iterator[None]:
+    """Leave summary and tables behind also when a run fails: what was set aside before is often why."""
+    try:
+        yield
+    except Exception as error:
+        with suppress(OSError):  # a full disk: the first error is the one to tell
+            write_summary(run, flow, status=FAILED, error=f"{type(error).__name__}: {error}")
+        raise
 
 
 def write_summary(run: Run, flow: str, **results: Any) -> dict[str, Any]:

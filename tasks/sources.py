@@ -48,7 +48,7 @@ def registered_roots(store: Store) -> list[Root]:
 def register_root(store: Store, root: Root) -> list[Root]:
     """Add a root to the data set (once) and return all of them.
 
-    Raises ValueError when the folder does not exist or cannot be read, or is known under another subject.
+    Raises ValueError when the folder does not exist, cannot be read, holds no video, or is known under another subject.
     """
     root = Root(str(check_folder(Path(root.path))), root.subject)
     roots = registered_roots(store)
@@ -63,7 +63,7 @@ def register_root(store: Store, root: Root) -> list[Root]:
 
 
 def check_folder(folder: Path) -> Path:
-    """A folder of videos as an absolute path; ValueError when it does not exist or cannot be read."""
+    """A folder of videos as an absolute path; ValueError when it does not exist, cannot be read or holds no video."""
     folder = folder.expanduser()
     if not folder.exists():
         raise ValueError(f"video folder {folder} does not exist")
@@ -71,6 +71,8 @@ def check_folder(folder: Path) -> Path:
         raise ValueError(f"{folder} is a file; give the folder that holds the videos")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise ValueError(f"video folder {folder} cannot be read: change its permissions, or run as its owner")
+    if not any(_walk(folder)):
+        raise ValueError(f"no videos in {folder}: expected files ending in {', '.join(sorted(VIDEO_SUFFIXES))}")
     return folder.resolve()
 
 

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingFailed(ValueError):
-    """The training process ended with an error, which its last lines tell."""
+    """The training process ended with an error."""
 
 
 class TrainWorker(Worker):
@@ -106,14 +106,15 @@ def supervise(command: list[str]) -> None:
     """Run a training process, pass its lines on to the log, and take it along when this process stops.
 
     A process that a signal killed (memory, a lost machine) is started again up to `RESTARTS` times and resumes.
-    Raises TrainingFailed with its last lines when it ends with an error.
+    Raises TrainingFailed with its error, or else its last lines, when it ends with an error.
     """
     for restart in range(RESTARTS + 1):
         code, tail = _run(command)
         if code == 0:
             return
         if code > 0 or restart == RESTARTS:
-            raise TrainingFailed(f"training ended with exit code {code}:\n" + "\n".join(tail))
+            said = [line.removeprefix("error: ") for line in tail if line.startswith("error: ")]
+            raise TrainingFailed(said[-1] if said else f"training ended with exit code {code}:\n" + "\n".join(tail))
         logger.warning("training was killed by signal %d; it is started again and resumes", -code)
 
 

@@ -320,9 +320,11 @@ def _open(path: Path) -> Any:
         if known:
             raise Quarantine(
                 "truncated",
-                f"{path}: starts like a video but its index is missing or damaged ({error}); fetch it again",
+                f"{path}: starts like a video but its index is missing or damaged ({error.strerror}); fetch it again",
             ) from None
-        raise Quarantine("not_a_video", f"{path}: not a video that FFmpeg knows ({error})") from None
+        raise Quarantine(
+            "not_a_video", f"{path}: not a video that FFmpeg knows ({error.strerror}); convert it, or remove it"
+        ) from None
 
 
 def _video_stream(container: Any, path: Path) -> Any:

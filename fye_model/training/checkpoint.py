@@ -131,10 +131,10 @@ def save_checkpoint(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         existing = [path for _, path in list_checkpoints(output) if (path / STATE).is_file()]
-        kept = f"the last good checkpoint is {existing[-1]}" if existing else "there is no earlier checkpoint"
+        kept = f"it goes on from {existing[-1].name}" if existing else "it begins anew, there is no earlier checkpoint"
         raise OSError(
-            f"checkpoint of step {step} could not be written to {output}: {error}; {kept}. "
-            "Free space there and start the same command again: it goes on from that checkpoint"
+            f"checkpoint of step {step} could not be written to {output}: {error}. "
+            f"Free space there and start the same command again: {kept}"
         ) from error
     with_state = [path for _, path in list_checkpoints(output) if (path / STATE).is_file()]
     for path in with_state[:-keep_last]:
