@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +42,30 @@ def start() -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=True, logging_level=logging.WARNING)
         return
-    ray.init(
-        num_cpus=os.cpu_count(),
-        include_dashboard=False,
-        object_store_memory=100 * 1024 * 1024,  # frames never travel through it
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
+    with _interrupts_later():  # half a Ray cannot be shut down, and its processes would linger
+        ray.init(
+            num_cpus=os.cpu_count(),
+            include_dashboard=False,
+            object_store_memory=100 * 1024 * 1024,  # frames never travel through it
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back for the few seconds of the body."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: came.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if came.is_set():
+        raise KeyboardInterrupt
 
 
 def shutdown() -> None:

@@ -75,8 +75,21 @@ def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
         "faceless": "no_face",
         "sound": "no_video_stream",
     }
-    assert all(len(row["message"]) > 20 for row in rows.values())
+    assert all(len(row["message"]) > 20 and clip in row["message"] for clip, row in rows.items())
     assert json.loads((tmp_path / "work" / "summary.json").read_text())["data"]["kept"] == 1
+
+
+def test_a_run_that_fails_leaves_the_reasons_behind(environment: dict[str, str], tmp_path: Path) -> None:
+    folder, work = tmp_path / "videos", tmp_path / "work"
+    folder.mkdir()
+    (folder / "text.mp4").write_text("not a video\n" * 50)
+    words = ["retrain", "--videos", str(folder), "--work", str(work), "--recipe", "demo", "--workers", "0"]
+    done = subprocess.run([FYE, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1 and "fye: no clip is left to train on" in done.stderr
+    summary = json.loads((work / "summary.json").read_text())
+    assert summary["status"] == "Failed" and "no clip is left" in summary["error"]
+    (row,) = pq.read_table(work / "quarantine.parquet").to_pylist()
+    assert (row["clip"], row["reason"]) == ("text", "not_a_video")
 
 
 def sound_only(path: Path) -> None:
@@ -122,15 +135,22 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
     ("words", "says"),
     [
         (["refresh", "--videos", "{tmp}/absent", "--work", "{tmp}/w"], "does not exist"),
-        (["retrain", "--videos", "{tmp}", "--recipe", "demo", "--set", "train.stage1.stepz=1"], "did you mean 'steps'"),
+        (
+            ["retrain", "--videos", "{tmp}/some", "--recipe", "demo", "--set", "train.stage1.stepz=1"],
+            "did you mean 'steps'",
+        ),
         (["retrain", "--recipe", "papre"], "expected one of"),
-        (["refresh", "--videos", "{tmp}", "--work", "{tmp}/file"], "is a file"),
+        (["refresh", "--videos", "{tmp}/some", "--work", "{tmp}/file"], "is a file"),
+        (["refresh", "--videos", "{tmp}/none", "--work", "{tmp}/w"], "no videos in"),
     ],
 )
 def test_a_wrong_command_ends_with_one_clear_line(
     environment: dict[str, str], tmp_path: Path, words: list[str], says: str
 ) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "some").mkdir()
+    (tmp_path / "none").mkdir()
+    (tmp_path / "some" / "a.mp4").touch()
     words = [word.format(tmp=tmp_path) for word in words]
     done = subprocess.run([FYE, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
