@@ -24,6 +24,7 @@ from tasks.evaluate import EVALUATE
 from tasks.ingest import INGEST
 from tasks.landmarks import LANDMARKS
 from tasks.latents import LATENTS
+from tasks.model_folder import check_model
 from tasks.outcome import StageResult
 from tasks.publish import publish_evaluation, publish_report, report_item
 from tasks.report import REPORT
@@ -108,6 +109,7 @@ def evaluate_model(run: Run, clips: list[Clip], model: dict[str, FileRef]) -> St
 
 def evaluate_folder(run: Run, model: str) -> dict[str, Any]:
     """Self reenactment of every frame of the work folder's videos by a model folder."""
+    check_model(Path(model))
     data = prepare_data(run)
     clips = kept_clips(data.clips, data.screened, "val")
     evaluation = evaluate_model(run, clips, folder_inputs(run.store, Path(model), "model"))

@@ -106,6 +106,13 @@ def _forget_places(folder: Path) -> None:
             write_atomic(path, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
 
 
+def check_model(folder: Path) -> None:
+    """Raise ValueError where there is no model folder, before hours of work for its evaluation."""
+    if not (folder / "model_index.json").is_file():
+        problem = "has no model_index.json" if folder.is_dir() else "is not a folder"
+        raise ValueError(f"{folder} {problem}; give the folder of a model, such as WORK/model after a retrain")
+
+
 def check_description(folder: Path, **expected: str) -> None:
     """Raise ValueError where a model folder's `fye.json` says otherwise: numbers of a misused model mean nothing.
 

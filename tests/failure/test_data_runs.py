@@ -66,6 +66,7 @@ def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
     done = refresh(environment, folder, tmp_path / "work")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "CompletedWithQuarantine" in done.stdout
+    assert "1 of 1 clips kept" in done.stdout and "added        good-000" in done.stdout
     rows = {row["clip"]: row for row in pq.read_table(tmp_path / "work" / "quarantine.parquet").to_pylist()}
     assert {clip: row["reason"] for clip, row in rows.items()} == {
         "zero": "zero_bytes",
@@ -141,6 +142,7 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
         ),
         (["retrain", "--recipe", "papre"], "expected one of"),
         (["refresh", "--videos", "{tmp}/some", "--work", "{tmp}/file"], "is a file"),
+        (["evaluate", "--model", "{tmp}/some", "--videos", "{tmp}/some", "--work", "{tmp}/w"], "no model_index.json"),
         (["refresh", "--videos", "{tmp}/none", "--work", "{tmp}/w"], "no videos in"),
     ],
 )
