@@ -7,6 +7,9 @@ error, the stage runs again, and finds by its items' receipts what really has to
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +20,26 @@ from tasks.stage import verify_receipt
 from tasks.store import Store, digest
 
 
+_asking: ContextVar[Store] = ContextVar("store of the stage that runs")
+
+
+@contextmanager
+def receipts_of(store: Store) -> Iterator[None]:
+    """Within the body, records are checked against this store."""
+    token = _asking.set(store)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
 class ReceiptSerializer(Serializer):  # type: ignore[type-arg]  # its generic form cannot be registered
-    """Stage receipts as JSON; `loads` raises unless every output is in the store with the recorded size."""
+    """Stage receipts as JSON; `loads` raises unless every output is in the store of the stage that asks.
+
+    Prefect keeps a serializer with each record, so it must not hold a place: stores are moved and copied.
+    """
 
     type: Literal["fye-receipt"] = "fye-receipt"
-    root: str
 
     def dumps(self, obj: dict[str, Any] | BaseException) -> bytes:
         if isinstance(obj, BaseException):  # Prefect keeps what a failed stage raised; it is no receipt when read
@@ -30,7 +48,7 @@ class ReceiptSerializer(Serializer):  # type: ignore[type-arg]  # its generic fo
 
     def loads(self, blob: bytes) -> dict[str, Any]:
         receipt: dict[str, Any] = json.loads(blob)
-        verify_receipt(Store(self.root), receipt)
+        verify_receipt(_asking.get(), receipt)
         return receipt
 
 

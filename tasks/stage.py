@@ -79,8 +79,11 @@ class Stage:
         settings = {name: _by_content(store, config.model_dump()) for name, config in (configs or {}).items()}
         made_of = {**(configs or {}), **(arguments or {})}
         job = _Job(self, store, runtime, list(items), settings, assets or {}, made_of)
-        state: State[Any] = _prefect_task(self, job)(job, return_state=True)  # type: ignore[assignment]
-        receipt: dict[str, Any] = state.result(raise_on_failure=True)  # type: ignore[assignment]
+        from tasks.receipts import receipts_of
+
+        with receipts_of(store):
+            state: State[Any] = _prefect_task(self, job)(job, return_state=True)  # type: ignore[assignment]
+            receipt: dict[str, Any] = state.result(raise_on_failure=True)  # type: ignore[assignment]
         outcomes = read_manifest(store, receipt["manifest"])
         cached = state.name == "Cached"
         return StageResult(
@@ -134,7 +137,7 @@ def _prefect_task(stage: Stage, job: _Job) -> Task[..., Any]:
         cache_key_fn=lambda *_: f"{stage.name}-{job.key}",
         persist_result=True,
         result_storage=result_storage(job.store),
-        result_serializer=ReceiptSerializer(root=job.store.url),
+        result_serializer=ReceiptSerializer(),
         log_prints=False,
     )(_execute_stage)
 

@@ -151,7 +151,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         strategy: str = "progressive",
         window: int = 16,
         overlap: int = 4,
-        step_cache: StepCacheConfig | None = None,
+        step_cache: StepCacheConfig | dict[str, Any] | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -169,7 +169,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
           motion modules have positions for. `overlap`: frames shared by neighbouring windows of that strategy.
         - guidance_scale: 1 or less runs without the unconditional half.
         - latents: initial noise (1, 4, f, height / 8, width / 8) instead of drawing it from `generator`.
-        - step_cache: settings for skipping work between steps; approximate.
+        - step_cache: settings for skipping work between steps, as `StepCacheConfig` or a dict; approximate.
         - output_type: `pil`, `np`, `pt` (on the CPU) or `latent`; see `FollowYourEmojiOutput`.
         - callback_on_step_end(pipe, step, timestep, {"latents": ...}): called after each step of each window (steps are
           counted through), with the latents of that window; may return changed ones.
@@ -220,7 +220,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         strategy: str = "progressive",
         window: int = 16,
         overlap: int = 4,
-        step_cache: StepCacheConfig | None = None,
+        step_cache: StepCacheConfig | dict[str, Any] | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -231,6 +231,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         The arguments and errors are those of calling the pipeline, and are checked at once. With the progressive
         strategy memory does not grow with the length when `landmarks` is a lazy source.
         """
+        step_cache = StepCacheConfig.model_validate(step_cache) if isinstance(step_cache, dict) else step_cache
         source = landmark_source(landmarks)
         height, width = height or source.height, width or source.width
         self.check_inputs(source, height, width, num_inference_steps, window, strategy, latents, output_type)

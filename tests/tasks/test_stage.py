@@ -71,6 +71,11 @@ def test_a_copied_store_is_believed_by_its_content(tmp_path: Path) -> None:
     for path in (tmp_path / "copy" / "items").rglob("length.txt"):
         path.touch()
     assert run(Store(tmp_path / "copy"), items).state == "Cached"
+    next((tmp_path / "copy" / "items").rglob("length.txt")).unlink()
+    assert run(Store(tmp_path / "copy"), items).fresh == 1, "the original is whole, the copy is not"
+    shutil.rmtree(tmp_path / "store")
+    assert run(Store(tmp_path / "copy"), items).state == "Cached"
+    assert not (tmp_path / "store").exists(), "a copy does not look at the place that it came from"
 
 
 def test_a_new_item_is_computed_and_the_others_are_kept(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_interval_one_is_exact_and_longer_intervals_compute_less_and_err_more(
     assert torch.equal(exact, same) and full == 16
     errors, calls = [], []
     for interval in (2, 5):
-        latents, count = _run(tiny_pipe, portrait, driver, StepCacheConfig(interval=interval, depth=depth, order=1))
+        latents, count = _run(tiny_pipe, portrait, driver, {"interval": interval, "depth": depth, "order": 1})
         errors.append(float((latents - exact).norm() / exact.norm()))
         calls.append(count)
     assert 0 < errors[0] < errors[1] < 0.5
