@@ -19,7 +19,6 @@ from prefect.serializers import Serializer
 from tasks.stage import verify_receipt
 from tasks.store import Store, digest
 
-
 _asking: ContextVar[Store] = ContextVar("store of the stage that runs")
 
 
