@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tasks.train import die_with_parent
+from fye_model.processes import die_with_parent
 
 
 def start_server() -> None:

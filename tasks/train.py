@@ -6,7 +6,6 @@ dies with this one: an orphan would go on writing where the next run works.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fye_model.config import Config, LossConfig, Runtime
+from fye_model.processes import die_with_parent
 from tasks.assets import LandmarkerAsset
 from tasks.dataset import write_index
 from tasks.item import Worker
@@ -144,12 +144,6 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
             process.kill()
             process.wait()
         raise
-
-
-def die_with_parent() -> None:
-    """In a child before it starts: end with the thread of the parent that started it."""
-    parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
 
 
 def describe_checkpoints(out: Path) -> dict[str, Any]:

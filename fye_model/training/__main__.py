@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
 
+from fye_model.processes import die_with_parent
 from fye_model.training.job import read_job
 from fye_model.training.loop import Diverged, train
 
 
 def main() -> int:
     """Train what a job file says. Exit status: 0 finished, 143 stopped by SIGTERM, 1 with a message otherwise."""
+    if "LOCAL_RANK" in os.environ:  # torchrun leaves its processes behind when it is killed
+        die_with_parent()
     parser = argparse.ArgumentParser(prog="python -m fye_model.training", description="Run one stage of training.")
     parser.add_argument("--job", required=True, type=Path, help="job.json, see fye_model/training/job.py")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
