@@ -9,6 +9,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "tasks,fye_model")  # their lines belong to the run's log
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")  # and outside a run to none
 # Bars for models that load in a moment, and advice to install what is not needed, hide the run's own lines.
 os.environ.setdefault("TQDM_DISABLE", "1")
 for _name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
