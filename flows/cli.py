@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -233,6 +232,7 @@ def _run(flow: Any, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
     from flows.server import start_server
+    from tasks.run import data_lines
 
     hide_tracebacks()
     start_server()
@@ -245,27 +245,9 @@ def _run(flow: Any, **parameters: Any) -> int:
         return 1
     summary = state.result()
     print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
-    for label, text in [*_data_lines(summary), *summary.get("outputs", {}).items()]:
+    for label, text in [*data_lines(summary), *summary.get("outputs", {}).items()]:
         print(f"  {label:<12} {text}")
     return 0
-
-
-def _data_lines(summary: dict[str, Any], most: int = 10) -> Iterator[tuple[str, str]]:
-    """What became of the data: counts, what came and went, and what was left out with the reason."""
-    if "data" not in summary:
-        return
-    data = summary["data"]
-    yield "data", f"{data['kept']} of {data['clips']} clips kept, subjects: {data['subjects']}"
-    lines = [("added", name) for name in data["added"]]
-    lines += [("removed", f"{name}: its video is gone, or has changed") for name in data["removed"]]
-    lines += [("rejected", f"{name}: {'; '.join(reasons)}") for name, reasons in data["rejected"].items()]
-    for label in ("added", "removed", "rejected"):
-        texts = [text for kind, text in lines if kind == label]
-        yield from ((label, text) for text in texts[:most])
-        if len(texts) > most:
-            yield label, f"… and {len(texts) - most} more, see summary.json"
-    if summary["quarantined"]:
-        yield "set aside", f"{summary['quarantined']} files or clips, see the lines above or quarantine.parquet"
 
 
 def main() -> None:

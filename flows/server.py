@@ -38,7 +38,7 @@ def start_server() -> None:
                 [sys.executable, "-m", "uvicorn", *words],
                 env={**os.environ, **own, **settings.to_environment_variables(exclude_unset=True)},
                 start_new_session=True,
-                preexec_fn=die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=die_with_parent,
             )
 
     Server().start()  # Prefect keeps one for each port, whatever its class

@@ -130,6 +130,24 @@ def data_changes(store: Store, clips: list[Clip], screened: StageResult) -> dict
     }
 
 
+def data_lines(summary: dict[str, Any], most: int = 10) -> Iterator[tuple[str, str]]:
+    """What became of the data: counts, what came and went, and what was left out with the reason."""
+    if "data" not in summary:
+        return
+    data = summary["data"]
+    yield "data", f"{data['kept']} of {data['clips']} clips kept, subjects: {data['subjects']}"
+    lines = [("added", name) for name in data["added"]]
+    lines += [("removed", f"{name}: its video is gone, or has changed") for name in data["removed"]]
+    lines += [("rejected", f"{name}: {'; '.join(reasons)}") for name, reasons in data["rejected"].items()]
+    for label in ("added", "removed", "rejected"):
+        texts = [text for kind, text in lines if kind == label]
+        yield from ((label, text) for text in texts[:most])
+        if len(texts) > most:
+            yield label, f"… and {len(texts) - most} more, see summary.json"
+    if summary["quarantined"]:
+        yield "set aside", f"{summary['quarantined']} files or clips, see the lines above or quarantine.parquet"
+
+
 @contextmanager
 def recorded(run: Run, flow: str) -> Iterator[None]:
     """Leave summary and tables behind also when a run fails: what was set aside before is often why."""

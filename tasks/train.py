@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,7 +125,7 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
-        preexec_fn=die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent,
         start_new_session=True,  # Ctrl-C reaches it through us, once
     )
     tail: list[str] = []

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,43 @@ def test_two_processes_share_the_batch_and_come_to_the_same_weights(make_job: Ma
         for p in (job.output / "checkpoint-000003", alone.checkpoints[-1])
     ]
     assert both[0] == pytest.approx(both[1], rel=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+def test_the_processes_of_a_killed_torchrun_end_with_it(make_job: Make) -> None:
+    job = make_job(steps=100_000, checkpoint_every=100_000, validate_every=100_000)
+    job_file = job.output.with_suffix(".json")
+    job.write(job_file)
+    process = subprocess.Popen(
+        launch_command(job_file, "torchrun", 2),
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(process, "step 2/100000 loss")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 2
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 10
+        while any(is_running(child) for child in children):
+            assert time.monotonic() < deadline, "processes of a killed torchrun go on"
+            time.sleep(0.1)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_running(process: str) -> bool:
+    """Whether a process of this number is there and no zombie that nobody has asked about."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_only_the_last_checkpoints_can_be_gone_on_from_and_all_keep_their_weights(make_job: Make) -> None:
