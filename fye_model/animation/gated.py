@@ -97,8 +97,8 @@ if triton is not None:
                 both = tl.dot(rows.load([row, depth]), weight.load([2 * column, depth]).T, both)
             both += tl.load(bias + 2 * column + tl.arange(0, 2 * COLUMNS))[None, :].to(tl.float32)
             value, gate = tl.split(tl.reshape(both, (TOKENS, COLUMNS, 2)))
-            # The normal distribution function through erfc, Abramowitz and Stegun 7.1.26 (to 1.5e-7): a third of the
-            # instructions of erf, which would take as long as the matrix product.
+            # The normal distribution function through erfc, Abramowitz and Stegun 7.1.26 (to 1.5e-7): with erf itself
+            # the kernel takes a tenth longer at 320 channels.
             size = tl.abs(gate) * 0.7071067811865476
             t = 1.0 / (1.0 + 0.3275911 * size)
             tail = t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))

@@ -24,11 +24,12 @@ fp16 has 8.4e-4. Random weights change more slowly over the steps than trained o
 its settings, no more.
 
 Floor: a guided step of 16 frames is 37.0 TFLOP and everything beside the loop 42.5, together 1.57 s (10.2 frames/s) at
-the measured rate. In the loop the card stands at its limit of 700 W and falls from 1,980 MHz to about 1,670: a step
-that takes 88 ms by itself takes 92 to 95 in the loop, so that what saves energy counts as much as what saves time. By
-kernel, of 88 ms: 20 attention over pixels (18.5 of it at 8 heads of 40, computed as 64, at 300 TFLOP/s), 14 the gated
-layers (500 TFLOP/s), 18 convolutions (620), 19 other matrix products (630), 4 group norms, 2 attention along time, the
-rest layer norms, sums and copies. Beside the loop: 0.02 s for the portrait (0.06 the first time), 0.08 for the
+the measured rate. In the loop the card draws 680 of its 700 W and falls from 1,980 MHz to between 1,580 and 1,730, so
+that what saves energy counts as much as what saves time: a step whose kernels take 88 ms after a pause takes 95 when
+repeated. Those 88 ms, profiled before the last two changes (about 1 ms of copies in front of sums, 0.7 of a slow
+upsampling), were 20 attention over pixels (18.5 of it at 8 heads of 40, computed as 64, at 300 TFLOP/s), 14 the gated
+layers, 18 convolutions, 19 other matrix products, 4 group norms, 2 attention along time, the rest layer norms, sums
+and copies. Beside the loop: 0.02 s for the portrait (0.06 the first time), 0.08 for the
 pictures. The first call compiles for 37 to 75 s.
 """
 
