@@ -1,6 +1,7 @@
 """Networks rearranged for speed at inference: the same function of the same weights, in fewer passes over memory.
 
-- Query, key and value of an attention are one matrix product.
+- Query, key and value of an attention are one matrix product; a frame's pixels and the portrait's are attended to
+  where they lie (`pixel_attention`).
 - Motion modules keep the layout of the convolutions (frame, pixel, channel) and attend across it (`frame_attention`).
 - Cross-attention to a few image-prompt tokens is folded into two thin matrices, once per video: scores are
   x (Wq^T k), the output is (v Wo) weighted.
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from fye_model.animation.frame_attention import frame_attention
 from fye_model.animation.gated import geglu, paired
 from fye_model.animation.group_norm import ChannelsLastGroupNorm, group_norm
+from fye_model.animation.pixel_attention import attend, pixel_attention
 from fye_model.animation.rows import add_residual, interleave
 from fye_model.networks.attention import KeyValue, SpatialTransformer
 
@@ -152,21 +154,8 @@ class FastSpatialTransformer(SpatialTransformer):
     def _self_attention(self, normed: Tensor, reference: KeyValue | None, plain: int, frames: int) -> Tensor:
         """Attention of (b·f, n, c); the first `plain` items without the reference."""
         attention = self.block.attn1
-        query, key, value = F.linear(normed, self.qkv_weight).chunk(3, dim=-1)
-        out = attention.to_out[0]
-        if reference is None:
-            return out(_attend(query, key, value, attention.heads))
-        parts = []
-        first, items = plain * frames, len(query) // frames
-        if first:
-            parts.append(out(_attend(query[:first], key[:first], value[:first], attention.heads)))
-        if plain < items:
-            keys, values = (
-                torch.cat([own[first:], shared.expand(items, -1, -1)[plain:].repeat_interleave(frames, 0)], dim=1)
-                for own, shared in zip((key, value), reference, strict=True)
-            )
-            parts.append(out(_attend(query[first:], keys, values, attention.heads)))
-        return torch.cat(parts)
+        qkv = F.linear(normed, self.qkv_weight)
+        return attention.to_out[0](pixel_attention(qkv, attention.heads, reference, plain, frames))
 
     def _cross_attention(self, normed: Tensor, context: KeyValue | FoldedContext) -> Tensor:
         attention = self.block.attn2
@@ -176,7 +165,7 @@ class FastSpatialTransformer(SpatialTransformer):
             scores = torch.bmm(tokens, context.scores).unflatten(-1, (attention.heads, -1))
             weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(tokens.dtype).flatten(2)
             return (torch.bmm(weights, context.values) + attention.to_out[0].bias).reshape(normed.shape)
-        out = _attend(attention.to_q(tokens), context.key, context.value, attention.heads)
+        out = attend(attention.to_q(tokens), context.key, context.value, attention.heads)
         return attention.to_out[0](out).reshape(normed.shape)
 
 
@@ -340,8 +329,3 @@ def _tokens(image: Tensor) -> Tensor:
 def _image(tokens: Tensor, like: Tensor) -> Tensor:
     """(b, h·w, c) -> (b, c, h, w), channels-last."""
     return tokens.unflatten(1, like.shape[-2:]).permute(0, 3, 1, 2)
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.models.upsampling import Upsample2D
 
-from fye_model.animation import gated, rows
+from fye_model.animation import gated, pixel_attention, rows
 from fye_model.animation.fast import FastUpsample, FoldedContext, make_fast, phase_weight
 from fye_model.animation.frame_attention import _with_pytorch, frame_attention
 from fye_model.animation.group_norm import group_norm, norm_rows
@@ -77,6 +77,45 @@ def test_the_kernel_agrees_with_pytorch_on_a_gpu(frames: int, width: int) -> Non
     expected = _with_pytorch(qkv.double(), 8)
     error = (frame_attention(qkv, 8).double() - expected).norm() / expected.norm()
     assert error < 2e-3
+
+
+@pytest.mark.parametrize("references", [1, 2])
+def test_attention_over_pixels_reads_the_reference_of_an_item_behind_its_plain_ones(references: int) -> None:
+    qkv = torch.randn(6, 7, 24, dtype=torch.float64)  # two items of three frames, two heads of four channels
+    key, value = torch.randn(2, references, 5, 8, dtype=torch.float64)
+    got = pixel_attention.pixel_attention(qkv, 2, (key, value), plain=1, frames=3)
+    for frame in range(6):
+        q, k, v = qkv[frame].chunk(3, dim=-1)
+        if frame >= 3:
+            k, v = torch.cat([k, key[-1]]), torch.cat([v, value[-1]])
+        for head in (slice(0, 4), slice(4, 8)):
+            expected = (q[:, head] @ k[:, head].mT / 2).softmax(-1) @ v[:, head]
+            torch.testing.assert_close(got[frame, :, head], expected)
+    torch.testing.assert_close(pixel_attention.pixel_attention(qkv, 2)[:3], got[:3])
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0) or pixel_attention.gluon is None,
+    reason="needs a Hopper GPU and Gluon",
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("references", [0, 1, 3])
+@pytest.mark.parametrize(("width", "pixels", "seen"), [(40, 1024, 1152), (80, 256, 64), (64, 384, 128), (128, 192, 64)])
+def test_attention_over_pixels_agrees_with_pytorch_on_a_gpu(
+    width: int, pixels: int, seen: int, references: int, dtype: torch.dtype
+) -> None:
+    device, frames, channels = torch.device("cuda"), 2, 8 * width
+    assert pixel_attention._works(device, dtype, 8, width)
+    qkv = 3 * torch.randn(3 * frames, pixels, 3 * channels, device=device, dtype=dtype)
+    pair = [3 * torch.randn(references, seen, channels, device=device, dtype=dtype) for _ in range(2)]
+    key, value = pair if references else (None, None)
+    alone = frames if references else 3 * frames
+    assert pixel_attention._fits(qkv, 8, key)
+    case = 8, key, value, alone, frames
+    exact = [item.double() if isinstance(item, torch.Tensor) else item for item in case]
+    expected = pixel_attention._with_pytorch(qkv.double(), *exact)
+    error = (pixel_attention.attend_pixels(qkv, *case).double() - expected).norm() / expected.norm()
+    assert error < (2e-3 if dtype == torch.float16 else 2e-2)
 
 
 @torch.no_grad()
