@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from fye_model.animation.frame_attention import frame_attention
 from fye_model.animation.gated import geglu, paired
 from fye_model.animation.group_norm import ChannelsLastGroupNorm, group_norm
-from fye_model.animation.pixel_attention import attend, pixel_attention
+from fye_model.animation.pixel_attention import attend, attend_both_ways, pixel_attention
 from fye_model.animation.rows import add_residual, interleave
 from fye_model.networks.attention import KeyValue, SpatialTransformer
 
@@ -117,6 +117,8 @@ class FastSpatialTransformer(SpatialTransformer):
     out_weight: Tensor
     out_bias: Tensor
 
+    takes_shared = True  # see `Denoiser.forward`
+
     def project_context(self, tokens: Tensor) -> KeyValue | FoldedContext:  # type: ignore[override]
         """Fold the image prompt (b, m, c) into the layer's weights where that is less work than attending to it."""
         plain = super().project_context(tokens)
@@ -141,20 +143,24 @@ class FastSpatialTransformer(SpatialTransformer):
         plain: int | Tensor = 0,
         frames: int = 1,
     ) -> tuple[Tensor, Tensor]:
-        """As `SpatialTransformer.forward`; `plain` is a number."""
+        """As `SpatialTransformer.forward`; `plain` is a number. `hidden` of one item stands for all of `context`."""
         assert isinstance(plain, int), "the fast path takes the number of plain items, which come first"
-        block = self.block
+        block, items = self.block, len(context[0])
+        if len(hidden) < items * frames and (items, plain, reference is None) != (2, 1, False):
+            hidden = torch.cat([hidden] * items)  # only a plain item and one with the reference share their attention
         tokens = _tokens(self.norm(hidden))
         tokens = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
         normed = block.norm1(tokens)
-        tokens = tokens + self._self_attention(normed, reference, plain, frames)
+        tokens = _plus(self._self_attention(normed, reference, plain, frames), tokens)
         tokens = tokens + self._cross_attention(block.norm2(tokens), context)
-        return hidden + _image(_feed_forward_and_out(self, tokens), hidden), normed
+        return _plus(_image(_feed_forward_and_out(self, tokens), hidden), hidden), normed
 
     def _self_attention(self, normed: Tensor, reference: KeyValue | None, plain: int, frames: int) -> Tensor:
-        """Attention of (b·f, n, c); the first `plain` items without the reference."""
+        """Attention of (b·f, n, c), the first `plain` items without the reference; of one item that is both, twice."""
         attention = self.block.attn1
         qkv = F.linear(normed, self.qkv_weight)
+        if plain and reference is not None and len(qkv) == plain * frames:
+            return attention.to_out[0](attend_both_ways(qkv, attention.heads, reference))
         return attention.to_out[0](pixel_attention(qkv, attention.heads, reference, plain, frames))
 
     def _cross_attention(self, normed: Tensor, context: KeyValue | FoldedContext) -> Tensor:
@@ -319,6 +325,11 @@ def _linear_onto(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 def add_product(total: Tensor, x: Tensor, weight: Tensor) -> None:
     """Add x (..., c) weight^T to total (..., c'), which is contiguous."""
     total.view(-1, total.shape[-1]).addmm_(x.flatten(0, -2), weight.t())
+
+
+def _plus(x: Tensor, shared: Tensor) -> Tensor:
+    """x (b·n, ...) + what all b share (n, ...)."""
+    return (x.unflatten(0, (-1, len(shared))) + shared).flatten(0, 1)
 
 
 def _tokens(image: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ try:
 except ImportError:  # no GPU build of PyTorch, or one without tensor descriptors
     triton = None
 
-_TOKENS, _COLUMNS, _DEPTH = 128, 64, 64  # a program's tile of the output, and how far it looks along the input at once
-_STAGES, _WARPS, _GROUP, _PROGRAMS = 3, 8, 8, 2
+_TOKENS, _COLUMNS, _DEPTH = 128, 128, 64  # a program's tile of the output, and how far it looks along the input at once
+_STAGES, _WARPS, _GROUP = 4, 8, 8
 
 
 def paired(parameter: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def _with_triton(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     count, channels = rows.shape
     hidden = weight.shape[0] // 2
     out = rows.new_empty(count, hidden)
-    programs = _PROGRAMS * torch.cuda.get_device_properties(rows.device).multi_processor_count
+    programs = torch.cuda.get_device_properties(rows.device).multi_processor_count
     _gated[(programs,)](
         TensorDescriptor(rows, [count, channels], [channels, 1], [_TOKENS, _DEPTH]),
         TensorDescriptor(weight, [2 * hidden, channels], [channels, 1], [2 * _COLUMNS, _DEPTH]),
@@ -78,16 +78,28 @@ def _with_triton(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 if triton is not None:
+    # Triton's own exp2 and division handle denormals, in four times the instructions.
+
+    @triton.jit
+    def _exp2(x):
+        return tl.inline_asm_elementwise("ex2.approx.ftz.f32 $0, $1;", "=r,r", [x], tl.float32, is_pure=True, pack=1)
+
+    @triton.jit
+    def _reciprocal(x):
+        return tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=r,r", [x], tl.float32, is_pure=True, pack=1)
 
     @triton.jit
     def _gated(
         rows, weight, bias, out, count, CHANNELS: tl.constexpr, HIDDEN: tl.constexpr, TOKENS: tl.constexpr,
         COLUMNS: tl.constexpr, DEPTH: tl.constexpr, GROUP: tl.constexpr, PROGRAMS: tl.constexpr,
     ):  # fmt: skip
-        """Some tiles of the output, one after the other; neighbours in time share rows and weights in the cache."""
+        """Some tiles of the output, one after the other; neighbours in time share rows and weights in the cache.
+
+        Flattened, the loops fetch the next tile's rows and weights while this one's gates are computed.
+        """
         across: tl.constexpr = HIDDEN // COLUMNS
         down = tl.cdiv(count, TOKENS)
-        for tile in tl.range(tl.program_id(0), down * across, PROGRAMS):
+        for tile in tl.range(tl.program_id(0), down * across, PROGRAMS, flatten=True):
             first = tile // (GROUP * across) * GROUP
             group = min(down - first, GROUP)
             row = (first + tile % (GROUP * across) % group) * TOKENS
@@ -97,11 +109,12 @@ if triton is not None:
                 both = tl.dot(rows.load([row, depth]), weight.load([2 * column, depth]).T, both)
             both += tl.load(bias + 2 * column + tl.arange(0, 2 * COLUMNS))[None, :].to(tl.float32)
             value, gate = tl.split(tl.reshape(both, (TOKENS, COLUMNS, 2)))
-            # The normal distribution function through erfc, Abramowitz and Stegun 7.1.26 (to 1.5e-7): with erf itself
-            # the kernel takes a tenth longer at 320 channels.
-            size = tl.abs(gate) * 0.7071067811865476
-            t = 1.0 / (1.0 + 0.3275911 * size)
-            tail = t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))
-            tail = 0.5 * t * (0.254829592 + t * (-0.284496736 + tail)) * tl.exp(-size * size)
-            value *= gate * tl.where(gate < 0, tail, 1.0 - tail)
+            # The normal distribution function as 1 / (1 + 2^(-gate · odds)), odds fitted (GELU is off by 3e-6 at most):
+            # through erfc, with divisions and exponentials as Triton writes them, the kernel takes 0.53 ms instead of
+            # 0.45 for 131,072 tokens of 320 channels.
+            square = gate * gate
+            odds = -8.824318501865491e-05 + square * 3.229286676287302e-06
+            odds = 0.10522665083408356 + square * (-0.00036024977453053 + square * odds)
+            odds = 2.3020453453063965 + square * odds
+            value = value * gate * _reciprocal(1.0 + _exp2(-gate * odds))
             out.store([row, column], value.to(bias.dtype.element_ty))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +50,18 @@ def pixel_attention(
     key, value = (None, None) if reference is None else reference
     if not qkv.is_cuda or not _fits(qkv, heads, key):
         return _with_pytorch(qkv, heads, key, value, alone, frames)
-    return attend_pixels(qkv.contiguous(), heads, key, value, alone, frames)
+    return attend_pixels(qkv.contiguous(), heads, key, value, alone, frames, both=False)
+
+
+def attend_both_ways(qkv: Tensor, heads: int, reference: tuple[Tensor, Tensor]) -> Tensor:
+    """Attend from the frames of one item (f, n, 3c), without its reference and with it: (2·f, n, c) in this order.
+
+    What the halves of guidance share before their first attention is looked at once.
+    """
+    key, value = reference
+    if not qkv.is_cuda or not _fits(qkv, heads, key):
+        return _with_pytorch(torch.cat([qkv, qkv]), heads, key, value, len(qkv), len(qkv))
+    return attend_pixels(qkv.contiguous(), heads, key, value, 0, len(qkv), both=True)
 
 
 def _fits(qkv: Tensor, heads: int, key: Tensor | None) -> bool:
@@ -65,16 +75,23 @@ def _fits(qkv: Tensor, heads: int, key: Tensor | None) -> bool:
 
 # An operator of its own: the compiler calls it as it is.
 @torch.library.custom_op("fye::attend_pixels", mutates_args=())
-def attend_pixels(qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int) -> Tensor:
-    """`pixel_attention` by the kernel; the first `alone` frames go without the reference. PyTorch on other GPUs."""
-    if not _works(qkv.device, qkv.dtype, heads, qkv.shape[-1] // 3 // heads):
-        return _with_pytorch(qkv, heads, key, value, alone, frames)
-    return _with_gluon(qkv, heads, key, value, alone, frames)
+def attend_pixels(
+    qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int, both: bool
+) -> Tensor:
+    """`pixel_attention` or, for `both`, `attend_both_ways`, by the kernel; PyTorch on other GPUs.
+
+    The first `alone` frames go without the reference.
+    """
+    if _works(qkv.device, qkv.dtype, heads, qkv.shape[-1] // 3 // heads, both):
+        return _with_gluon(qkv, heads, key, value, alone, frames, both)
+    if both:
+        qkv, alone = torch.cat([qkv, qkv]), len(qkv)
+    return _with_pytorch(qkv, heads, key, value, alone, frames)
 
 
 @attend_pixels.register_fake
-def _(qkv, heads, key, value, alone, frames):  # type: ignore[no-untyped-def]
-    return qkv.new_empty(*qkv.shape[:-1], qkv.shape[-1] // 3)
+def _(qkv, heads, key, value, alone, frames, both):  # type: ignore[no-untyped-def]
+    return qkv.new_empty((1 + both) * len(qkv), qkv.shape[1], qkv.shape[2] // 3)
 
 
 def _with_pytorch(qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int) -> Tensor:
@@ -115,7 +132,7 @@ def _tile(width: int) -> int:
 
 
 @cache
-def _works(device: torch.device, dtype: torch.dtype, heads: int, width: int) -> bool:
+def _works(device: torch.device, dtype: torch.dtype, heads: int, width: int, both: bool) -> bool:
     """Whether the kernel runs on this GPU, for heads of this width, and does what PyTorch does."""
     if torch.cuda.get_device_capability(device) != (9, 0):
         return False
@@ -125,26 +142,30 @@ def _works(device: torch.device, dtype: torch.dtype, heads: int, width: int) -> 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device, dtype=dtype, generator=generator)
 
-    case: Any = draw(2, tokens, 3 * channels), heads, draw(1, tokens, channels), draw(1, tokens, channels), 1, 1
+    qkv = draw(1, tokens, 3 * channels).expand(2, -1, -1).contiguous()
+    key, value = draw(1, tokens, channels), draw(1, tokens, channels)
+    given, alone = (qkv[:1], 0) if both else (qkv, 1)
     try:
-        got, expected = _with_gluon(*case).float(), _with_pytorch(*case).float()
-        torch.cuda.synchronize(device)
+        expected = _with_pytorch(qkv, heads, key, value, 1, 1).float()
+        got = _with_gluon(given, heads, key, value, alone, 1, both)
+        error = float((got.float() - expected).norm() / expected.norm())
     except Exception as failure:  # whatever another version of an experimental compiler may raise
         log.warning("attention over pixels is left to PyTorch, its own kernel failed: %s", failure)
         return False
-    error = float((got - expected).norm() / expected.norm())
     if not error < 0.02:  # bfloat16 is good for 0.005
         log.warning("attention over pixels is left to PyTorch, its own kernel is off by %.1e", error)
         return False
     return True
 
 
-def _with_gluon(qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int) -> Tensor:
+def _with_gluon(
+    qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int, both: bool
+) -> Tensor:
     count, pixels, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     width = channels // heads
     first, second = _parts(width)
     tile = _tile(width)
-    out = qkv.new_empty(count, pixels, channels)
+    out = qkv.new_empty((1 + both) * count, pixels, channels)
     dtype = gl.float16 if qkv.dtype == torch.float16 else gl.bfloat16
     layout = gl.NVMMASharedLayout.get_default_for([tile, 2 * first], dtype)
 
@@ -172,6 +193,7 @@ def _with_gluon(qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | Non
         _ROWS,
         tile,
         _STAGES,
+        both,
         num_warps=4,
     )
     return out
@@ -212,8 +234,8 @@ if gluon is not None:
     @gluon.jit
     def _consume(
         qkv, out, query, row, end, column, tiles, scale, full, empty, turn, next_turn, key, value,
-        CHANNELS: gl.constexpr, WIDTH: gl.constexpr, FIRST: gl.constexpr, SECOND: gl.constexpr, ROWS: gl.constexpr,
-        TILE: gl.constexpr, STAGES: gl.constexpr,
+        with_reference, own_tiles, CHANNELS: gl.constexpr, WIDTH: gl.constexpr, FIRST: gl.constexpr,
+        SECOND: gl.constexpr, ROWS: gl.constexpr, TILE: gl.constexpr, STAGES: gl.constexpr, BOTH: gl.constexpr,
     ):  # fmt: skip
         """Four warps: the attention of some queries of one head. While others have the turn, exponentiate."""
         dtype: gl.constexpr = qkv.dtype.element_ty
@@ -264,17 +286,22 @@ if gluon is not None:
             largest = gl.maximum(before, gl.max(scores, 1) * scale)
             weights = gl.exp2(scores * scale - largest[:, None])
             shrink = gl.exp2(before - largest)
+            so_far = total
             total = total * shrink + gl.sum(weights, 1)
             out_1, out_2 = warpgroup_mma_wait(0, deps=[sum_1, sum_2])
             mbarrier.arrive(empty.index(last))
+            if BOTH:  # noqa: SIM102 - known when compiling, the other is not
+                if index == own_tiles:
+                    _store(out, out_1, so_far, row, end, column, 0, CHANNELS, WIDTH, ROWS, FIRST, layout_1)
+                    _store(out, out_2, so_far, row, end, column, FIRST, CHANNELS, WIDTH, ROWS, SECOND, layout_2)
             out_1 = out_1 * gl.convert_layout(shrink, rows_1)[:, None]
             out_2 = out_2 * gl.convert_layout(shrink, rows_2)[:, None]
             rounded = weights.to(dtype)
         values = value.index((tiles - 1) % STAGES)
         out_1 = warpgroup_mma(gl.convert_layout(rounded, weights_1), values.slice(0, FIRST, 1), out_1)
         out_2 = warpgroup_mma(gl.convert_layout(rounded, weights_2), values.slice(FIRST, SECOND, 1), out_2)
-        _store(out, out_1, total, row, end, column, 0, CHANNELS, WIDTH, ROWS, FIRST, layout_1)
-        _store(out, out_2, total, row, end, column, FIRST, CHANNELS, WIDTH, ROWS, SECOND, layout_2)
+        _store(with_reference, out_1, total, row, end, column, 0, CHANNELS, WIDTH, ROWS, FIRST, layout_1)
+        _store(with_reference, out_2, total, row, end, column, FIRST, CHANNELS, WIDTH, ROWS, SECOND, layout_2)
 
     @gluon.jit
     def _store(
@@ -293,7 +320,7 @@ if gluon is not None:
     def _attend(
         qkv, own, keys, values, out, pixels, reference_pixels, frames, alone, scale, CHANNELS: gl.constexpr,
         HEADS: gl.constexpr, WIDTH: gl.constexpr, FIRST: gl.constexpr, SECOND: gl.constexpr, ROWS: gl.constexpr,
-        TILE: gl.constexpr, STAGES: gl.constexpr,
+        TILE: gl.constexpr, STAGES: gl.constexpr, BOTH: gl.constexpr,
     ):  # fmt: skip
         """One program: 192 queries of one head of one frame, the frames with the most keys first."""
         dtype: gl.constexpr = qkv.dtype.element_ty
@@ -305,6 +332,9 @@ if gluon is not None:
         own_row = frame * pixels
         row = own_row + program % blocks * block
         end = own_row + pixels
+        with_reference = out
+        if BOTH:
+            with_reference += (gl.num_programs(0) // (blocks * HEADS)).to(gl.int64) * pixels * CHANNELS
         own_tiles = pixels // TILE
         tiles = own_tiles
         reference_row = 0
@@ -332,12 +362,14 @@ if gluon is not None:
         gl.warp_specialize(
             [
                 (_consume, (qkv, out, query.index(0), row, end, column, tiles, scale, full, empty, turn.index(0),
-                            turn.index(1), key, value, CHANNELS, WIDTH, FIRST, SECOND, ROWS, TILE, STAGES)),
+                            turn.index(1), key, value, with_reference, own_tiles, CHANNELS, WIDTH, FIRST, SECOND, ROWS,
+                            TILE, STAGES, BOTH)),
                 (_consume, (qkv, out, query.index(1), row + ROWS, end, column, tiles, scale, full, empty, turn.index(1),
-                            turn.index(2), key, value, CHANNELS, WIDTH, FIRST, SECOND, ROWS, TILE, STAGES)),
+                            turn.index(2), key, value, with_reference, own_tiles, CHANNELS, WIDTH, FIRST, SECOND, ROWS,
+                            TILE, STAGES, BOTH)),
                 (_consume, (qkv, out, query.index(2), row + 2 * ROWS, end, column, tiles, scale, full, empty,
-                            turn.index(2), turn.index(0), key, value, CHANNELS, WIDTH, FIRST, SECOND, ROWS, TILE,
-                            STAGES)),
+                            turn.index(2), turn.index(0), key, value, with_reference, own_tiles, CHANNELS, WIDTH, FIRST,
+                            SECOND, ROWS, TILE, STAGES, BOTH)),
                 (_produce, (own, keys, values, own_row, reference_row, column, own_tiles, tiles, full, empty, key,
                             value, CHANNELS, TILE, box, STAGES)),
             ],

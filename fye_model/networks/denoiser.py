@@ -124,7 +124,9 @@ class Denoiser(Network):
                     beside["skip"] = skip
                 elif skip is not None:
                     hidden = torch.cat([hidden, skip], 1)
-                hidden = each(resnet(hidden, temb[: len(hidden)], **beside))
+                hidden = resnet(hidden, temb[: len(hidden)], **beside)
+                if not getattr(transformer, "takes_shared", False):
+                    hidden = each(hidden)
                 if transformer is not None:
                     hidden, _ = transformer(hidden, prompt, portrait, plain, frames)
                 return motion_module(hidden, num_frames=frames) if motion_module is not None and temporal else hidden

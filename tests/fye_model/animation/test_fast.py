@@ -43,6 +43,11 @@ def test_the_fast_denoiser_computes_the_same(build_pipe, prompt: str, tokens: in
     got, fast_deep = fast(*inputs[:2], context, inputs[3], reference, inputs[5], plain=int(guided), return_deep=True)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(fast_deep, deep, rtol=1e-10, atol=1e-10)
+    noisy, landmarks, given = inputs[0][:1], inputs[3][:1], inputs[5][:1]  # one item stands for both
+    for plain in (0, int(guided)):
+        expected = pipe.denoiser(noisy, inputs[1], inputs[2], landmarks, inputs[4], given, plain=plain)
+        got = fast(noisy, inputs[1], context, landmarks, reference, given, plain=plain)
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()
@@ -92,6 +97,9 @@ def test_attention_over_pixels_reads_the_reference_of_an_item_behind_its_plain_o
             expected = (q[:, head] @ k[:, head].mT / 2).softmax(-1) @ v[:, head]
             torch.testing.assert_close(got[frame, :, head], expected)
     torch.testing.assert_close(pixel_attention.pixel_attention(qkv, 2)[:3], got[:3])
+    twice = pixel_attention.attend_both_ways(qkv[3:], 2, (key[-1:], value[-1:]))
+    torch.testing.assert_close(twice[3:], got[3:])
+    torch.testing.assert_close(twice[:3], pixel_attention.pixel_attention(qkv, 2)[3:])
 
 
 @pytest.mark.skipif(
@@ -105,7 +113,7 @@ def test_attention_over_pixels_agrees_with_pytorch_on_a_gpu(
     width: int, pixels: int, seen: int, references: int, dtype: torch.dtype
 ) -> None:
     device, frames, channels = torch.device("cuda"), 2, 8 * width
-    assert pixel_attention._works(device, dtype, 8, width)
+    assert all(pixel_attention._works(device, dtype, 8, width, both) for both in (False, True))
     qkv = 3 * torch.randn(3 * frames, pixels, 3 * channels, device=device, dtype=dtype)
     pair = [3 * torch.randn(references, seen, channels, device=device, dtype=dtype) for _ in range(2)]
     key, value = pair if references else (None, None)
@@ -114,8 +122,13 @@ def test_attention_over_pixels_agrees_with_pytorch_on_a_gpu(
     case = 8, key, value, alone, frames
     exact = [item.double() if isinstance(item, torch.Tensor) else item for item in case]
     expected = pixel_attention._with_pytorch(qkv.double(), *exact)
-    error = (pixel_attention.attend_pixels(qkv, *case).double() - expected).norm() / expected.norm()
-    assert error < (2e-3 if dtype == torch.float16 else 2e-2)
+    limit = 2e-3 if dtype == torch.float16 else 2e-2
+    assert (pixel_attention.attend_pixels(qkv, *case, both=False).double() - expected).norm() / expected.norm() < limit
+    if references:
+        twice = torch.cat([qkv[:frames], qkv[:frames]]).double()
+        expected = pixel_attention._with_pytorch(twice, 8, exact[1][:1], exact[2][:1], frames, frames)
+        got = pixel_attention.attend_pixels(qkv[:frames], 8, key[:1], value[:1], 0, frames, both=True).double()
+        assert (got - expected).norm() / expected.norm() < limit
 
 
 @torch.no_grad()
