@@ -5,8 +5,8 @@
 - Motion modules keep the layout of the convolutions (frame, pixel, channel) and attend across it (`frame_attention`).
 - Cross-attention to a few image-prompt tokens is folded into two thin matrices, once per video: scores are
   x (Wq^T k), the output is (v Wo) weighted.
-- 1x1 convolutions are matrix products on tokens; two linear layers with nothing but a sum between them are one; the
-  gated feed-forward never writes its gates (`gated`).
+- 1x1 convolutions are matrix products on tokens; the gated feed-forward never writes its gates (`gated`), and all that
+  comes behind them is one product (`feed_forward`).
 - Images are channels-last; group norm, SiLU, the time step and a convolution's bias are one operation (`group_norm`).
 - A 3x3 convolution of an image doubled by repeating pixels is four 2x2 ones of the image itself, with weights that
   fall on the same pixel added up: 4/9 of the multiplications.
@@ -17,6 +17,8 @@ weights stay, so it saves and loads as before. Weights changed afterwards are no
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +29,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from fye_model.animation.feed_forward import finish, tail_weight
 from fye_model.animation.frame_attention import frame_attention
 from fye_model.animation.gated import geglu, paired
 from fye_model.animation.group_norm import ChannelsLastGroupNorm, group_norm
@@ -114,8 +117,8 @@ class FastSpatialTransformer(SpatialTransformer):
 
     proj_in: Any
     qkv_weight: Tensor
-    out_weight: Tensor
-    out_bias: Tensor
+    tail_weight: Tensor
+    compiled = False
 
     takes_shared = True  # see `Denoiser.forward`
 
@@ -143,17 +146,31 @@ class FastSpatialTransformer(SpatialTransformer):
         plain: int | Tensor = 0,
         frames: int = 1,
     ) -> tuple[Tensor, Tensor]:
-        """As `SpatialTransformer.forward`; `plain` is a number. `hidden` of one item stands for all of `context`."""
+        """As `SpatialTransformer.forward`; `plain` is a number. `hidden` of one item stands for all of `context`.
+
+        On a GPU `hidden` may be overwritten by the result.
+        """
         assert isinstance(plain, int), "the fast path takes the number of plain items, which come first"
-        block, items = self.block, len(context[0])
+        items = len(context[0])
         if len(hidden) < items * frames and (items, plain, reference is None) != (2, 1, False):
             hidden = torch.cat([hidden] * items)  # only a plain item and one with the reference share their attention
+        body = _compiled(FastSpatialTransformer._body) if self.compiled else FastSpatialTransformer._body
+        tokens, added, normed = body(self, hidden, context, reference, plain, frames)
+        if len(hidden) < len(tokens):
+            hidden = torch.cat([hidden] * items)
+        bias = self.block.attn2.to_out[0].bias if isinstance(context, FoldedContext) else None
+        return _finish(self, hidden, tokens, added, bias), normed
+
+    def _body(
+        self, hidden: Tensor, context: Any, reference: KeyValue | None, plain: int, frames: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The block up to its feed-forward: tokens, what the cross-attention adds, and the self-attention's input."""
+        block = self.block
         tokens = _tokens(self.norm(hidden))
         tokens = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
         normed = block.norm1(tokens)
         tokens = _plus(self._self_attention(normed, reference, plain, frames), tokens)
-        tokens = tokens + self._cross_attention(block.norm2(tokens), context)
-        return _plus(_image(_feed_forward_and_out(self, tokens), hidden), hidden), normed
+        return tokens, self._cross_attention(block.norm2(tokens), context), normed
 
     def _self_attention(self, normed: Tensor, reference: KeyValue | None, plain: int, frames: int) -> Tensor:
         """Attention of (b·f, n, c), the first `plain` items without the reference; of one item that is both, twice."""
@@ -170,7 +187,7 @@ class FastSpatialTransformer(SpatialTransformer):
         if isinstance(context, FoldedContext):
             scores = torch.bmm(tokens, context.scores).unflatten(-1, (attention.heads, -1))
             weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(tokens.dtype).flatten(2)
-            return (torch.bmm(weights, context.values) + attention.to_out[0].bias).reshape(normed.shape)
+            return torch.bmm(weights, context.values).reshape(normed.shape)  # its bias is added in the end
         out = attend(attention.to_q(tokens), context.key, context.value, attention.heads)
         return attention.to_out[0](out).reshape(normed.shape)
 
@@ -182,21 +199,28 @@ class FastMotionModule(AnimateDiffTransformer3D):
     transformer_blocks: Any
     qkv_weight: Tensor
     qkv_weight_2: Tensor
-    out_weight: Tensor
-    out_bias: Tensor
+    tail_weight: Tensor
+    compiled = False
 
     def forward(self, hidden: Tensor, num_frames: int = 1, **_: Any) -> Tensor:  # type: ignore[override]
-        """Map (b·f, c, h, w) to the same shape."""
+        """Map (b·f, c, h, w) to the same shape. On a GPU `hidden` may be overwritten by the result."""
+        body = _compiled(FastMotionModule._body) if self.compiled else FastMotionModule._body
+        tokens, added = body(self, hidden, num_frames)
+        return _finish(self, hidden, tokens, added, None)
+
+    def _body(self, hidden: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+        """The block up to its feed-forward: tokens and what the last attention adds, both (b·f, n, c)."""
         (block,) = self.transformer_blocks
         tokens = self.proj_in(_tokens(group_norm(hidden, self.norm))).unflatten(0, (-1, num_frames))  # (b, f, n, c)
         place = block.pos_embed.pe[:, :num_frames, None].to(tokens.dtype)
-        for norm, attention, weight in (
-            (block.norm1, block.attn1, self.qkv_weight),
-            (block.norm2, block.attn2, self.qkv_weight_2),
-        ):
+
+        def attended(norm: nn.Module, attention: Any, weight: Tensor) -> Tensor:
             qkv = F.linear(norm(tokens) + place, weight)
-            tokens = tokens + attention.to_out[0](frame_attention(qkv, attention.heads))
-        return hidden + _image(_feed_forward_and_out(self, tokens).flatten(0, 1), hidden)
+            return attention.to_out[0](frame_attention(qkv, attention.heads))
+
+        tokens = tokens + attended(block.norm1, block.attn1, self.qkv_weight)
+        added = attended(block.norm2, block.attn2, self.qkv_weight_2)
+        return tokens.flatten(0, 1), added.flatten(0, 1)
 
 
 @torch.no_grad()
@@ -223,7 +247,7 @@ def make_fast(network: nn.Module) -> None:
                 raise ValueError("make_fast expects transformers of one block with 1x1 convolutions around it")
             module.__class__ = FastSpatialTransformer
             _fuse(module, "qkv_weight", module.block.attn1)
-            _fuse_out(module, module.block)
+            _join_tail(module)
         elif isinstance(module, AnimateDiffTransformer3D):
             if len(module.transformer_blocks) != 1:
                 raise ValueError("make_fast expects motion modules of one block")
@@ -231,7 +255,7 @@ def make_fast(network: nn.Module) -> None:
             block = module.transformer_blocks[0]
             _fuse(module, "qkv_weight", block.attn1)
             _fuse(module, "qkv_weight_2", block.attn2)
-            _fuse_out(module, block)
+            _join_tail(module)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -243,8 +267,16 @@ def compile_blocks(network: nn.Module) -> None:
     # Every block runs through the same Python function; the default limit of 8 shapes would leave most uncompiled.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
     for module in network.modules():
-        if isinstance(module, FastResnet | FastSpatialTransformer | FastMotionModule):
+        if isinstance(module, FastResnet):
             module.compile(dynamic=False)
+        elif isinstance(module, FastSpatialTransformer | FastMotionModule):
+            module.compiled = True
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The part of a block that is worth compiling; what is overwritten in place stays outside."""
+    return torch.compile(function, dynamic=False)
 
 
 def _is_plain(block: ResnetBlock2D) -> bool:
@@ -295,21 +327,17 @@ def _fuse(module: nn.Module, name: str, attention: Any) -> None:
     module.register_buffer(name, fused, persistent=False)
 
 
-def _fuse_out(module: Any, block: Any) -> None:
-    """Keep the feed-forward's last layer and the projection behind it as one: nothing but a sum is between them."""
-    last, out = block.ff.net[2], module.proj_out
-    wide = torch.promote_types(out.weight.dtype, torch.float32)
-    weight = out.weight.flatten(1).to(wide)
-    module.register_buffer("out_weight", (weight @ last.weight.to(wide)).to(out.weight.dtype), persistent=False)
-    bias = weight @ last.bias.to(wide) + out.bias.to(wide)
-    module.register_buffer("out_bias", bias.to(out.bias.dtype), persistent=False)
+def _join_tail(module: Any) -> None:
+    """Keep what comes after a block's gates as one matrix."""
+    weight = tail_weight(module.proj_out, module.transformer_blocks[0].ff.net[2])
+    module.register_buffer("tail_weight", weight, persistent=False)
 
 
-def _feed_forward_and_out(module: Any, tokens: Tensor) -> Tensor:
-    """proj_out(tokens + ff(norm3(tokens))) of a transformer whose output is fused (`_fuse_out`)."""
+def _finish(module: Any, hidden: Tensor, tokens: Tensor, added: Tensor, bias: Tensor | None) -> Tensor:
+    """The feed-forward of a transformer's block and its projection, added to its input (b·f, c, h, w)."""
     block = module.transformer_blocks[0]
-    gated = block.ff.net[0](block.norm3(tokens))
-    return _linear_onto(F.linear(tokens, module.proj_out.weight.flatten(1), module.out_bias), gated, module.out_weight)
+    out = finish(_tokens(hidden), tokens, added, bias, block.norm3, block.ff.net[0], module.tail_weight)
+    return _image(out, hidden)
 
 
 def _linear_onto(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:

@@ -29,40 +29,33 @@ def paired(parameter: Tensor) -> Tensor:
 
 def geglu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x (..., c) and `paired` weight (2h, c) and bias (2h,) -> value · GELU(gate), (..., h)."""
-    hidden, channels = weight.shape[0] // 2, weight.shape[1]
-    fits = channels % _DEPTH == 0 and hidden % _COLUMNS == 0
-    if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16) or not fits:
-        return _with_pytorch(x, weight, bias)
-    return gated_linear(x.flatten(0, -2).contiguous(), weight, bias).unflatten(0, x.shape[:-1])
+    if not fits(x, weight):
+        value, gate = F.linear(x, weight, bias).unflatten(-1, (-1, 2)).unbind(-1)
+        return value * F.gelu(gate)
+    rows = x.flatten(0, -2).contiguous()
+    out = rows.new_empty(len(rows), weight.shape[0] // 2)
+    launch(rows, weight, bias, out)
+    return out.unflatten(0, x.shape[:-1])
 
 
-def _with_pytorch(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    value, gate = F.linear(x, weight, bias).unflatten(-1, (-1, 2)).unbind(-1)
-    return value * F.gelu(gate)
+def fits(x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernel can take it: half precision on a GPU that is not older than Hopper, whole tiles."""
+    if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    whole = weight.shape[1] % _DEPTH == 0 and weight.shape[0] % (2 * _COLUMNS) == 0
+    return whole and torch.cuda.get_device_capability(x.device) >= (9, 0)
 
 
-@torch.library.custom_op("fye::gated_linear", mutates_args=())
-def gated_linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The kernel on rows (n, c), contiguous; the result (n, h) is contiguous. PyTorch on GPUs older than Hopper."""
-    old = torch.cuda.get_device_capability(rows.device) < (9, 0)
-    return _with_pytorch(rows, weight, bias) if old else _with_triton(rows, weight, bias)
-
-
-@gated_linear.register_fake
-def _(rows, weight, bias):  # type: ignore[no-untyped-def]
-    return rows.new_empty(rows.shape[0], weight.shape[0] // 2)
-
-
-def _with_triton(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def launch(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+    """Run the kernel on contiguous rows (n, c) into `out` (n, h), whose rows may lie apart by multiples of 16 bytes."""
     count, channels = rows.shape
     hidden = weight.shape[0] // 2
-    out = rows.new_empty(count, hidden)
     programs = torch.cuda.get_device_properties(rows.device).multi_processor_count
     _gated[(programs,)](
         TensorDescriptor(rows, [count, channels], [channels, 1], [_TOKENS, _DEPTH]),
         TensorDescriptor(weight, [2 * hidden, channels], [channels, 1], [2 * _COLUMNS, _DEPTH]),
         bias,
-        TensorDescriptor(out, [count, hidden], [hidden, 1], [_TOKENS, _COLUMNS]),
+        TensorDescriptor(out, [count, hidden], [out.stride(0), 1], [_TOKENS, _COLUMNS]),
         count,
         channels,
         hidden,
@@ -74,7 +67,6 @@ def _with_triton(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         num_warps=_WARPS,
         num_stages=_STAGES,
     )
-    return out
 
 
 if triton is not None:

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from diffusers.models.activations import GEGLU
 from diffusers.models.upsampling import Upsample2D
 
-from fye_model.animation import gated, pixel_attention, rows
+from fye_model.animation import feed_forward, gated, pixel_attention, rows
 from fye_model.animation.fast import FastUpsample, FoldedContext, make_fast, phase_weight
 from fye_model.animation.frame_attention import _with_pytorch, frame_attention
 from fye_model.animation.group_norm import group_norm, norm_rows
@@ -186,9 +187,33 @@ def test_gating_agrees_with_pytorch_on_a_gpu(count: int, channels: int) -> None:
     x = torch.randn(2, count, channels, device="cuda", dtype=torch.float16)
     weight = torch.randn(8 * channels, channels, device="cuda", dtype=torch.float16) * channels**-0.5
     bias = 3 * torch.randn(8 * channels, device="cuda", dtype=torch.float16)
-    expected = gated._with_pytorch(x.double(), weight.double(), bias.double())
+    expected = gated.geglu(x.double(), weight.double(), bias.double())
     error = (gated.geglu(x, weight, bias).double() - expected).norm() / expected.norm()
     assert error < 5e-4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("channels", [320, 1280])
+@torch.no_grad()
+def test_the_end_of_a_block_agrees_with_pytorch_on_a_gpu(channels: int, biased: bool) -> None:
+    def half(module: torch.nn.Module) -> torch.nn.Module:
+        return module.half().cuda()
+
+    norm, gates = half(torch.nn.LayerNorm(channels)), half(GEGLU(channels, 4 * channels))
+    last, out = half(torch.nn.Linear(4 * channels, channels)), half(torch.nn.Conv2d(channels, channels, 1))
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    make_fast(torch.nn.Sequential(gates))
+    hidden, x, added = torch.randn(3, 2, 1001, channels, device="cuda", dtype=torch.float16)
+    bias = torch.randn(channels, device="cuda", dtype=torch.float16) if biased else None
+    y = (x + added if bias is None else x + added + bias).double()
+    value, gate = gates.double().proj(norm.double()(y)).chunk(2, -1)
+    after = last.double()(value * torch.nn.functional.gelu(gate)) + y
+    expected = hidden + torch.nn.functional.linear(after, out.double().weight.flatten(1), out.bias)
+    for module in (norm, gates, last, out):
+        module.half()
+    got = feed_forward.finish(hidden, x, added, bias, norm, gates, feed_forward.tail_weight(out, last))
+    assert (got.double() - expected).norm() / expected.norm() < 2e-3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
