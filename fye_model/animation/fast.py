@@ -29,9 +29,9 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from fye_model.animation.feed_forward import finish, tail_weight
+from fye_model.animation.feed_forward import finish, finish_in_place, tail_weight
 from fye_model.animation.frame_attention import frame_attention
-from fye_model.animation.gated import geglu, paired
+from fye_model.animation.gated import fits, geglu, paired
 from fye_model.animation.group_norm import ChannelsLastGroupNorm, group_norm
 from fye_model.animation.pixel_attention import attend, attend_both_ways, pixel_attention
 from fye_model.animation.rows import add_residual, interleave
@@ -336,7 +336,11 @@ def _join_tail(module: Any) -> None:
 def _finish(module: Any, hidden: Tensor, tokens: Tensor, added: Tensor, bias: Tensor | None) -> Tensor:
     """The feed-forward of a transformer's block and its projection, added to its input (b·f, c, h, w)."""
     block = module.transformer_blocks[0]
-    out = finish(_tokens(hidden), tokens, added, bias, block.norm3, block.ff.net[0], module.tail_weight)
+    gates = block.ff.net[0]
+    function = finish_in_place
+    if not fits(tokens, gates.paired_weight):
+        function = _compiled(finish) if module.compiled else finish
+    out = function(_tokens(hidden), tokens, added, bias, block.norm3, gates, module.tail_weight)
     return _image(out, hidden)
 
 

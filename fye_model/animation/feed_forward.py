@@ -8,6 +8,8 @@ network's widest tensors are read and written once less each. Elsewhere the same
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,44 +26,43 @@ except ImportError:  # no GPU build of PyTorch
 _PAD = 64  # columns behind the gated ones, the first of them one: rows begin at whole cache lines
 
 
-def tail_weight(proj_out: nn.Module, last: nn.Linear) -> Tensor:
-    """[proj_out ; proj_out last ; their biases ; 0] as one matrix (c, c + h + 64): see `finish`.
+def tail_weight(proj_out: Any, last: Any) -> Tensor:
+    """[proj_out ; proj_out last ; their biases ; 0] as one matrix (c, c + h + 64).
 
     Between the feed-forward's `last` layer and the 1x1 convolution or linear layer behind the block there is nothing
     but a sum.
     """
-    weight = proj_out.weight.flatten(1)  # type: ignore[union-attr,operator]
-    wide = torch.promote_types(weight.dtype, torch.float32)  # type: ignore[arg-type]
-    out, inner = weight.to(wide), last.weight.to(wide)  # type: ignore[operator]
-    bias = out @ last.bias.to(wide) + proj_out.bias.to(wide)  # type: ignore[union-attr,operator]
-    return torch.cat([out, out @ inner, F.pad(bias[:, None], (0, _PAD - 1))], 1).to(weight.dtype)  # type: ignore[arg-type]
+    dtype = proj_out.weight.dtype
+    wide = torch.promote_types(dtype, torch.float32)
+    out, inner = proj_out.weight.flatten(1).to(wide), last.weight.to(wide)
+    bias = out @ last.bias.to(wide) + proj_out.bias.to(wide)
+    return torch.cat([out, out @ inner, F.pad(bias[:, None], (0, _PAD - 1))], 1).to(dtype)
 
 
 def finish(
-    hidden: Tensor, x: Tensor, added: Tensor, bias: Tensor | None, norm: nn.LayerNorm, gates: nn.Module, weight: Tensor
+    hidden: Tensor, x: Tensor, added: Tensor, bias: Tensor | None, norm: nn.LayerNorm, gates: Any, weight: Tensor
 ) -> Tensor:
-    """hidden + [y ; geglu(norm(y)) ; 1] weight^T with y = x + added + bias, all but bias (..., c).
+    """hidden + [y ; geglu(norm(y)) ; 1] weight^T with y = x + added + bias, all but bias (c,) are (..., c).
 
-    `gates` holds the `paired_weight` and `paired_bias` of the feed-forward, `weight` is `tail_weight`. On a GPU
-    `hidden` may be overwritten by the result.
+    `gates` holds the `paired_weight` and `paired_bias` of the feed-forward, `weight` is `tail_weight`.
     """
-    gate_weight, gate_bias = gates.paired_weight, gates.paired_bias
-    assert isinstance(gate_weight, Tensor) and isinstance(gate_bias, Tensor)
-    if not gated.fits(x, gate_weight):
-        y = x + added if bias is None else x + added + bias
-        return hidden + _with_pytorch(y, norm, gate_weight, gate_bias, weight)
-    hidden = hidden.contiguous()
-    parts, normed = _beside(x, added, bias, norm, gate_weight.shape[0] // 2)
     channels = x.shape[-1]
-    gated.launch(normed, gate_weight, gate_bias, parts[:, channels:-_PAD])
-    hidden.view(-1, channels).addmm_(parts, weight.t())
-    return hidden
-
-
-def _with_pytorch(y: Tensor, norm: nn.LayerNorm, gate_weight: Tensor, gate_bias: Tensor, weight: Tensor) -> Tensor:
-    channels = y.shape[-1]
+    y = x + added if bias is None else x + added + bias
     total = F.linear(y, weight[:, :channels], weight[:, -_PAD])
-    return total + F.linear(geglu(norm(y), gate_weight, gate_bias), weight[:, channels:-_PAD])
+    gated_part = geglu(norm(y), gates.paired_weight, gates.paired_bias)
+    return hidden + (total + F.linear(gated_part, weight[:, channels:-_PAD]))
+
+
+def finish_in_place(
+    hidden: Tensor, x: Tensor, added: Tensor, bias: Tensor | None, norm: nn.LayerNorm, gates: Any, weight: Tensor
+) -> Tensor:
+    """`finish` where `gated.fits`: by the kernels, `hidden` is overwritten if it is contiguous."""
+    channels = x.shape[-1]
+    parts, normed = _beside(x, added, bias, norm, len(gates.paired_weight) // 2)
+    gated.launch(normed, gates.paired_weight, gates.paired_bias, parts[:, channels:-_PAD])
+    total = hidden.contiguous()
+    total.view(-1, channels).addmm_(parts, weight.t())
+    return total
 
 
 def _beside(x: Tensor, added: Tensor, bias: Tensor | None, norm: nn.LayerNorm, inner: int) -> tuple[Tensor, Tensor]:

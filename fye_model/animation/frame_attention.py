@@ -49,7 +49,7 @@ def _with_triton(qkv: Tensor, heads: int) -> Tensor:
     width = channels // heads
     out = torch.empty(batch, frames, pixels, channels, device=qkv.device, dtype=qkv.dtype)
     block = max(16, 1 << (width - 1).bit_length())
-    _attend[(batch * pixels * heads,)](
+    _attend_frames[(batch * pixels * heads,)](
         qkv,
         out,
         pixels,
@@ -68,7 +68,7 @@ def _with_triton(qkv: Tensor, heads: int) -> Tensor:
 if triton is not None:
 
     @triton.jit
-    def _attend(
+    def _attend_frames(
         qkv,
         out,
         pixels,

@@ -39,11 +39,11 @@ def geglu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernel can take it: half precision on a GPU that is not older than Hopper, whole tiles."""
+    """Whether the kernel can take it: half precision on a Hopper GPU (others lack the shared memory), whole tiles."""
     if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16):
         return False
     whole = weight.shape[1] % _DEPTH == 0 and weight.shape[0] % (2 * _COLUMNS) == 0
-    return whole and torch.cuda.get_device_capability(x.device) >= (9, 0)
+    return whole and torch.cuda.get_device_capability(x.device) == (9, 0)
 
 
 def launch(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:

@@ -174,7 +174,7 @@ def _with_gluon(
         return TensorDescriptor(rows, list(rows.shape), [rows.shape[1], 1], [tile, 2 * first], layout)
 
     blocks = -(-pixels // (_ROWS * _GROUPS))
-    _attend[(blocks * heads * count,)](
+    _attend_pixels[(blocks * heads * count,)](
         qkv,
         tiles(qkv),
         tiles(qkv if key is None else key),
@@ -317,7 +317,7 @@ if gluon is not None:
         gl.store(out + place[:, None] * CHANNELS + column + lane[None, :], values, mask=mask)
 
     @gluon.jit
-    def _attend(
+    def _attend_pixels(
         qkv, own, keys, values, out, pixels, reference_pixels, frames, alone, scale, CHANNELS: gl.constexpr,
         HEADS: gl.constexpr, WIDTH: gl.constexpr, FIRST: gl.constexpr, SECOND: gl.constexpr, ROWS: gl.constexpr,
         TILE: gl.constexpr, STAGES: gl.constexpr, BOTH: gl.constexpr,

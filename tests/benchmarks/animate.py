@@ -1,36 +1,36 @@
 """Seconds a video at the paper's size: `python tests/benchmarks/animate.py` on one NVIDIA GPU.
 
 512x512, 30 DDIM steps, guidance 3.5, window 16, random weights, portrait in to pictures out. On one NVIDIA H200
-with torch 2.11 (CUDA 13.0), fp16; 735 TFLOP/s in a large matrix product and 4.20 TB/s in a copy:
+with torch 2.11 (CUDA 13.0) and Triton 3.6, fp16; 751 TFLOP/s in a large matrix product and 4.21 TB/s in a copy:
 
 | frames | | seconds | frames/s | GiB | relative error of the latents |
 |---|---|---|---|---|---|
-| 16 | exact, plain modules | 5.33 | 3.00 | 9.0 | 8.4e-4 of single precision |
-| 16 | exact, rearranged | 3.29 | 4.87 | 9.4 | 6.8e-4 of single precision |
-| 16 | exact, rearranged and compiled | 2.91 | 5.50 | 9.4 | 6.4e-4 of single precision |
-| 16 | half of the network every 3rd step, order 1, rearranged | 2.46 | 6.51 | 9.8 | 1.0e-2 of exact |
-| 16 | every 2nd step computed, order 1, compiled | 1.71 | 9.4 | 9.4 | 1.1e-2 of exact |
-| 16 | every 3rd, order 0 (reuse) | 1.34 | 12.0 | 9.4 | 5.7e-2 |
-| 16 | every 3rd, order 1 | 1.38 | 11.6 | 9.4 | 1.7e-2 |
-| 16 | every 3rd, order 2 | 1.34 | 11.9 | 9.4 | 2.0e-2 |
-| 16 | every 4th, order 1 | 1.16 | 13.7 | 9.4 | 2.2e-2 |
-| 16 | every 5th, order 1 | 1.07 | 15.0 | 9.4 | 3.2e-2 |
-| 150 | exact, rearranged and compiled | 31.3 | 4.79 | 9.4 | |
-| 150 | every 4th, order 1 | 14.4 | 10.4 | 9.4 | 2.2e-2 |
+| 16 | exact, plain modules | 5.36 | 2.98 | 9.0 | 8.4e-4 of single precision |
+| 16 | exact, rearranged | 2.81 | 5.70 | 9.5 | 6.7e-4 of single precision |
+| 16 | exact, rearranged and compiled | 2.63 | 6.09 | 9.5 | 6.7e-4 of single precision |
+| 16 | half of the network every 3rd step, order 1, rearranged | 2.08 | 7.70 | 9.8 | 1.0e-2 of exact |
+| 16 | every 2nd step computed, order 1, compiled | 1.57 | 10.2 | 9.5 | 1.1e-2 of exact |
+| 16 | every 3rd, order 0 (reuse) | 1.22 | 13.2 | 9.5 | 5.7e-2 |
+| 16 | every 3rd, order 1 | 1.22 | 13.1 | 9.5 | 1.7e-2 |
+| 16 | every 3rd, order 2 | 1.23 | 13.0 | 9.5 | 2.0e-2 |
+| 16 | every 4th, order 1 | 1.05 | 15.3 | 9.5 | 2.2e-2 |
+| 16 | every 5th, order 1 | 0.96 | 16.6 | 9.5 | 3.2e-2 |
+| 150 | exact, rearranged and compiled | 28.4 | 5.29 | 9.5 | |
+| 150 | every 4th, order 1; the first of its length, with what that compiles | 15.8 | 9.5 | 9.5 | 2.2e-2 |
 
-The released code takes 6.65 s for 16 frames (2.4 frames/s, 7.4 GiB) and 64.3 s for 150 (2.33 frames/s). 150 frames
-are 171 computed ones: keyframes are computed again with the windows between them. bf16 has an error of 8.0e-3 where
-fp16 has 8.4e-4. Random weights change more slowly over the steps than trained ones may: the errors of skipping rank
-its settings, no more.
+Two calls on another such machine took 2.61 and 2.64 s (6.13 and 6.06 frames/s) for 16 frames, exact. The released code
+takes 6.65 s for 16 frames (2.4 frames/s, 7.4 GiB) and 64.3 s for 150 (2.33 frames/s). 150 frames are 171 computed ones:
+keyframes are computed again with the windows between them. bf16 has an error of 8.0e-3 where fp16 has 8.4e-4. Random
+weights change more slowly over the steps than trained ones may: the errors of skipping rank its settings, no more.
 
-Floor: a guided step of 16 frames is 37.0 TFLOP and everything beside the loop 42.5, together 1.57 s (10.2 frames/s) at
-the measured rate. In the loop the card draws 680 of its 700 W and falls from 1,980 MHz to between 1,580 and 1,730, so
-that what saves energy counts as much as what saves time: a step whose kernels take 88 ms after a pause takes 95 when
-repeated. Those 88 ms, profiled before the last two changes (about 1 ms of copies in front of sums, 0.7 of a slow
-upsampling), were 20 attention over pixels (18.5 of it at 8 heads of 40, computed as 64, at 300 TFLOP/s), 14 the gated
-layers, 18 convolutions, 19 other matrix products, 4 group norms, 2 attention along time, the rest layer norms, sums
-and copies. Beside the loop: 0.02 s for the portrait (0.06 the first time), 0.08 for the
-pictures. The first call compiles for 37 to 75 s.
+Floor: a guided step of 16 frames is 37.0 TFLOP and everything beside the loop 42.5, together 1.54 s (10.4 frames/s) at
+the measured rate. In the loop the card draws 690 of its 700 W and falls from 1,980 MHz to between 1,680 and 1,830, so
+that what saves energy counts as much as what saves time. Of a step, 19.5 ms are attention (over pixels and along time)
+and 12.0 the gated layers. Attention over the 4,096 pixels of 16 frames, with and without the portrait's, takes 3.06 ms
+where cuDNN and the copies that it needs take 4.2: its matrix units are busy for 47% of the time, its exponentials for
+65%, and computing some of them as polynomials does not help. The gated layers run at 520 (320 channels) to 700 TFLOP/s
+(1,280). Beside the loop: 0.02 s for the portrait (0.06 the first time), 0.08 for the pictures. The first call compiles
+for 37 to 95 s.
 """
 
 from __future__ import annotations

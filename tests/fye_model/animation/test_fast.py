@@ -212,8 +212,11 @@ def test_the_end_of_a_block_agrees_with_pytorch_on_a_gpu(channels: int, biased: 
     expected = hidden + torch.nn.functional.linear(after, out.double().weight.flatten(1), out.bias)
     for module in (norm, gates, last, out):
         module.half()
-    got = feed_forward.finish(hidden, x, added, bias, norm, gates, feed_forward.tail_weight(out, last))
-    assert (got.double() - expected).norm() / expected.norm() < 2e-3
+    case = x, added, bias, norm, gates, feed_forward.tail_weight(out, last)
+    assert (feed_forward.finish(hidden, *case).double() - expected).norm() / expected.norm() < 2e-3
+    if gated.fits(x, gates.paired_weight):
+        assert feed_forward.finish_in_place(hidden, *case) is hidden
+        assert (hidden.double() - expected).norm() / expected.norm() < 2e-3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
