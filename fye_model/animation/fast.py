@@ -152,31 +152,36 @@ class FastSpatialTransformer(SpatialTransformer):
         """
         assert isinstance(plain, int), "the fast path takes the number of plain items, which come first"
         items = len(context[0])
-        if len(hidden) < items * frames and (items, plain, reference is None) != (2, 1, False):
-            hidden = torch.cat([hidden] * items)  # only a plain item and one with the reference share their attention
+        shared = len(hidden) < items * frames
+        if shared and (items, plain, reference is None) != (2, 1, False):
+            shared = False  # only a plain item and one with the reference share their attention
+            hidden = torch.cat([hidden] * items)
         body = _compiled(FastSpatialTransformer._body) if self.compiled else FastSpatialTransformer._body
-        tokens, added, normed = body(self, hidden, context, reference, plain, frames)
-        if len(hidden) < len(tokens):
+        tokens, added, normed = body(self, hidden, context, reference, plain, frames, shared)
+        if shared:
             hidden = torch.cat([hidden] * items)
         bias = self.block.attn2.to_out[0].bias if isinstance(context, FoldedContext) else None
         return _finish(self, hidden, tokens, added, bias), normed
 
     def _body(
-        self, hidden: Tensor, context: Any, reference: KeyValue | None, plain: int, frames: int
+        self, hidden: Tensor, context: Any, reference: KeyValue | None, plain: int, frames: int, shared: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The block up to its feed-forward: tokens, what the cross-attention adds, and the self-attention's input."""
         block = self.block
         tokens = _tokens(self.norm(hidden))
         tokens = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
         normed = block.norm1(tokens)
-        tokens = _plus(self._self_attention(normed, reference, plain, frames), tokens)
+        tokens = _plus(self._self_attention(normed, reference, plain, frames, shared), tokens)
         return tokens, self._cross_attention(block.norm2(tokens), context), normed
 
-    def _self_attention(self, normed: Tensor, reference: KeyValue | None, plain: int, frames: int) -> Tensor:
-        """Attention of (b·f, n, c), the first `plain` items without the reference; of one item that is both, twice."""
+    def _self_attention(
+        self, normed: Tensor, reference: KeyValue | None, plain: int, frames: int, shared: bool
+    ) -> Tensor:
+        """Attention of (b·f, n, c), the first `plain` items without the reference; of what two share, both ways."""
         attention = self.block.attn1
         qkv = F.linear(normed, self.qkv_weight)
-        if plain and reference is not None and len(qkv) == plain * frames:
+        if shared:
+            assert reference is not None
             return attention.to_out[0](attend_both_ways(qkv, attention.heads, reference))
         return attention.to_out[0](pixel_attention(qkv, attention.heads, reference, plain, frames))
 

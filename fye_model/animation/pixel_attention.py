@@ -54,11 +54,12 @@ def pixel_attention(
 
 
 def attend_both_ways(qkv: Tensor, heads: int, reference: tuple[Tensor, Tensor]) -> Tensor:
-    """Attend from the frames of one item (f, n, 3c), without its reference and with it: (2·f, n, c) in this order.
+    """Attend from the frames of one item (f, n, 3c), without the reference and with it: (2·f, n, c) in this order.
 
-    What the halves of guidance share before their first attention is looked at once.
+    What the halves of guidance share before their first attention is looked at once. Of several references the last
+    one counts, that of the half which comes last.
     """
-    key, value = reference
+    key, value = (part[-1:] for part in reference)
     if not qkv.is_cuda or not _fits(qkv, heads, key):
         return _with_pytorch(torch.cat([qkv, qkv]), heads, key, value, len(qkv), len(qkv))
     return attend_pixels(qkv.contiguous(), heads, key, value, 0, len(qkv), both=True)
