@@ -39,7 +39,7 @@ def geglu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernel can take it: half precision on a Hopper GPU (others lack the shared memory), whole tiles."""
+    """Whether the kernel can take it: half precision, whole tiles, a Hopper GPU (made for its shared memory)."""
     if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16):
         return False
     whole = weight.shape[1] % _DEPTH == 0 and weight.shape[0] % (2 * _COLUMNS) == 0
@@ -70,7 +70,7 @@ def launch(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
 
 
 if triton is not None:
-    # Triton's own exp2 and division handle denormals, in four times the instructions.
+    # Triton's own exp2 and division handle denormals, in several times the instructions.
 
     @triton.jit
     def _exp2(x):
