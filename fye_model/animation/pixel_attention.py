@@ -36,7 +36,8 @@ except ImportError:  # no GPU build of PyTorch, or one without Gluon
 
 log = logging.getLogger(__name__)
 
-_ROWS, _GROUPS, _STAGES = 64, 3, 4  # queries of a group of four warps, groups of a program, tiles of keys in flight
+# Queries of a group of four warps, groups of a program (three are written out in the kernel), tiles of keys in flight.
+_ROWS, _GROUPS, _STAGES = 64, 3, 4
 
 
 def pixel_attention(

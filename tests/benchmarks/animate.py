@@ -16,21 +16,21 @@ with torch 2.11 (CUDA 13.0) and Triton 3.6, fp16; 751 TFLOP/s in a large matrix 
 | 16 | every 4th, order 1 | 1.05 | 15.3 | 9.5 | 2.2e-2 |
 | 16 | every 5th, order 1 | 0.96 | 16.6 | 9.5 | 3.2e-2 |
 | 150 | exact, rearranged and compiled | 28.4 | 5.29 | 9.5 | |
-| 150 | every 4th, order 1; the first of its length, with what that compiles | 15.8 | 9.5 | 9.5 | 2.2e-2 |
+| 150 | every 4th, order 1; the first of its length | 15.8 | 9.5 | 9.5 | 2.2e-2 |
 
-Two calls on another such machine took 2.61 and 2.64 s (6.13 and 6.06 frames/s) for 16 frames, exact. The released code
-takes 6.65 s for 16 frames (2.4 frames/s, 7.4 GiB) and 64.3 s for 150 (2.33 frames/s). 150 frames are 171 computed ones:
+Two calls of an earlier run took 2.61 and 2.64 s (6.13 and 6.06 frames/s) for 16 frames, exact. The released code takes
+6.65 s for 16 frames (2.4 frames/s, 7.4 GiB) and 64.3 s for 150 (2.33 frames/s). 150 frames are 171 computed ones:
 keyframes are computed again with the windows between them. bf16 has an error of 8.0e-3 where fp16 has 8.4e-4. Random
 weights change more slowly over the steps than trained ones may: the errors of skipping rank its settings, no more.
 
 Floor: a guided step of 16 frames is 37.0 TFLOP and everything beside the loop 42.5, together 1.54 s (10.4 frames/s) at
-the measured rate. In the loop the card draws 690 of its 700 W and falls from 1,980 MHz to between 1,680 and 1,830, so
-that what saves energy counts as much as what saves time. Of a step, 19.5 ms are attention (over pixels and along time)
-and 12.0 the gated layers. Attention over the 4,096 pixels of 16 frames, with and without the portrait's, takes 3.06 ms
-where cuDNN and the copies that it needs take 4.2: its matrix units are busy for 47% of the time, its exponentials for
-65%, and computing some of them as polynomials does not help. The gated layers run at 520 (320 channels) to 700 TFLOP/s
-(1,280). Beside the loop: 0.02 s for the portrait (0.06 the first time), 0.08 for the pictures. The first call compiles
-for 37 to 95 s.
+the measured rate. The card stands at its 700 W limit, so that what saves energy counts as much as what saves time:
+attention over pixels, repeated, draws 690 W at 1,680 to 1,830 of 1,980 MHz; the loop drew 680 W at 1,580 to 1,730 when
+it took 2.91 s. Of a step, profiled, 19.5 ms are attention (over pixels and along time) and 12.0 the gated layers.
+Attention over the 4,096 pixels of 16 frames, with and without the portrait's, takes 3.06 ms where cuDNN and the copies
+that it needs take 4.2: the matrix units are busy for 47% of the kernel's time, the exponentials for 65%, and computing
+some of them as polynomials does not help. The gated layers run at 520 (320 channels) to 700 TFLOP/s (1,280). Beside the
+loop: 0.02 s for the portrait (0.06 the first time), 0.08 for the pictures. The first call compiles for 37 to 95 s.
 """
 
 from __future__ import annotations

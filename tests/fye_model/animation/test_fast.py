@@ -103,6 +103,24 @@ def test_attention_over_pixels_reads_the_reference_of_an_item_behind_its_plain_o
     torch.testing.assert_close(twice[:3], pixel_attention.pixel_attention(qkv, 2)[3:])
 
 
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize(
+    ("factor", "complaint"), [(1.0, ""), (1.1, "is off by 1.0e-01"), (None, "failed: unsupported operand")]
+)
+def test_a_kernel_that_fails_or_is_wrong_is_left_out_with_a_warning(
+    factor: float | None, complaint: str, both: bool, monkeypatch, caplog
+) -> None:
+    def kernel(qkv, heads, key, value, alone, frames, both):
+        qkv, alone = (torch.cat([qkv, qkv]), len(qkv)) if both else (qkv, alone)
+        return factor * pixel_attention._with_pytorch(qkv, heads, key, value, alone, frames)
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(pixel_attention, "_with_gluon", kernel)
+    works = pixel_attention._works.__wrapped__  # without what it remembers
+    assert works(torch.device("cpu"), torch.float32, 2, 40, both) is not bool(complaint)
+    assert complaint in caplog.text and bool(complaint) is bool(caplog.text)
+
+
 @pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0) or pixel_attention.gluon is None,
     reason="needs a Hopper GPU and Gluon",
