@@ -13,7 +13,7 @@ from prefect.states import Completed
 from fye_model.config import Runtime
 from tasks.animate import animate as animate_portrait
 from tasks.animate import sampling_of
-from tasks.assets import resolve_landmarker
+from tasks.faces.landmarker import resolve_landmarker
 
 
 @flow(name="animate", flow_run_name="animate {portrait} by {driving}", log_prints=False)

@@ -34,7 +34,7 @@ Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
 @app.command
 def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = None, workers: Workers = 2) -> int:
     """Run the full retrain with the `demo` recipe, on your videos or on sample clips that it makes."""
-    from tasks.samples import make_samples, sample_paths
+    from tasks.samples.clips import make_samples, sample_paths
 
     if videos is None:
         videos = Path("work/demo" if "://" in work else work) / "samples"
@@ -46,7 +46,7 @@ def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = N
 @app.command
 def samples(output: Annotated[Path, Parameter(help="Folder for the clips.")]) -> int:
     """Make the demo's clips: a photographed face in known motion."""
-    from tasks.samples import make_samples
+    from tasks.samples.clips import make_samples
 
     for path in make_samples(output):
         print(path)
@@ -66,7 +66,7 @@ def retrain(
 ) -> int:
     """Videos in; a trained, selected, evaluated model and its report out. Goes on where an earlier run stopped."""
     from flows.retrain import retrain as flow
-    from tasks.recipes import check_weights
+    from tasks.workspace.recipes import check_weights
 
     launcher = "torchrun" if processes > 1 else "inproc"
     runtime = _runtime(workers=workers, device=device, processes=processes, launcher=launcher)
@@ -122,7 +122,7 @@ def evaluate(
 ) -> int:
     """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos."""
     from flows.evaluate import evaluate as flow
-    from tasks.model_folder import check_model
+    from fye_model.animation.folder import check_model
 
     check_model(model)
     _check(recipe, set_, work, videos)
@@ -150,7 +150,7 @@ def animate(
 ) -> int:
     """Animate one portrait with one driving video."""
     from tasks.animate import check_request, sampling_of
-    from tasks.recipes import parse_overrides
+    from tasks.workspace.recipes import parse_overrides
 
     sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
     check_request(portrait, driving, model, output)
@@ -177,8 +177,8 @@ def import_release(
     ] = None,
 ) -> int:
     """Convert the authors' released weights into this project's format; says what was loaded into what."""
-    from tasks.recipes import parse_overrides
-    from tasks.release import import_model
+    from tasks.import_release import import_model
+    from tasks.workspace.recipes import parse_overrides
 
     print(import_model(source, output, autoencoder, image_encoder, parse_overrides(set_ or [])))
     return 0
@@ -187,7 +187,7 @@ def import_release(
 @config_app.command
 def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
     """Print the resolved recipe as YAML."""
-    from tasks.recipes import dump_recipe, load_recipe
+    from tasks.workspace.recipes import dump_recipe, load_recipe
 
     print(dump_recipe(load_recipe(recipe, set_ or [])), end="")
     return 0
@@ -195,9 +195,9 @@ def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
 
 def _check(recipe: str, overrides: list[str] | None, work: str, folder: Path | None = None) -> Any:
     """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up; the recipe."""
-    from tasks.recipes import load_recipe
-    from tasks.sources import check_folder
-    from tasks.store import Store
+    from tasks.engine.store import Store
+    from tasks.workspace.recipes import load_recipe
+    from tasks.workspace.sources import check_folder
 
     resolved = load_recipe(recipe, overrides or [])
     Store(work)
@@ -214,7 +214,7 @@ def _runtime(**settings: Any) -> Any:
     from pydantic import ValidationError
 
     from fye_model.config import Runtime
-    from tasks.recipes import explain_problems
+    from tasks.workspace.recipes import explain_problems
 
     try:
         runtime = Runtime(**settings)
@@ -232,7 +232,7 @@ def _run(flow: Any, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
     from flows.server import start_server
-    from tasks.run import data_lines
+    from tasks.workspace.run import data_lines
 
     hide_tracebacks()
     start_server()

@@ -8,8 +8,8 @@ from prefect import flow
 
 from flows.wiring import end, evaluate_folder
 from fye_model.config import Runtime
-from tasks.run import open_run, recorded
-from tasks.sources import Root, register_root
+from tasks.workspace.run import open_run, recorded
+from tasks.workspace.sources import Root, register_root
 
 
 @flow(name="evaluate", flow_run_name="evaluate {model} in {work}", log_prints=False)

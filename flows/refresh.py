@@ -8,8 +8,8 @@ from prefect import flow
 
 from flows.wiring import end, prepare_data, summarise_data
 from fye_model.config import Runtime
-from tasks.run import open_run, recorded
-from tasks.sources import Root, register_root
+from tasks.workspace.run import open_run, recorded
+from tasks.workspace.sources import Root, register_root
 
 
 @flow(name="refresh", flow_run_name="refresh {work}", log_prints=False)

@@ -8,9 +8,9 @@ from prefect import flow
 
 from flows.wiring import end, evaluate_model, prepare_data, train_model, write_report
 from fye_model.config import Runtime
-from tasks.recipes import check_weights
-from tasks.run import open_run, recorded
-from tasks.sources import Root, register_root
+from tasks.workspace.recipes import check_weights
+from tasks.workspace.run import open_run, recorded
+from tasks.workspace.sources import Root, register_root
 
 
 @flow(name="retrain", flow_run_name="retrain {recipe} in {work}", log_prints=False)

@@ -8,8 +8,20 @@ from typing import Any
 
 from prefect.states import Completed, State
 
+from fye_model.animation.folder import check_model
 from tasks.clips import CLIPS
-from tasks.dataset import (
+from tasks.encoders import ENCODERS
+from tasks.engine.items import StageResult
+from tasks.engine.store import FileRef
+from tasks.evaluate import EVALUATE
+from tasks.ingest import INGEST
+from tasks.landmarks import LANDMARKS
+from tasks.latents import LATENTS
+from tasks.report import REPORT
+from tasks.screening import SCREENING, screening_item
+from tasks.select import SELECT
+from tasks.train import STAGE1, STAGE2, all_checkpoints, best_checkpoint, first_checkpoint, stage_configs
+from tasks.workspace.dataset import (
     Clip,
     clip_items,
     cut_clips,
@@ -19,21 +31,9 @@ from tasks.dataset import (
     whole_inputs,
     with_outputs,
 )
-from tasks.encoders import ENCODERS
-from tasks.evaluate import EVALUATE
-from tasks.ingest import INGEST
-from tasks.landmarks import LANDMARKS
-from tasks.latents import LATENTS
-from tasks.model_folder import check_model
-from tasks.outcome import StageResult
-from tasks.publish import publish_evaluation, publish_report, report_item
-from tasks.report import REPORT
-from tasks.run import Run, data_changes, data_summary, show, write_summary
-from tasks.screening import SCREENING, screening_item
-from tasks.select import SELECT
-from tasks.sources import ingest_items, registered_roots, scan, set_aside
-from tasks.store import FileRef
-from tasks.train import STAGE1, STAGE2, all_checkpoints, best_checkpoint, first_checkpoint, stage_configs
+from tasks.workspace.publish import publish_evaluation, publish_report, report_item
+from tasks.workspace.run import Run, data_changes, data_summary, show, write_summary
+from tasks.workspace.sources import ingest_items, registered_roots, scan, set_aside
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Every setting that changes a result, typed, frozen, with the paper's numbers as defaults.
 
 `Recipe` is the whole configuration of a run. Its defaults are the paper's ([paper]), the released inference code's
-([release]) or ours ([ours]), as marked; named recipes and users' YAML files override them (`tasks/recipes.py`).
+([release]) or ours ([ours]), as marked; named recipes and users' YAML files override them
+(`tasks/workspace/recipes.py`).
 Settings that change speed but not results (workers, devices, logging) live in `Runtime`, and stay out of cache keys.
 """
 

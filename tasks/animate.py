@@ -17,20 +17,20 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
 from fye_model.animation.compatibility import check_folder
+from fye_model.animation.driving import Motion, motion_points, reference_in_square
+from fye_model.animation.folder import read_description
 from fye_model.animation.inputs import DrawnLandmarks
-from fye_model.animation.motion import Motion, motion_points, reference_in_square
 from fye_model.animation.portrait import Square, choose_face, square_around, upright_rgb, whole_square
 from fye_model.animation.schedule import progressive_windows
 from fye_model.config import SamplingConfig
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.table import LandmarkSequence, read_landmarks
-from tasks.assets import LandmarkerAsset
-from tasks.detector import DetectedFace, FaceLandmarker
-from tasks.item import Quarantine
+from tasks.engine.items import Quarantine
+from tasks.faces.detector import DetectedFace, FaceLandmarker
+from tasks.faces.landmarker import LandmarkerAsset
 from tasks.landmarks import FaceTracker, build_sequence, load_geometry
-from tasks.model_folder import read_description
-from tasks.recipes import explain_problems, merge_settings
-from tasks.video import iter_frames, probe, write_video
+from tasks.media.read import iter_frames, probe, write_video
+from tasks.workspace.recipes import explain_problems, merge_settings
 
 MAX_PORTRAIT_SIDE = 1920  # of the picture that a result is pasted back into
 _MOST_FACES = 8

@@ -21,13 +21,13 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector
 
 from fye_model.config import ClipConfig
-from tasks.assets import LandmarkerAsset
-from tasks.detector import Box, FaceLandmarker
-from tasks.item import Quarantine
-from tasks.planes import cut, resize
-from tasks.stage import Stage
-from tasks.tracks import Look, Track, link, pieces, select, square_around, steady
-from tasks.video import VideoReader, VideoWriter, count_frames, iter_constant_rate, to_rgb
+from tasks.engine.items import Quarantine
+from tasks.engine.stage import Stage
+from tasks.faces.detector import Box, FaceLandmarker
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.tracks import Look, Track, link, pieces, select, square_around, steady
+from tasks.media.planes import cut, resize
+from tasks.media.read import VideoReader, VideoWriter, count_frames, iter_constant_rate, to_rgb
 
 _SCENE_SIDE = 160  # pixels of the longer side that cuts are detected on
 _MOST_FACES = 4  # tracked at one time

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from fye_model.config import AutoencoderConfig, ImageEncoderConfig
-from tasks.item import Worker
-from tasks.stage import Stage
-from tasks.video import read_frames
+from tasks.engine.items import Worker
+from tasks.engine.stage import Stage
+from tasks.media.read import read_frames
 
 MAX_FIT_FRAMES = 4000  # over all clips; neighbouring frames are nearly alike
 logger = logging.getLogger(__name__)

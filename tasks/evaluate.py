@@ -14,16 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fye_model.animation.folder import check_description, load_pipeline
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
 from fye_model.evaluation.aggregate import METRICS, json_number
 from fye_model.evaluation.metrics import FrameScores
+from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
-from tasks.assets import LandmarkerAsset
-from tasks.detector import FaceLandmarker
-from tasks.item import Worker
-from tasks.model_folder import check_description, folder_digest, load_pipeline
-from tasks.pictures import save_png, side_by_side, spread_frames, strip, write_atomic
-from tasks.reenactment import (
+from tasks.engine.items import Worker
+from tasks.engine.stage import Stage
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.read import write_video
+from tasks.results.pictures import save_png, side_by_side, spread_frames, strip
+from tasks.results.reenactment import (
     Entry,
     HeldOut,
     HeldOutClip,
@@ -37,9 +40,7 @@ from tasks.reenactment import (
     score_clip,
     training_index,
 )
-from tasks.results import METHODS, number, summarise, write_results
-from tasks.stage import Stage
-from tasks.video import write_video
+from tasks.results.tables import METHODS, number, summarise, write_results
 
 logger = logging.getLogger(__name__)
 SCHEMA = 1

@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from av.video.reformatter import VideoReformatter
 
 from fye_model.config import IngestConfig
-from tasks.audio import NoSoundError, write_audio
-from tasks.item import Quarantine, Worker
-from tasks.planes import cut, resize, turn
-from tasks.stage import Stage
-from tasks.video import DECODER, VideoInfo, VideoReader
-from tasks.video_write import BT709, LIMITED_RANGE, VideoWriter
+from tasks.engine.items import Quarantine, Worker
+from tasks.engine.stage import Stage
+from tasks.media.audio import NoSoundError, write_audio
+from tasks.media.planes import cut, resize, turn
+from tasks.media.read import DECODER, VideoInfo, VideoReader
+from tasks.media.write import BT709, LIMITED_RANGE, VideoWriter
 
 BT601 = 6  # as tagged; also how untagged video is read, here as in every FFmpeg reader
 _UNTAGGED_OR_601 = (0, 2, 5, 6)

@@ -20,12 +20,12 @@ from fye_model.config import LandmarkConfig
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
-from tasks.assets import LandmarkerAsset
-from tasks.detector import BLENDSHAPE_COUNT, POINT_COUNT, DetectedFace, FaceLandmarker, overlap
-from tasks.item import Quarantine
-from tasks.scores import PictureScores, clip_scores
-from tasks.stage import Stage
-from tasks.video import iter_frames, probe
+from tasks.engine.items import Quarantine
+from tasks.engine.stage import Stage
+from tasks.faces.detector import BLENDSHAPE_COUNT, POINT_COUNT, DetectedFace, FaceLandmarker, overlap
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.scores import PictureScores, clip_scores
+from tasks.media.read import iter_frames, probe
 
 _MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
 _MASK_CHUNK = 64  # frames whose full-size masks are in memory together

@@ -10,9 +10,9 @@ import numpy as np
 
 from fye_model.config import LatentConfig
 from fye_model.landmarks.table import read_landmarks
-from tasks.item import Quarantine, Worker
-from tasks.stage import Stage
-from tasks.video import read_frames
+from tasks.engine.items import Quarantine, Worker
+from tasks.engine.stage import Stage
+from tasks.media.read import read_frames
 
 if TYPE_CHECKING:
     from fye_model.training.latents import LatentEncoder

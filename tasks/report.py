@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.item import Worker
-from tasks.pictures import write_atomic
-from tasks.stage import Stage
-from tasks.verdict import show, verdict
+from fye_model.files import write_atomic
+from tasks.engine.items import Worker
+from tasks.engine.stage import Stage
+from tasks.results.verdict import show, verdict
 
 REPORT_NAME = "report.html"
 _INLINE_VIDEO_BYTES = 3 << 20  # larger ones lie beside the report
@@ -49,10 +49,10 @@ def write_report(
     `tasks.select` return. curves: title -> metrics.jsonl. quarantine: rows of stage, clip, reason, message.
     evaluation_dir: the folder that the evaluation's strips and videos are relative to.
     """
-    from tasks.plots import curve_svgs, selection_svgs  # matplotlib is slow to import
+    from tasks.results.plots import curve_svgs, selection_svgs  # matplotlib is slow to import
 
     template = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(Path(__file__).parent / "results"), autoescape=True, undefined=StrictUndefined
     ).get_template(REPORT_NAME)
     out_dir.mkdir(parents=True, exist_ok=True)
     page = template.render(

@@ -14,9 +14,9 @@ from typing import Any
 
 from fye_model.config import ScreeningConfig, SplitConfig
 from fye_model.landmarks.table import sequences_same_model
-from tasks.dataset import Clip
-from tasks.item import Worker
-from tasks.stage import Item, Stage, StageResult
+from tasks.engine.items import Worker
+from tasks.engine.stage import Item, Stage, StageResult
+from tasks.workspace.dataset import Clip
 
 MIN_VAL_FRAMES = 8  # a held-out tail shorter than this shows no motion
 MIN_TRAIN_FRAMES = 16  # what must be left of a clip before a tail is taken off
@@ -86,7 +86,7 @@ RULES = (
 
 
 def screen(rows: Sequence[Row], config: ScreeningConfig) -> list[Verdict]:
-    """Judge every clip by its scores (`tasks/scores.py`, plus `clip`), in order.
+    """Judge every clip by its scores (`tasks/faces/scores.py`, plus `clip`), in order.
 
     Raises ValueError when the rows come from more than one landmark model: their scores and points do not compare.
     """

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fye_model.animation.folder import FrozenParts, assemble_pipeline, save_model
 from fye_model.config import (
     EvaluationConfig,
     LandmarkImageConfig,
@@ -29,13 +30,13 @@ from fye_model.config import (
 from fye_model.evaluation.aggregate import aggregate, is_better
 from fye_model.evaluation.metrics import FrameScores
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
+from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
-from tasks.assets import LandmarkerAsset
-from tasks.detector import FaceLandmarker
-from tasks.item import Worker
-from tasks.model_folder import FrozenParts, assemble_pipeline, save_model
-from tasks.pictures import write_atomic
-from tasks.reenactment import (
+from tasks.engine.items import Worker
+from tasks.engine.stage import Stage
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.results.reenactment import (
     check_landmark_model,
     evaluated_size,
     load_clip,
@@ -45,7 +46,6 @@ from tasks.reenactment import (
     score_clip,
     training_index,
 )
-from tasks.stage import Stage
 from tasks.train import STAGE2
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def select(
     }
     save_model(assemble_pipeline(checkpoints[best["checkpoint"]], parts, "cpu"), out_dir / MODEL_FOLDER, description)
     _write_parquet(rows, out_dir / "selection.parquet")
-    from tasks.plots import selection_png  # matplotlib is slow to import
+    from tasks.results.plots import selection_png  # matplotlib is slow to import
 
     write_atomic(out_dir / "selection.png", selection_png(rows, baseline))
     # last: its presence says that all the rest is there

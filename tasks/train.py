@@ -18,12 +18,11 @@ from typing import Any, Literal
 
 from fye_model.config import Config, LossConfig, Runtime
 from fye_model.processes import die_with_parent
-from tasks.assets import LandmarkerAsset
-from tasks.dataset import write_index
-from tasks.item import Worker
-from tasks.outcome import StageResult
-from tasks.stage import Stage
-from tasks.store import FileRef
+from tasks.engine.items import StageResult, Worker
+from tasks.engine.stage import Stage
+from tasks.engine.store import FileRef
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.workspace.dataset import write_index
 
 RESTARTS = 2  # of a training process that was killed, not of one that ended with an error
 STOP_S = 120.0  # for a checkpoint, when this process is told to stop

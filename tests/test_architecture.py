@@ -39,20 +39,20 @@ def test_tasks_know_nothing_of_flows() -> None:
 
 
 def test_only_the_pool_knows_ray() -> None:
-    assert importers("ray", "tasks") | importers("ray", "flows") == {"tasks/pool.py"}
+    assert importers("ray", "tasks") | importers("ray", "flows") == {"tasks/engine/pool.py"}
 
 
 def test_prefect_is_known_where_stages_are_cached_and_runs_are_shown() -> None:
     assert importers("prefect", "tasks") <= {
-        "tasks/stage.py",
-        "tasks/receipts.py",
-        "tasks/progress.py",
-        "tasks/run.py",
+        "tasks/engine/stage.py",
+        "tasks/engine/prefect_records.py",
+        "tasks/engine/progress.py",
+        "tasks/workspace/run.py",
     }
 
 
 def test_only_the_detector_and_the_fallback_model_know_mediapipe() -> None:
-    assert importers("mediapipe", "tasks") <= {"tasks/detector.py", "tasks/fallback_model.py"}
+    assert importers("mediapipe", "tasks") <= {"tasks/faces/detector.py", "tasks/faces/fallback.py"}
 
 
 def test_datasets_hold_no_python() -> None:

@@ -19,7 +19,6 @@ from transformers import CLIPVisionModel
 
 from fye_model.animation import components
 from fye_model.animation.compatibility import check_components, check_folder
-from fye_model.animation.fast import compile_blocks, make_fast
 from fye_model.animation.inputs import (
     LandmarkSource,
     Picture,
@@ -29,18 +28,19 @@ from fye_model.animation.inputs import (
 )
 from fye_model.animation.overlap import overlap_latents
 from fye_model.animation.progressive import FrameNoise, progressive_latents
-from fye_model.animation.replay import Replay
 from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
 from fye_model.animation.schedule import Window, overlap_windows, progressive_windows
 from fye_model.animation.step_cache import StepCache
 from fye_model.config import StepCacheConfig
+from fye_model.fast.make_fast import compile_blocks, make_fast
+from fye_model.fast.replay import Replay
 from fye_model.networks.appearance_net import AppearanceNet
 from fye_model.networks.autoencoder import load_autoencoder
+from fye_model.networks.bundle import COMPONENTS
 from fye_model.networks.denoiser import Denoiser
 from fye_model.networks.image_encoder import load_vision_tower
 from fye_model.networks.image_prompt import ImagePrompt
 from fye_model.networks.landmark_encoder import LandmarkEncoder
-from fye_model.networks.networks import COMPONENTS
 from fye_model.networks.weights import first_line, load_model
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from fye_model.config import NetworkConfig
-from fye_model.networks.networks import COMPONENTS, Networks
+from fye_model.networks.bundle import COMPONENTS, Networks
 from fye_model.networks.pretrained import load_motion_modules, load_unet
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fye_model.networks import motion
-from fye_model.networks.networks import Networks
+from fye_model.networks.bundle import Networks
 from fye_model.networks.weights import LoadReport, assign, check_names, read_config, read_weights
 
 UNET_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fye_model.config import NetworkConfig
 from fye_model.networks import Networks, component_arguments
-from fye_model.networks.networks import COMPONENTS
+from fye_model.networks.bundle import COMPONENTS
 from fye_model.networks.weights import LoadReport, check_names, read_weights
 from fye_model.release.names import FILES, PROMPT, convert
 

@@ -33,8 +33,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from fye_model.config import ClipConfig, IngestConfig
-from tasks.assets import resolve_landmarker
 from tasks.clips import ClipWorker, scan_video, write_clips
+from tasks.faces.landmarker import resolve_landmarker
 from tasks.ingest import IngestWorker
 
 

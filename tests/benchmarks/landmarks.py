@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fye_model.config import LandmarkConfig
-from tasks.assets import resolve_landmarker
+from tasks.faces.landmarker import resolve_landmarker
 from tasks.landmarks import LandmarkWorker
-from tasks.video import iter_frames
-from tasks.video_write import write_video
+from tasks.media.read import iter_frames
+from tasks.media.write import write_video
 
 
 def square_clip(source: Path, folder: Path, frames: int, size: int = 512) -> dict[str, Path]:

@@ -13,14 +13,14 @@ import yaml
 
 from fye_model.config import EvaluationConfig, IngestConfig, Recipe, Runtime, SplitConfig
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
-from tasks.assets import LandmarkerAsset
+from tasks.engine.store import Store
+from tasks.faces.landmarker import LandmarkerAsset
 from tasks.ingest import IngestWorker
-from tasks.recipes import load_recipe
-from tasks.results import write_results
-from tasks.run import Run, write_summary
-from tasks.samples import make_samples
-from tasks.store import Store
-from tasks.video_write import write_video
+from tasks.media.write import write_video
+from tasks.results.tables import write_results
+from tasks.samples.clips import make_samples
+from tasks.workspace.recipes import load_recipe
+from tasks.workspace.run import Run, write_summary
 
 DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 SOURCES = sorted(path.parent.name for path in DATASETS.glob("*/source.yaml"))

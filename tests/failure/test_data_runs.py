@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.samples import make_samples
-from tasks.store import Store
+from tasks.engine.store import Store
+from tasks.samples.clips import make_samples
 from tests.tasks.videos import encode, numbered
 
 ROOT = Path(__file__).resolve().parents[2]

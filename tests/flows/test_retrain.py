@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fye_model.config import Runtime
-from tasks import pool
-from tasks.samples import make_samples
+from tasks.engine import pool
+from tasks.samples.clips import make_samples
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -149,7 +149,7 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
     from skimage import data
     from skimage.io import imsave
 
-    from tasks.video import probe
+    from tasks.media.read import probe
 
     imsave(tmp_path / "portrait.png", data.astronaut())
     driving = sorted(lab.videos.glob("*.mp4"))[0]

@@ -13,10 +13,10 @@ from PIL import Image
 
 from fye_model.config import NetworkConfig, NoiseConfig
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks
-from tasks.assets import LANDMARKER_ID, LANDMARKER_SHA256, LandmarkerAsset
-from tasks.detector import FaceLandmarker
-from tasks.video import read_frames
-from tasks.video_write import write_video
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.landmarker import LANDMARKER_ID, LANDMARKER_SHA256, LandmarkerAsset
+from tasks.media.read import read_frames
+from tasks.media.write import write_video
 
 SIZE, FRAMES = 128, 10
 TINY = NetworkConfig(
@@ -58,7 +58,7 @@ class HeldOutData:
 class TinyModels:
     """Folders of frozen parts, and of checkpoints (whose networks differ by their random seed)."""
 
-    parts: Any  # tasks.model_folder.FrozenParts
+    parts: Any  # fye_model.animation.folder.FrozenParts
     checkpoints: list[Path]  # of steps 10, 20, 30 with losses 0.9, 0.5, 0.7
 
 
@@ -106,8 +106,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     from diffusers import AutoencoderKL
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
+    from fye_model.animation.folder import FrozenParts
     from fye_model.networks import build_networks
-    from tasks.model_folder import FrozenParts
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)

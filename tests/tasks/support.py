@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from fye_model.config import Config
-from tasks.item import Quarantine
-from tasks.outcome import Item
-from tasks.stage import Stage
-from tasks.store import FileRef, file_digest
+from tasks.engine.items import Item, Quarantine
+from tasks.engine.stage import Stage
+from tasks.engine.store import FileRef, file_digest
 
 
 class LengthConfig(Config):

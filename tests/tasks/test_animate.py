@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fye_model.animation.folder import read_description
 from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.landmarks.table import read_landmarks, write_landmarks
 from tasks.animate import animate, check_request, read_driver, read_portrait, sampling_of
-from tasks.assets import LandmarkerAsset
-from tasks.detector import FaceLandmarker
-from tasks.model_folder import read_description
-from tasks.video import probe, read_frames
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.read import probe, read_frames
 from tests.fye_model.animation.tiny import build_tiny
 from tests.tasks.videos import click, encode
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from fye_model.config import ClipConfig, IngestConfig
-from tasks.assets import resolve_landmarker
 from tasks.clips import ClipWorker
+from tasks.engine.items import Quarantine
+from tasks.faces.landmarker import resolve_landmarker
 from tasks.ingest import normalise
-from tasks.item import Quarantine
-from tasks.video import probe, read_frames, write_video
+from tasks.media.read import probe, read_frames, write_video
 from tests.tasks.videos import click, click_time, encode
 
 SMALL = ClipConfig(size=128, min_frames=8)

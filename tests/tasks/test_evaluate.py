@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fye_model.animation.folder import assemble_pipeline, save_model
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
-from tasks.assets import LandmarkerAsset
 from tasks.evaluate import EvaluateWorker, evaluate, file_stem
-from tasks.model_folder import assemble_pipeline, save_model
-from tasks.results import number
-from tasks.video import read_frames
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.read import read_frames
+from tasks.results.tables import number
 
 SAMPLING = SamplingConfig(steps=2, guidance_scale=2.0, window=4)
 CONFIG = EvaluationConfig(frames=4, size=96)

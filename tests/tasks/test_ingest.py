@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fye_model.config import IngestConfig
+from tasks.engine.items import Quarantine
 from tasks.ingest import IngestWorker, at_constant_rate
-from tasks.item import Quarantine
-from tasks.video import VideoReader, count_frames, probe, read_frames
+from tasks.media.read import VideoReader, count_frames, probe, read_frames
 from tests.tasks.videos import (
     assert_upright,
     claims_frames,

@@ -15,11 +15,11 @@ import pytest
 
 from fye_model.config import LandmarkConfig
 from fye_model.landmarks.table import read_landmarks, read_masks
-from tasks.assets import LandmarkerAsset, resolve_landmarker
-from tasks.item import Quarantine
+from tasks.engine.items import Quarantine
+from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.landmarks import FaceTracker, LandmarkWorker, load_geometry
-from tasks.video import read_frames
-from tasks.video_write import write_video
+from tasks.media.read import read_frames
+from tasks.media.write import write_video
 
 SIZE = 256
 

@@ -16,10 +16,10 @@ from fye_model.config import AutoencoderConfig, ImageEncoderConfig, LatentConfig
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks
 from fye_model.networks.image_encoder import load_image_encoder
 from fye_model.training.autoencoder import build_autoencoder, save_folder
-from tasks.item import Quarantine
+from tasks.engine.items import Quarantine
 from tasks.latents import LatentWorker, candidate_references
-from tasks.video import read_frames
-from tasks.video_write import write_video
+from tasks.media.read import read_frames
+from tasks.media.write import write_video
 
 SIZE, FRAMES = 32, 12
 SMALL = AutoencoderConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)

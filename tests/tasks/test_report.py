@@ -15,10 +15,10 @@ import pytest
 from fye_model.evaluation.aggregate import aggregate
 from fye_model.evaluation.metrics import MISSING_METRICS, score_frames
 from fye_model.evaluation.reenact import Reenactment
-from tasks.pictures import save_png, side_by_side, strip
+from tasks.media.write import write_video
 from tasks.report import REPORT, ReportWorker, funnel, write_report
-from tasks.results import summarise
-from tasks.video_write import write_video
+from tasks.results.pictures import save_png, side_by_side, strip
+from tasks.results.tables import summarise
 
 EVIL = "<script>alert(1)</script>"
 

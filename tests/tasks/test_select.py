@@ -13,9 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
+from fye_model.animation.folder import assemble_pipeline
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig, SelectionConfig
-from tasks.model_folder import assemble_pipeline
 from tasks.select import SelectWorker, read_validation_loss, select
 
 DATASETS = Path(__file__).resolve().parents[2] / "datasets"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from fye_model.animation.fast import make_fast
 from fye_model.animation.sampler import Conditions, WindowSampler
+from fye_model.fast.make_fast import make_fast
 from tests.fye_model.release.conftest import case, imported, official, released
 
 __all__ = ["case", "imported", "official", "released"]  # fixtures

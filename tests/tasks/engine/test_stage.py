@@ -1,0 +1,134 @@
+"""The caches of a stage are honest: what is missing is redone, what is there is not, and nothing else happens."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from fye_model.config import Runtime
+from tasks.engine.items import Item, StageResult
+from tasks.engine.stage import Stage
+from tasks.engine.store import Store
+from tests.tasks.support import LENGTH, LengthConfig, LengthWorker, calls, text_items
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+HERE = Runtime(workers=0)
+TEXTS = {"a": "aaaa", "b": "bad", "c": "cccccc"}
+
+
+def run(store: Store, items: list[Item], config: LengthConfig | None = None, stage: Stage = LENGTH) -> StageResult:
+    @flow(name="test-stage")
+    def test_flow() -> StageResult:
+        return stage.run(store, HERE, items, {"config": config or LengthConfig()})
+
+    return test_flow()
+
+
+def test_a_second_run_is_cached_and_calls_no_worker(tmp_path: Path) -> None:
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, **TEXTS)
+    first, second = run(store, items), run(store, items)
+    assert (first.state, second.state) == ("Completed", "Cached")
+    assert first.outcomes == second.outcomes and first.digest == second.digest
+    assert second.counts()["cached"] == 3 and second.counts()["computed"] == 0
+    assert [calls(tmp_path, name) for name in TEXTS] == [1, 1, 1]
+
+
+def test_bad_data_end_in_quarantine_with_their_reason(tmp_path: Path) -> None:
+    result = run(Store(tmp_path / "store"), text_items(tmp_path, **TEXTS))
+    (bad,) = result.quarantined
+    assert (bad.name, bad.reason) == ("b", "bad_text") and "write something else" in (bad.message or "")
+    assert [outcome.row["length"] for outcome in result.done] == [4, 6]
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate", "change", "receipt"])
+def test_a_damaged_output_is_redone_and_nothing_else(tmp_path: Path, damage: str) -> None:
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, **TEXTS)
+    before = run(store, items)
+    folder = tmp_path / "store" / before.outcomes[0].folder
+    victim = folder / ("receipt.json" if damage == "receipt" else "deep/length.txt")
+    if damage == "truncate":
+        victim.write_bytes(b"")
+    elif damage == "change":
+        victim.write_text("5")  # as long as before
+    else:
+        victim.unlink()
+    after = run(store, items)
+    assert after.state == "Completed" and after.fresh == 1
+    assert [calls(tmp_path, name) for name in TEXTS] == [2, 1, 1]
+    assert (folder / "deep" / "length.txt").read_text() == "4"
+    assert after.digest == before.digest, "later stages see the same content and stay cached"
+
+
+def test_a_copied_store_is_believed_by_its_content(tmp_path: Path) -> None:
+    """A copy's files may be younger than their receipts."""
+    items = text_items(tmp_path, **TEXTS)
+    run(Store(tmp_path / "store"), items)
+    shutil.copytree(tmp_path / "store", tmp_path / "copy", copy_function=shutil.copy)
+    for path in (tmp_path / "copy" / "items").rglob("length.txt"):
+        path.touch()
+    assert run(Store(tmp_path / "copy"), items).state == "Cached"
+    next((tmp_path / "copy" / "items").rglob("length.txt")).unlink()
+    assert run(Store(tmp_path / "copy"), items).fresh == 1, "the original is whole, the copy is not"
+    shutil.rmtree(tmp_path / "store")
+    assert run(Store(tmp_path / "copy"), items).state == "Cached"
+    assert not (tmp_path / "store").exists(), "a copy does not look at the place that it came from"
+
+
+def test_a_new_item_is_computed_and_the_others_are_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    run(store, text_items(tmp_path, **TEXTS))
+    result = run(store, text_items(tmp_path, **TEXTS, d="dd"))
+    assert (result.counts()["cached"], result.counts()["computed"]) == (3, 1)
+
+
+def test_configuration_version_and_content_are_in_the_key(tmp_path: Path) -> None:
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, a="aaaa")
+    run(store, items)
+    assert run(store, items, LengthConfig(unit=2)).fresh == 1
+    assert run(store, items, stage=Stage("test_length", "2", LengthWorker)).fresh == 1
+    (tmp_path / "a.txt").write_text("other")
+    assert run(store, text_items(tmp_path, a="")).fresh == 1
+    assert run(store, items).state == "Cached"
+
+
+def test_two_stages_with_equal_inputs_do_not_share_records(tmp_path: Path) -> None:
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, a="aaaa")
+    run(store, items)
+    assert run(store, items, stage=Stage("test_other", "1", LengthWorker)).state == "Completed"
+
+
+def test_an_unexpected_error_is_tried_again_in_the_next_run(tmp_path: Path) -> None:
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, a="aaaa", bug="bug")
+    first, second = run(store, items), run(store, items)
+    assert first.quarantined[0].reason == "unexpected_error" and "RuntimeError" in (first.quarantined[0].message or "")
+    assert second.state == "Completed"
+    assert (calls(tmp_path, "bug"), calls(tmp_path, "a")) == (2, 1)
+
+
+def test_an_unexpected_error_of_a_whole_stage_fails_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="a bug met this text"):
+        run(Store(tmp_path / "s"), text_items(tmp_path, bug="bug"), stage=Stage("t", "1", LengthWorker, pooled=False))
+
+
+def test_a_worker_killed_in_the_middle_costs_only_its_item_a_second_try(tmp_path: Path) -> None:
+    @flow(name="test-pool")
+    def test_flow() -> StageResult:
+        items = text_items(tmp_path, a="aaaa", k="kill", c="cccccc")
+        return LENGTH.run(Store(tmp_path / "store"), Runtime(workers=2), items, {"config": LengthConfig()})
+
+    result = test_flow()
+    assert [outcome.row["length"] for outcome in result.outcomes] == [4, 4, 6]
+    assert [calls(tmp_path, name) for name in "akc"] == [1, 2, 1]
+
+
+def test_a_store_in_memory_caches_the_same(tmp_path: Path) -> None:
+    store, items = Store("memory://test-stage-store"), text_items(tmp_path, **TEXTS)
+    first, second = run(store, items), run(store, items)
+    assert (first.state, second.state, first.digest) == ("Completed", "Cached", second.digest)
+    store.delete(f"{first.outcomes[2].folder}/deep/length.txt")
+    assert run(store, items).fresh == 1
+    assert store.read_bytes(f"{first.outcomes[2].folder}/deep/length.txt") == b"6"

@@ -1,0 +1,119 @@
+"""The landmarker wrapper on real clips: small faces, strides, broken graphs."""
+
+from __future__ import annotations
+
+import gc
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tasks.faces.detector import FaceLandmarker, overlap
+
+
+def first_frame(path: Path) -> np.ndarray:
+    capture = cv2.VideoCapture(str(path))
+    ok, frame = capture.read()
+    capture.release()
+    assert ok
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+@pytest.fixture(scope="module")
+def landmarker(landmarker_task: Path) -> Iterator[FaceLandmarker]:
+    with FaceLandmarker(landmarker_task, "face_landmarker_v2:64184e22", max_faces=2) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def face(shared: Path) -> np.ndarray:
+    return first_frame(shared / "data" / "driving" / "d0.mp4")
+
+
+def test_a_face_has_points_matrix_and_blendshapes(landmarker: FaceLandmarker, face: np.ndarray) -> None:
+    (found,) = landmarker.detect(face)
+    assert found.points.shape == (478, 3) and found.points.dtype == np.float32
+    assert found.matrix is not None and found.blendshapes is not None and found.blendshapes.shape == (52,)
+    left, top, right, bottom = found.box
+    assert 0.2 < left < right < 0.8 and 0.2 < top < bottom < 0.95
+    assert -60 < found.matrix[2, 3] < -20  # centimetres in front of the camera
+
+
+def test_strided_views_are_read_like_copies(landmarker: FaceLandmarker, face: np.ndarray) -> None:
+    wide = np.concatenate([face, face[:, ::-1]], axis=1)
+    view = wide[:, : face.shape[1]]
+    assert not view.flags.c_contiguous
+    np.testing.assert_array_equal(landmarker.detect(view)[0].points, landmarker.detect(face)[0].points)
+    mirrored = landmarker.detect(face[:, ::-1])[0]
+    assert abs((1 - mirrored.points[1, 0]) - landmarker.detect(face)[0].points[1, 0]) < 0.02
+
+
+@pytest.mark.parametrize("side", [220, 330])
+def test_a_small_face_is_found_on_a_tile_and_mapped_back(
+    landmarker: FaceLandmarker, face: np.ndarray, side: int
+) -> None:
+    frame = np.full((720, 1280, 3), 90, np.uint8)
+    frame[300 : 300 + side, 870 : 870 + side] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+    expected = landmarker.detect(face)[0].points[:, :2] * side + (870, 300)
+    if side == 220:
+        assert landmarker.detect(frame) == []
+    found = landmarker.detect_small(frame)
+    assert len(found) == 1
+    points = found[0].points[:, :2] * (1280, 720)
+    eyes = np.linalg.norm(expected[468] - expected[473])
+    assert np.linalg.norm(points - expected, axis=1).mean() < 0.05 * eyes
+
+
+def test_near_finds_a_small_face_with_one_more_detection(landmarker: FaceLandmarker, shared: Path) -> None:
+    frame = first_frame(shared / "data" / "source_videos" / "s13.mp4")
+    assert landmarker.detect(frame) == []
+    (found,) = landmarker.detect_small(frame)
+    left, top, right, bottom = found.box
+    moved = (left + 0.01, top + 0.01, right + 0.01, bottom + 0.01)
+    (again,) = landmarker.detect_small(frame, near=moved)
+    assert overlap(found.box, again.box) > 0.8
+    assert found.matrix is None  # it would belong to the part's camera
+
+
+def test_a_picture_without_a_face_gives_nothing(landmarker: FaceLandmarker) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    assert landmarker.detect_small(noise) == []
+
+
+@pytest.fixture
+def failing_task(landmarker_task: Path, tmp_path: Path) -> Path:
+    """A bundle that opens and whose graph fails at every face: the landmark model in it is not one."""
+    with zipfile.ZipFile(landmarker_task) as bundle:
+        detector = bundle.read("face_detector.tflite")
+    path = tmp_path / "failing.task"
+    with zipfile.ZipFile(path, "w") as wrong:
+        wrong.writestr("face_detector.tflite", detector)
+        wrong.writestr("face_landmarks_detector.tflite", detector)
+    return path
+
+
+def test_a_graph_that_fails_is_replaced(landmarker_task: Path, failing_task: Path, face: np.ndarray) -> None:
+    with FaceLandmarker(failing_task, "face_landmarker_v2:64184e22") as opened:
+        broken = opened._landmarker
+        opened.asset = landmarker_task  # the graph is broken already; the one that replaces it will not be
+        assert len(opened.detect(face)) == 1
+        assert opened._landmarker is not broken
+        assert len(opened.detect(face)) == 1
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_model_that_cannot_work_is_an_error_and_is_closed(failing_task: Path, face: np.ndarray) -> None:
+    with FaceLandmarker(failing_task, "wrong") as opened, pytest.raises(RuntimeError, match="failed"):
+        opened.detect(face)
+    assert opened._landmarker is None
+    gc.collect()  # nothing is left for the garbage collector to free
+
+
+def test_wrong_pictures_and_a_missing_model_are_clear_errors(landmarker: FaceLandmarker, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"RGB picture .* got \(4, 4\) of float64"):
+        landmarker.detect(np.zeros((4, 4)))
+    with pytest.raises(ValueError, match=r"No landmark model at .*none\.task"):
+        FaceLandmarker(tmp_path / "none.task", "x")

@@ -1,0 +1,59 @@
+"""Curves are read as training writes them, across kills and resumes, and plots are reproducible."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.results.plots import curve_svgs, read_curves, selection_png, selection_svgs, smoothed
+
+ROWS = [
+    {"step": 1, "rank": 2, "loss": 1.0, "landmark_error": 0.3, "l1": 0.2},
+    {"step": 2, "rank": 1, "loss": 0.5, "landmark_error": None, "l1": 0.1},
+]
+BASELINE = {"l1": 0.15, "landmark_error": 0.2}
+
+
+def _write(path: Path, rows: list[dict[str, float]], tail: str = "") -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
+    return path
+
+
+def test_curves_hold_losses_and_nothing_else(tmp_path: Path) -> None:
+    rows = [
+        {"step": 1, "loss": 2.0, "loss_face": 0.5, "lr": 1e-3, "grad_norm": 3.0},
+        {"step": 1, "val_loss": 1.5, "val_loss_face": 0.4},
+        {"step": 2, "loss": 1.0, "loss_face": 0.3, "lr": 1e-3, "grad_norm": 2.0},
+    ]
+    expected = {"loss": [(1, 2.0), (2, 1.0)], "loss_face": [(1, 0.5), (2, 0.3)], "val_loss": [(1, 1.5)]}
+    assert read_curves(_write(tmp_path / "m.jsonl", rows)) == expected
+
+
+def test_repeated_steps_count_once_and_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
+    rows = [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 9.0}, {"step": 2, "loss": 2.0}]
+    assert read_curves(_write(tmp_path / "m.jsonl", rows, '{"step": 3, "lo')) == {"loss": [(1, 3.0), (2, 2.0)]}
+
+
+def test_damage_in_the_middle_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"step": 1, "loss": 1}\nnoise\n{"step": 2, "loss": 1}\n')
+    with pytest.raises(ValueError, match="line 2 is not JSON"):
+        read_curves(path)
+
+
+def test_no_losses_give_no_plot(tmp_path: Path) -> None:
+    assert curve_svgs("Stage 1", _write(tmp_path / "m.jsonl", [])) == []
+
+
+def test_plots_are_the_same_bytes_for_the_same_numbers(tmp_path: Path) -> None:
+    curve = _write(tmp_path / "m.jsonl", [{"step": i, "loss": 1 / i, "loss_face": 0.1} for i in range(1, 50)])
+    assert curve_svgs("Stage 1", curve) == curve_svgs("Stage 1", curve)
+    assert len(curve_svgs("Stage 1", curve)) == 2
+    assert selection_png(ROWS, BASELINE) == selection_png(ROWS, BASELINE)
+    assert len(selection_svgs(ROWS, BASELINE)) == 3
+
+
+def test_smoothing_is_a_mean_over_the_past() -> None:
+    assert smoothed([1, 2, 3, 6], 2) == [1, 1.5, 2.5, 4.5]
