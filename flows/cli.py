@@ -232,7 +232,7 @@ def _run(flow: Any, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
     from flows.server import start_server
-    from tasks.workspace.run import data_lines
+    from tasks.workspace.summary import Results, result_lines
 
     hide_tracebacks()
     start_server()
@@ -245,7 +245,8 @@ def _run(flow: Any, **parameters: Any) -> int:
         return 1
     summary = state.result()
     print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
-    for label, text in [*data_lines(summary), *summary.get("outputs", {}).items()]:
+    found = Results.model_validate({name: summary.get(name) for name in ("data", "outputs")})
+    for label, text in result_lines(found, summary.get("quarantined", 0)):
         print(f"  {label:<12} {text}")
     return 0
 

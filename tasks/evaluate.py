@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from fye_model.animation.folder import check_description, load_pipeline
-from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
-from fye_model.evaluation.aggregate import METRICS, json_number
+from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
+from fye_model.evaluation.aggregate import json_number
 from fye_model.evaluation.metrics import FrameScores
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
-from tasks.engine.items import Worker
-from tasks.engine.stage import Stage
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, Worker
+from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import write_video
@@ -34,13 +35,14 @@ from tasks.results.reenactment import (
     check_landmark_model,
     evaluated_size,
     load_clip,
-    prepare_device,
+    prepare_threads,
     protocol,
     read_held_out,
     score_clip,
     training_index,
 )
-from tasks.results.tables import METHODS, number, summarise, write_results
+from tasks.results.tables import number, summarise, write_results
+from tasks.workspace.dataset import ClipSet
 
 logger = logging.getLogger(__name__)
 SCHEMA = 1
@@ -98,48 +100,69 @@ def evaluate(
     return result
 
 
-class EvaluateWorker(Worker):
+class EvaluateSettings(Config):
+    """What is measured, and how results are sampled and drawn."""
+
+    evaluation: EvaluationConfig
+    sampling: SamplingConfig
+    landmark_image: LandmarkImageConfig
+
+
+class EvaluateRow(Config):
+    """How much was evaluated; the numbers are in metrics.json."""
+
+    clips: int
+    frames: int
+
+
+class EvaluateWorker(Worker[ClipSet, EvaluateRow]):
     """Evaluation as a stage; its folder is kept over a kill, and finished clips are not done again."""
 
-    def __init__(
-        self,
-        landmarker: LandmarkerAsset,
-        runtime: Runtime,
-        evaluation: EvaluationConfig,
-        sampling: SamplingConfig,
-        landmark_image: LandmarkImageConfig,
-    ) -> None:
-        self.landmarker, self.runtime = landmarker, runtime
-        self.evaluation, self.sampling, self.landmark_image = evaluation, sampling, landmark_image
+    def __init__(self, settings: EvaluateSettings, context: Context) -> None:
+        self.settings, self.context = settings, context
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Read `clips/…` and `model/…`; write what `evaluate` does. Returns the means of model and baseline."""
-        with training_index(files, params, self.landmarker, out) as index:
+    def process(self, item: Given[ClipSet]) -> EvaluateRow:
+        """Read `clips/…` and `model/…`; write what `evaluate` does."""
+        prepare_threads(self.context.runtime.threads)
+        with training_index(item, self.context.landmarker) as index:
             metrics = evaluate(
-                files["model/model_index.json"].parent,
+                item.folder("model"),
                 index,
-                self.evaluation,
-                self.sampling,
-                self.landmarker,
-                out,
+                self.settings.evaluation,
+                self.settings.sampling,
+                self.context.landmarker,
+                item.out,
                 logger.info,
-                variant=self.landmark_image.variant,
-                device=prepare_device(self.runtime),
+                variant=self.settings.landmark_image.variant,
+                device=self.context.device,
             )
-        means = {method: {name: metrics[method][name]["mean"] for name in METRICS} for method in METHODS}
-        counts = {name: metrics["protocol"][name] for name in ("clips", "frames")}
-        failures = {name: metrics["model"][name] for name in ("no_face_in_result", "no_face_in_truth")}
-        return {**counts, **failures, **means, "beats_baseline": metrics["beats_baseline"]}
+        return EvaluateRow(clips=metrics["protocol"]["clips"], frames=metrics["protocol"]["frames"])
+
+
+def _settings(recipe: Recipe) -> EvaluateSettings:
+    return EvaluateSettings(
+        evaluation=recipe.evaluation, sampling=recipe.sampling, landmark_image=recipe.train.landmark_image
+    )
 
 
 EVALUATE = Stage(
     "evaluate",
     "1",
-    EvaluateWorker,
-    False,
+    settings=_settings,
+    reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
+    writes={
+        "metrics.json": Kind.EVALUATION,
+        "results.parquet": Kind.EVALUATION,
+        "records/*": Kind.EVALUATION,
+        "strips/*": Kind.EVALUATION,
+        "videos/*": Kind.EVALUATION,
+    },
+    row=EvaluateRow,
+    open=EvaluateWorker,
+    resources=Resources(gpus=1, memory_gib=8, pooled=False),
     resumable=True,
     tools=("torch", "diffusers"),
-    needs=("landmarker", "runtime"),
+    uses_landmarker=True,
 )
 
 

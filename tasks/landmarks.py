@@ -9,36 +9,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from fye_model.config import LandmarkConfig
+from fye_model.config import Config, LandmarkConfig
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
-from tasks.engine.items import Quarantine
-from tasks.engine.stage import Stage
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, Quarantine, Worker
+from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import BLENDSHAPE_COUNT, POINT_COUNT, DetectedFace, FaceLandmarker, overlap
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.faces.scores import PictureScores, clip_scores
+from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
 from tasks.media.read import iter_frames, probe
 
 _MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
 _MASK_CHUNK = 64  # frames whose full-size masks are in memory together
 
 
-class LandmarkWorker:
+class LandmarkFacts(Config):
+    """What the masks have to fit: pixels per latent cell of the autoencoder that the clip will be encoded with."""
+
+    factor: int
+
+
+class LandmarkRow(ClipScores, PictureRow):
+    """A clip's scores, by which screening judges it."""
+
+
+class LandmarkWorker(Worker[LandmarkFacts, LandmarkRow]):
     """Writes landmarks.parquet and masks.parquet of one clip after another; the landmarker lives as long as it."""
 
-    def __init__(self, landmarks: LandmarkConfig, landmarker: LandmarkerAsset) -> None:
-        self.config = landmarks
-        self.asset = landmarker
-        self.geometry = load_geometry(landmarker)
-        self.landmarker = FaceLandmarker(landmarker.path, landmarker.model, max_faces=_MOST_FACES)
+    def __init__(self, settings: LandmarkConfig, context: Context) -> None:
+        self.config = settings
+        self.asset = context.landmarker
+        self.geometry = load_geometry(self.asset)
+        self.landmarker = FaceLandmarker(self.asset.path, self.asset.model, max_faces=_MOST_FACES)
 
     def __enter__(self) -> Self:
         self.landmarker.__enter__()
@@ -49,20 +59,18 @@ class LandmarkWorker:
     ) -> None:
         self.landmarker.close()
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Landmarks and masks of `files["video"]`, whose frames' source times are in `files["frames"]`.
+    def process(self, item: Given[LandmarkFacts]) -> LandmarkRow:
+        """Landmarks and masks of `video`, whose frames' source times are in `frames`.
 
-        `params`: `factor`, pixels per latent cell (8), and `name` for messages. Returns the scores for screening.
         Raises `Quarantine` (no_face) when no frame shows a face.
         """
-        name = str(params.get("name", Path(files["video"]).name))
-        frames = pq.read_table(files["frames"])
-        times = frames["time_s"].to_numpy().astype(np.float64)
+        name, video = item.name, item.files["video"]
+        times = pq.read_table(item.files["frames"])["time_s"].to_numpy().astype(np.float64)
         pictures = PictureScores()
         faces: list[DetectedFace | None] = []
         tracker = FaceTracker(self.landmarker, self.config.max_gap_frames)
         height = width = 0
-        for rgb in iter_frames(files["video"]):
+        for rgb in iter_frames(video):
             height, width = rgb.shape[:2]
             faces.append(tracker.next(rgb))
             pictures.add(rgb, faces[-1])
@@ -70,14 +78,15 @@ class LandmarkWorker:
         if not any(faces):
             raise Quarantine("no_face", f"{name}: none of {len(faces)} frames shows a face to the landmark model")
 
-        fps = probe(files["video"]).fps
+        fps = probe(video).fps
         sequence = build_sequence(
             faces, times, fps, width, height, self.asset.model, self.geometry, self.config.max_gap_frames
         )
-        write_landmarks(sequence, out / "landmarks.parquet", {"geometry": geometry_name(self.asset)})
-        masks = latent_masks(sequence, self.config.expression_radius, int(params.get("factor", 8)))
-        write_masks(out / "masks.parquet", *masks)
-        return clip_scores(sequence, self.geometry) | pictures.row()
+        write_landmarks(sequence, item.out / "landmarks.parquet", {"geometry": geometry_name(self.asset)})
+        masks = latent_masks(sequence, self.config.expression_radius, item.facts.factor)
+        write_masks(item.out / "masks.parquet", *masks)
+        scores = clip_scores(sequence, self.geometry)
+        return LandmarkRow(**scores.model_dump(), **pictures.row().model_dump())
 
 
 def load_geometry(asset: LandmarkerAsset) -> FaceGeometry:
@@ -189,4 +198,15 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(list(parts))
 
 
-LANDMARKS = Stage("landmarks", "1", LandmarkWorker, tools=("mediapipe", "decord"), needs=("landmarker",))
+LANDMARKS = Stage(
+    "landmarks",
+    "1",
+    settings=lambda recipe: recipe.landmarks,
+    reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
+    writes={"landmarks.parquet": Kind.LANDMARKS, "masks.parquet": Kind.MASKS},
+    row=LandmarkRow,
+    open=LandmarkWorker,
+    resources=Resources(memory_gib=1.5),
+    tools=("mediapipe", "decord"),
+    uses_landmarker=True,
+)

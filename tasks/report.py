@@ -10,16 +10,21 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fye_model.config import Config
 from fye_model.files import write_atomic
-from tasks.engine.items import Worker
-from tasks.engine.stage import Stage
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import NOTHING, Given, Item, Nothing, Worker
+from tasks.engine.stage import Context, Stage
+from tasks.engine.store import FileRef
 from tasks.results.verdict import show, verdict
+from tasks.workspace.summary import DataSummary, QuarantineRow, StageLine
 
 REPORT_NAME = "report.html"
 _INLINE_VIDEO_BYTES = 3 << 20  # larger ones lie beside the report
@@ -33,20 +38,17 @@ _LABELS = {
 
 
 def write_report(
-    summary: Mapping[str, Any],
+    facts: ReportFacts,
     evaluation: Mapping[str, Any],
     selection: Mapping[str, Any],
     curves: Mapping[str, Path],
-    quarantine: Sequence[Mapping[str, Any]],
     out_dir: Path,
     *,
     evaluation_dir: Path,
 ) -> Path:
     """Write `report.html` (and videos too large to inline) into `out_dir`; returns its path.
 
-    summary: of the run, as in summary.json: `stages` rows, and `data` with screening's `funnel` and `rejected` clips,
-    if there was a screening. evaluation, selection: what `tasks.evaluate` and
-    `tasks.select` return. curves: title -> metrics.jsonl. quarantine: rows of stage, clip, reason, message.
+    evaluation, selection: what `tasks.evaluate` and `tasks.select` return. curves: title -> metrics.jsonl.
     evaluation_dir: the folder that the evaluation's strips and videos are relative to.
     """
     from tasks.results.plots import curve_svgs, selection_svgs  # matplotlib is slow to import
@@ -56,8 +58,8 @@ def write_report(
     ).get_template(REPORT_NAME)
     out_dir.mkdir(parents=True, exist_ok=True)
     page = template.render(
-        title=f"Follow-Your-Emoji: {summary.get('flow', 'run')}, recipe {summary['recipe']}",
-        facts=_facts(summary),
+        title=f"Follow-Your-Emoji: {facts.flow}, recipe {facts.recipe}",
+        facts=[("Landmark model", facts.landmark_model), ("Status", facts.status)],
         verdict=verdict(evaluation, selection),
         evaluation=evaluation,
         metric_rows=_metric_rows(evaluation),
@@ -67,11 +69,11 @@ def write_report(
         selection_rows=_selection_rows(selection),
         selection_plots=[_svg(picture) for picture in selection_svgs(selection["rows"], selection["baseline"])],
         curve_plots=[_svg(picture) for title, path in curves.items() for picture in curve_svgs(title, path)],
-        stages=summary["stages"],
-        funnel=funnel(summary["stages"], quarantine),
-        screening=summary.get("data", {}).get("funnel", []),
-        rejected=summary.get("data", {}).get("rejected", {}),
-        quarantine=quarantine,
+        stages=facts.stages,
+        funnel=funnel(facts.stages, facts.quarantine),
+        screening=facts.data.funnel,
+        rejected=facts.data.rejected,
+        quarantine=facts.quarantine,
         protocol=_protocol(evaluation["protocol"]),
     )
     target = out_dir / REPORT_NAME
@@ -79,48 +81,96 @@ def write_report(
     return target
 
 
-class ReportWorker(Worker):
-    """The report as a stage: `params` hold the run's `summary` and `quarantine` rows."""
+class ReportFacts(Config):
+    """What the report says of the run itself. All of it is in its key: a report is never older than its run.
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
+    Seconds and what came from a cache are left out, as they change with every run; summary.json has them.
+    """
+
+    flow: str
+    recipe: str
+    landmark_model: str
+    status: str
+    stages: tuple[StageLine, ...]
+    data: DataSummary
+    quarantine: tuple[QuarantineRow, ...]
+
+
+class ReportRow(Config):
+    """Name of the page."""
+
+    report: str
+
+
+class ReportWorker(Worker[ReportFacts, ReportRow]):
+    """The report as a stage."""
+
+    def __init__(self, settings: Nothing, context: Context) -> None:
+        pass
+
+    def process(self, item: Given[ReportFacts]) -> ReportRow:
         """Read `evaluation/…`, `selection.json` and the metrics.jsonl of every `curves/<title>`; write report.html."""
-        metrics = files["evaluation/metrics.json"]
-        curves = {name.removeprefix("curves/"): path for name, path in files.items() if name.startswith("curves/")}
+        metrics = item.files["evaluation/metrics.json"]
+        curves = {n.removeprefix("curves/"): path for n, path in item.files.items() if n.startswith("curves/")}
         report = write_report(
-            params["summary"],
+            item.facts,
             json.loads(metrics.read_text()),
-            json.loads(files["selection.json"].read_text()),
+            json.loads(item.files["selection.json"].read_text()),
             curves,
-            params["quarantine"],
-            out,
+            item.out,
             evaluation_dir=metrics.parent,
         )
-        return {"report": report.name}
+        return ReportRow(report=report.name)
 
 
-REPORT = Stage("report", "1", ReportWorker, pooled=False, tools=("matplotlib", "jinja2"))
+def report_item(facts: ReportFacts, inputs: Mapping[str, FileRef]) -> Item[ReportFacts]:
+    """The report on a run, with the files that it shows."""
+    return Item("report", "report", inputs, facts)
 
 
-def funnel(stages: Sequence[Mapping[str, Any]], quarantine: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+REPORT = Stage(
+    "report",
+    "1",
+    settings=lambda recipe: NOTHING,
+    reads={"curves/*": Kind.CURVE, "evaluation/*": Kind.EVALUATION, "selection*": Kind.SELECTION},
+    writes={"report.html": Kind.REPORT, "videos/*?": Kind.EVALUATION},
+    row=ReportRow,
+    open=ReportWorker,
+    resources=Resources(pooled=False),
+    tools=("matplotlib", "jinja2"),
+)
+
+
+def funnel(stages: Sequence[StageLine], quarantine: Sequence[QuarantineRow]) -> list[FunnelStage]:
     """Per stage that works item by item: how many entered and left, and the reasons of those that did not."""
     reasons: dict[str, Counter[str]] = {}
     for row in quarantine:
-        reasons.setdefault(str(row["stage"]), Counter())[str(row["reason"])] += 1
-    steps: list[dict[str, Any]] = []
-    known = {str(stage["stage"]) for stage in stages}
+        reasons.setdefault(row.stage, Counter())[row.reason] += 1
+    steps: list[FunnelStage] = []
+    known = {stage.stage for stage in stages}
     for name in reasons.keys() - known:  # sources that were set aside before any stage saw them
-        entered = reasons[name].total() + (stages[0]["items"] if stages else 0)
+        entered = reasons[name].total() + (stages[0].items if stages else 0)
         steps.append(_step(name, entered, entered - reasons[name].total(), reasons[name]))
     for stage in stages:
-        if stage["items"] > 1 or stage["quarantined"]:
-            name = str(stage["stage"])
-            steps.append(_step(name, stage["items"], stage["done"], reasons.get(name, Counter())))
+        if stage.items > 1 or stage.quarantined:
+            steps.append(_step(stage.stage, stage.items, stage.done, reasons.get(stage.stage, Counter())))
     return steps
 
 
-def _step(name: str, entered: int, left: int, reasons: Counter[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class FunnelStage:
+    """How many items entered and left a stage, and the reasons of those that did not with their counts."""
+
+    stage: str
+    entered: int
+    left: int
+    percent: int
+    reasons: list[tuple[str, int]]
+
+
+def _step(name: str, entered: int, left: int, reasons: Counter[str]) -> FunnelStage:
     percent = round(100 * left / entered) if entered else 0
-    return {"stage": name, "entered": entered, "left": left, "percent": percent, "reasons": reasons.most_common()}
+    return FunnelStage(name, entered, left, percent, reasons.most_common())
 
 
 def _metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -196,14 +246,6 @@ def _video(path: Path, out_dir: Path) -> str:
     if target.resolve() != path.resolve():
         shutil.copyfile(path, target)
     return quote(f"videos/{path.name}")
-
-
-def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    facts = [("Landmark model", str(summary["landmark_model"]))]
-    for key, label in (("status", "Status"), ("started", "Started"), ("seconds", "Seconds")):
-        if key in summary:
-            facts.append((label, str(summary[key])))
-    return facts
 
 
 def _protocol(terms: Mapping[str, Any]) -> list[tuple[str, str]]:

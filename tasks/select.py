@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fye_model.animation.folder import FrozenParts, assemble_pipeline, save_model
 from fye_model.config import (
+    Config,
     EvaluationConfig,
     LandmarkImageConfig,
     NoiseConfig,
-    Runtime,
+    Recipe,
     SamplingConfig,
     SelectionConfig,
 )
@@ -32,21 +32,24 @@ from fye_model.evaluation.metrics import FrameScores
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
-from tasks.engine.items import Worker
-from tasks.engine.stage import Stage
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, Worker
+from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.results.checkpoints import validation_loss
 from tasks.results.reenactment import (
     check_landmark_model,
     evaluated_size,
     load_clip,
-    prepare_device,
+    prepare_threads,
     protocol,
     read_held_out,
     score_clip,
     training_index,
 )
 from tasks.train import STAGE2
+from tasks.workspace.dataset import ClipSet
 
 logger = logging.getLogger(__name__)
 SCHEMA = 1
@@ -80,7 +83,7 @@ def select(
     """
     if not checkpoints:
         raise ValueError("no checkpoints to choose from: training wrote none (see its log)")
-    losses = [read_validation_loss(checkpoint) for checkpoint in checkpoints.values()]
+    losses = [validation_loss(checkpoint) for checkpoint in checkpoints.values()]
     held_out = read_held_out(index_path)
     size = evaluated_size(held_out, evaluation.size)
     shorter = sampling.model_copy(update={"steps": config.sampling_steps})
@@ -131,69 +134,90 @@ def select(
     return result
 
 
-class SelectWorker(Worker):
+class SelectSettings(Config):
+    """The ranking, the small reenactment, and what the model folder keeps."""
+
+    selection: SelectionConfig
+    sampling: SamplingConfig
+    evaluation: EvaluationConfig
+    noise: NoiseConfig
+    landmark_image: LandmarkImageConfig
+
+
+class SelectRow(Config):
+    """The checkpoint that was chosen, as `<stage>/<checkpoint>`."""
+
+    winner: str
+
+
+class SelectWorker(Worker[ClipSet, SelectRow]):
     """Selection as a stage: stage 2's checkpoints are ranked, stage 1's first one shows where training came from."""
 
-    def __init__(
-        self,
-        landmarker: LandmarkerAsset,
-        runtime: Runtime,
-        selection: SelectionConfig,
-        sampling: SamplingConfig,
-        evaluation: EvaluationConfig,
-        noise: NoiseConfig,
-        landmark_image: LandmarkImageConfig,
-    ) -> None:
-        self.landmarker, self.runtime = landmarker, runtime
-        self.selection, self.sampling, self.evaluation = selection, sampling, evaluation
-        self.noise, self.landmark_image = noise, landmark_image
+    def __init__(self, settings: SelectSettings, context: Context) -> None:
+        self.settings, self.context = settings, context
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Read `clips/…`, `vae/…`, `image_encoder/…` and `checkpoints/<stage>/<checkpoint>/…`.
-
-        Writes what `select` does; returns the winner, and how it compares.
-        """
+    def process(self, item: Given[ClipSet]) -> SelectRow:
+        """Rank the checkpoints in `checkpoints/<stage>/<checkpoint>/…` and write what `select` does."""
+        settings, landmarker = self.settings, self.context.landmarker
         found = {
             name.removeprefix("checkpoints/").removesuffix("/meta.json"): path.parent
-            for name, path in sorted(files.items())
+            for name, path in sorted(item.files.items())
             if name.startswith("checkpoints/") and name.endswith("/meta.json")
         }
         ranked = {name: path for name, path in found.items() if name.startswith(f"{STAGE2.name}/")}
         earlier = [(name, path) for name, path in found.items() if name not in ranked]
-        with training_index(files, params, self.landmarker, out) as index:
+        prepare_threads(self.context.runtime.threads)
+        with training_index(item, landmarker) as index:
             result = select(
                 ranked,
                 index,
-                self.selection,
-                self.sampling,
-                self.evaluation,
-                FrozenParts(files["vae/config.json"].parent, files["image_encoder/config.json"].parent, self.noise),
-                self.landmarker,
-                out,
+                settings.selection,
+                settings.sampling,
+                settings.evaluation,
+                FrozenParts(item.folder("vae"), item.folder("image_encoder"), settings.noise),
+                landmarker,
+                item.out,
                 logger.info,
                 first=earlier[0] if earlier else None,
-                variant=self.landmark_image.variant,
-                device=prepare_device(self.runtime),
+                variant=settings.landmark_image.variant,
+                device=self.context.device,
             )
-        return {name: result[name] for name in ("winner", "first", "baseline", "beats_baseline", "beats_first")}
+        return SelectRow(winner=result["winner"])
 
 
-SELECT = Stage("select", "1", SelectWorker, pooled=False, tools=("torch", "diffusers"), needs=("landmarker", "runtime"))
+def _settings(recipe: Recipe) -> SelectSettings:
+    return SelectSettings(
+        selection=recipe.selection,
+        sampling=recipe.sampling,
+        evaluation=recipe.evaluation,
+        noise=recipe.noise,
+        landmark_image=recipe.train.landmark_image,
+    )
 
 
-def read_validation_loss(checkpoint: Path) -> float:
-    """The loss that training measured on held-out batches for this checkpoint."""
-    path = checkpoint / "validation.json"
-    try:
-        loss = float(json.loads(path.read_text())["loss"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{path}: expected {{"loss": number}} of the training\'s validation ({error!r}); '
-            "set train.*.validate_every so that every checkpoint is validated"
-        ) from error
-    if not np.isfinite(loss):
-        raise ValueError(f"{path}: the validation loss is {loss}; training diverged")
-    return loss
+SELECT = Stage(
+    "select",
+    "1",
+    settings=_settings,
+    reads={
+        "clips/*/landmarks": Kind.LANDMARKS,
+        "clips/*/video": Kind.CLIP,
+        "vae/*": Kind.AUTOENCODER,
+        "image_encoder/*": Kind.IMAGE_ENCODER,
+        "checkpoints/*": Kind.CHECKPOINT,
+    },
+    writes={
+        "model/*": Kind.MODEL,
+        "selection.json": Kind.SELECTION,
+        "selection.parquet": Kind.SELECTION,
+        "selection.png": Kind.SELECTION,
+    },
+    row=SelectRow,
+    open=SelectWorker,
+    resources=Resources(gpus=1, memory_gib=8, pooled=False),
+    tools=("torch", "diffusers"),
+    uses_landmarker=True,
+)
 
 
 def _rank(rows: list[dict[str, Any]], losses: Sequence[float], config: SelectionConfig) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class LandmarkerAsset:
     source: str
 
 
+def geometry_source(asset: LandmarkerAsset) -> str:
+    """Where the canonical face of a landmark model is read, as an index names it: the model's file, or `mean_mesh`."""
+    return str(asset.path) if asset.has_matrix else "mean_mesh"
+
+
 def cache_folder() -> Path:
     """Folder for downloaded models: FYE_CACHE, or `follow-your-emoji` in the user's cache folder."""
     if chosen := os.environ.get("FYE_CACHE"):

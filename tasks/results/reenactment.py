@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from fye_model.config import Runtime, SamplingConfig
+from fye_model.config import SamplingConfig
 from fye_model.evaluation.metrics import EYE_CORNERS, NO_FACE_ERROR, FrameScores, score_frames
 from fye_model.evaluation.reenact import Reenactment, self_reenact
 from fye_model.landmarks.drawing import Variant, draw_landmarks, landmark_points
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import read_landmarks
+from tasks.engine.items import Given
 from tasks.faces.detector import FaceLandmarker
-from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.landmarker import LandmarkerAsset, geometry_source
 from tasks.media.read import read_frames
-from tasks.train import open_index
-from tasks.workspace.dataset import INDEX_SCHEMA
+from tasks.workspace.dataset import INDEX_SCHEMA, ClipSet, write_index
 
 
 @dataclass(frozen=True)
@@ -114,26 +114,21 @@ def read_held_out(index_path: Path) -> HeldOut:
 
 
 @contextlib.contextmanager
-def training_index(
-    files: dict[str, Path], params: dict[str, Any], landmarker: LandmarkerAsset, out: Path
-) -> Iterator[Path]:
+def training_index(item: Given[ClipSet], landmarker: LandmarkerAsset) -> Iterator[Path]:
     """The index of a whole stage's inputs, for as long as the block lasts, beside the stage's output folder."""
-    path = out.parent / f"{out.name}.index.json"
+    path = item.out.parent / f"{item.out.name}.index.json"
     try:
-        yield open_index(files, params, landmarker, path)
+        yield write_index(path, item.files, item.facts, geometry_source(landmarker))
     finally:
         path.unlink(missing_ok=True)
 
 
-def prepare_device(runtime: Runtime) -> str:
-    """The device that sampling runs on; sets the number of torch threads, which is the process's."""
+def prepare_threads(threads: int) -> None:
+    """Set the number of torch threads of this process; 0 leaves it as it is."""
     import torch
 
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
-    if runtime.device != "auto":
-        return runtime.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def load_clip(held_out: HeldOut, entry: Entry, max_frames: int, variant: Variant) -> HeldOutClip:

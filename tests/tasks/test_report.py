@@ -15,10 +15,13 @@ import pytest
 from fye_model.evaluation.aggregate import aggregate
 from fye_model.evaluation.metrics import MISSING_METRICS, score_frames
 from fye_model.evaluation.reenact import Reenactment
+from tasks.engine.items import NOTHING
 from tasks.media.write import write_video
-from tasks.report import REPORT, ReportWorker, funnel, write_report
+from tasks.report import REPORT, ReportFacts, funnel, write_report
 from tasks.results.pictures import save_png, side_by_side, strip
 from tasks.results.tables import summarise
+from tasks.workspace.summary import DataSummary, FunnelStep, QuarantineRow, StageLine
+from tests.tasks.support import work_on
 
 EVIL = "<script>alert(1)</script>"
 
@@ -79,29 +82,39 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     curve = folder / "metrics.jsonl"
     steps = [{"step": i, "loss": 1 / i, "loss_diffusion": 0.5 / i, "lr": 1e-3} for i in range(1, 40)]
     curve.write_text("".join(json.dumps(step) + "\n" for step in [*steps, {"step": 39, "val_loss": 0.2}]))
-    stage = {"state": "Completed", "cached": 0, "seconds": 1.5}
-    stages = [
-        {**stage, "stage": "ingest", "items": 4, "computed": 4, "done": 2, "quarantined": 2},
-        {**stage, "stage": "clips", "items": 2, "computed": 2, "done": 2, "quarantined": 0, "state": "Cached"},
-        {**stage, "stage": "train_stage1", "items": 1, "computed": 1, "done": 1, "quarantined": 0},
-    ]
-    quarantine = [
-        {"stage": "scan", "clip": "twin", "reason": "duplicate", "message": "the same bytes as other"},
-        {"stage": "ingest", "clip": EVIL, "reason": "zero_bytes", "message": f"{EVIL} is empty"},
-        {"stage": "ingest", "clip": "cut", "reason": "truncated", "message": "its index is missing"},
-    ]
-    screening = [
-        {"rule": "all clips", "lost": 0, "clips": 2, "frames": 90},
-        {"rule": "sharpness", "lost": 1, "clips": 1, "frames": 40},
-    ]
-    data = {"funnel": screening, "rejected": {f"blurred{EVIL}": ["too soft"]}}
-    summary = {"flow": "retrain", "recipe": EVIL, "landmark_model": "test-model", "stages": stages, "data": data}
+    stages = (
+        StageLine(stage="ingest", items=4, done=2, quarantined=2),
+        StageLine(stage="clips", items=2, done=2, quarantined=0),
+        StageLine(stage="train_stage1", items=1, done=1, quarantined=0),
+    )
+    told = (
+        ("scan", "twin", "duplicate", "the same bytes as other"),
+        ("ingest", EVIL, "zero_bytes", f"{EVIL} is empty"),
+        ("ingest", "cut", "truncated", "its index is missing"),
+    )
+    quarantine = tuple(
+        QuarantineRow(stage=stage, item="0", name=name, reason=reason, message=message)
+        for stage, name, reason, message in told
+    )
+    screening = (
+        FunnelStep(rule="all clips", lost=0, clips=2, frames=90),
+        FunnelStep(rule="sharpness", lost=1, clips=1, frames=40),
+    )
+    rejected = {f"blurred{EVIL}": ("too soft",)}
+    facts = ReportFacts(
+        flow="retrain",
+        recipe=EVIL,
+        landmark_model="test-model",
+        status="Completed",
+        stages=stages,
+        data=DataSummary(clips=2, kept=1, subjects=1, rejected=rejected, funnel=screening),
+        quarantine=quarantine,
+    )
     return {
-        "summary": summary,
+        "facts": facts,
         "evaluation": evaluation,
         "selection": selection,
         "curves": {f"Stage 1 {EVIL}": curve},
-        "quarantine": quarantine,
         "evaluation_dir": folder,
     }
 
@@ -199,19 +212,17 @@ def test_the_stage_writes_the_same_report(ingredients: dict[str, Any], tmp_path:
     (tmp_path / "selection.json").write_text(json.dumps(ingredients["selection"]))
     files = {"evaluation/metrics.json": folder / "metrics.json", "selection.json": tmp_path / "selection.json"}
     files |= {f"curves/{title}": path for title, path in ingredients["curves"].items()}
-    params = {name: ingredients[name] for name in ("summary", "quarantine")}
-    with ReportWorker() as worker:
-        row = worker.process(files, params, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    row = work_on(REPORT, NOTHING, files, ingredients["facts"], tmp_path / "out")
     expected = write_report(out_dir=tmp_path / "plain", **ingredients)
-    assert (tmp_path / "out" / row["report"]).read_bytes() == expected.read_bytes()
-    assert REPORT.worker is ReportWorker
+    assert (tmp_path / "out" / row.report).read_bytes() == expected.read_bytes()
 
 
 def test_funnel_counts_what_entered_and_left_each_stage(ingredients: dict[str, Any]) -> None:
-    steps = funnel(ingredients["summary"]["stages"], ingredients["quarantine"])
-    assert [(step["stage"], step["entered"], step["left"]) for step in steps] == [
+    steps = funnel(ingredients["facts"].stages, ingredients["facts"].quarantine)
+    assert [(step.stage, step.entered, step.left) for step in steps] == [
         ("scan", 5, 4),
         ("ingest", 4, 2),
         ("clips", 2, 2),
     ]
-    assert dict(steps[1]["reasons"]) == {"zero_bytes": 1, "truncated": 1}
+    assert dict(steps[1].reasons) == {"zero_bytes": 1, "truncated": 1}

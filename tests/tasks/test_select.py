@@ -15,8 +15,10 @@ from PIL import Image
 
 from fye_model.animation.folder import assemble_pipeline
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
-from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig, SelectionConfig
-from tasks.select import SelectWorker, read_validation_loss, select
+from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig, SelectionConfig
+from tasks.results.checkpoints import validation_loss
+from tasks.select import SELECT, SelectSettings, select
+from tests.tasks.support import work_on
 
 DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 CONFIG = SelectionConfig(clips=1, frames=3, sampling_steps=1)
@@ -111,7 +113,7 @@ def test_selection_is_deterministic_and_replaces_an_older_model(
 def test_the_stage_ranks_stage_2_and_holds_it_against_the_start_of_stage_1(
     tiny_models: Any, held_out_data: Any, tmp_path: Path
 ) -> None:
-    files, params = held_out_data.inputs()
+    files, facts = held_out_data.inputs()
     parts = tiny_models.parts
     files |= {"vae/config.json": parts.vae / "config.json"}
     files |= {"image_encoder/config.json": parts.image_encoder / "config.json"}
@@ -119,13 +121,19 @@ def test_the_stage_ranks_stage_2_and_holds_it_against_the_start_of_stage_1(
     files |= {f"checkpoints/train_stage1/{stage1.name}/meta.json": stage1 / "meta.json"}
     files |= {f"checkpoints/train_stage2/{path.name}/meta.json": path / "meta.json" for path in stage2}
     out = tmp_path / "out"
-    settings = (CONFIG, SAMPLING, EvaluationConfig(size=64), parts.noise, LandmarkImageConfig())
-    with SelectWorker(held_out_data.landmarker, Runtime(device="cpu"), *settings) as worker:
-        row = worker.process(files, params, out)
+    out.mkdir()
+    settings = SelectSettings(
+        selection=CONFIG,
+        sampling=SAMPLING,
+        evaluation=EvaluationConfig(size=64),
+        noise=parts.noise,
+        landmark_image=LandmarkImageConfig(),
+    )
+    row = work_on(SELECT, settings, files, facts, out, asset=held_out_data.landmarker)
     result = json.loads((out / "selection.json").read_text())
     assert [entry["checkpoint"] for entry in result["rows"]] == [f"train_stage2/{path.name}" for path in stage2]
-    assert row["winner"] == "train_stage2/checkpoint-000020"
-    assert row["first"]["checkpoint"] == "train_stage1/checkpoint-000010"
+    assert row.winner == "train_stage2/checkpoint-000020"
+    assert result["first"]["checkpoint"] == "train_stage1/checkpoint-000010"
     assert (out / "model" / "model_index.json").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -157,7 +165,7 @@ def test_checkpoints_that_cannot_be_ranked_are_named(tiny_models: Any, held_out_
     shutil.copytree(tiny_models.checkpoints[0], copy)
     (copy / "validation.json").write_text('{"loss": NaN}')
     with pytest.raises(ValueError, match=r"checkpoint-000040.*diverged"):
-        read_validation_loss(copy)
+        validation_loss(copy)
     (copy / "validation.json").unlink()
     with pytest.raises(ValueError, match=r"checkpoint-000040.*validate_every"):
         _select(tiny_models, held_out_data, tmp_path, checkpoints=[*tiny_models.checkpoints, copy])
