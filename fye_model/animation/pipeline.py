@@ -168,10 +168,13 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         Returns `FollowYourEmojiOutput`, or `(frames,)` with `return_dict=False`. Errors: `ValueError` says what was
         expected. All frames are held in memory; `stream` hands them out as they are finished.
         """
-        what = reference_image, landmarks, height, width
-        how = num_inference_steps, guidance_scale, generator, latents, strategy, window, overlap, step_cache
-        out = output_type, callback_on_step_end, callback_on_step_end_tensor_inputs, decode_chunk_size
-        frames = joined(list(self.stream(*what, *how, *out)), output_type)
+        what: tuple[Any, ...] = reference_image, landmarks, height, width
+        how: tuple[Any, ...] = num_inference_steps, guidance_scale, generator, latents
+        where: tuple[Any, ...] = strategy, window, overlap, step_cache, output_type
+        watched: tuple[Any, ...] = callback_on_step_end, callback_on_step_end_tensor_inputs, decode_chunk_size
+        settings: tuple[Any, ...] = (*what, *how, *where, *watched)
+        parts = list(self.stream(*settings))
+        frames = joined(parts, output_type)
         return FollowYourEmojiOutput(frames=frames) if return_dict else (frames,)
 
     def stream(
