@@ -108,7 +108,7 @@ def animate(
     pipeline: Any = FollowYourEmojiPipeline.from_pretrained(model, dtype=precision).to(device)
     pipeline.set_progress_bar_config(disable=True)
     if device.startswith("cuda"):
-        pipeline.enable_fast_path(compile=len(driver) >= _COMPILE_FROM_FRAMES)
+        log(str(pipeline.enable_fast_path(compile=len(driver) >= _COMPILE_FROM_FRAMES)))
     landmarks = DrawnLandmarks(motion.points, size, size, variant)
     reference = subject.square.cut(subject.picture, size)
     cached = sampling.step_cache.interval > 1

@@ -34,6 +34,16 @@ def test_the_library_knows_nothing_of(package: str) -> None:
     assert importers(package, "fye_model") == set()
 
 
+def test_networks_know_nothing_of_their_fast_blocks() -> None:
+    for path in (ROOT / "fye_model" / "networks").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{name.name}" for name in node.names)]
+            else:
+                names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.startswith("fye_model.fast") for name in names), path
+
+
 def test_tasks_know_nothing_of_flows() -> None:
     assert importers("flows", "tasks") == set()
 
