@@ -95,7 +95,8 @@ def train_model(run: Run, data: Data) -> Model:
     inputs |= whole_inputs(clips, "video") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
     parts = {name: getattr(recipe, name) for name in ("selection", "sampling", "evaluation", "noise")}
     whole = run.whole("selection", clips, inputs)
-    selected = run.stage(SELECT, [whole], **parts, landmark_image=recipe.train.landmark_image)
+    parts |= {"landmark_image": recipe.train.landmark_image, "clips": recipe.clips, "landmarks": recipe.landmarks}
+    selected = run.stage(SELECT, [whole], **parts)
     return Model(clips, stage1, stage2, selected)
 
 

@@ -18,9 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fye_model.animation.description import Crop, ModelDescription
 from fye_model.animation.folder import FrozenParts, assemble_pipeline, save_model
 from fye_model.config import (
+    ClipConfig,
     EvaluationConfig,
+    LandmarkConfig,
     LandmarkImageConfig,
     NoiseConfig,
     Runtime,
@@ -32,6 +35,8 @@ from fye_model.evaluation.metrics import FrameScores
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
+from fye_model.landmarks.placement import FacePlacement, measure_placement
+from fye_model.landmarks.table import read_landmarks
 from tasks.engine.items import Worker
 from tasks.engine.stage import Stage
 from tasks.faces.detector import FaceLandmarker
@@ -65,6 +70,8 @@ def select(
     out_dir: Path,
     log: Callable[[str], None] = print,
     *,
+    crop_margin: float,
+    max_gap_frames: int,
     first: tuple[str, Path] | None = None,
     variant: Variant = "expression_aware",
     device: str = "cpu",
@@ -73,7 +80,8 @@ def select(
 
     Each needs its `validation.json` {"loss": ...} of training. `first`, name and folder, is the checkpoint that shows
     where training came from; it is measured like the others but not ranked, as its loss may be of another stage's
-    task. By default it is the first of those ranked. Writes selection.json, selection.parquet, selection.png and the
+    task. `crop_margin` and `max_gap_frames` are those of the data set's clips and landmarks, which the model folder
+    says of itself. By default it is the first of those ranked. Writes selection.json, selection.parquet, selection.png and the
     folder model/ into `out_dir`. Returns what selection.json holds: the rule, a row per checkpoint, the winner's name,
     the first checkpoint's row, the baseline of the same protocol, and whether the winner beats both.
     Raises ValueError for no checkpoints, a missing or non-finite loss, or nothing held out.
@@ -112,15 +120,16 @@ def select(
         "note": "The clips of this table are held out from training, but the winner was chosen on them.",
     }
     out_dir.mkdir(parents=True, exist_ok=True)
-    description = {
-        "schema": SCHEMA,
-        "checkpoint": best["checkpoint"],
-        "landmark_model": held_out.landmark_model,
-        "landmark_variant": variant,
-        "size": held_out.size,
-        "fps": held_out.fps,
-        "sampling": sampling.model_dump(mode="json"),
-    }
+    description = ModelDescription(
+        checkpoint=best["checkpoint"],
+        landmark_model=held_out.landmark_model,
+        landmark_variant=variant,
+        size=held_out.size,
+        fps=held_out.fps,
+        crop=Crop(margin=crop_margin, faces=faces_in_clips(index_path)),
+        max_gap_frames=max_gap_frames,
+        sampling=sampling,
+    )
     save_model(assemble_pipeline(checkpoints[best["checkpoint"]], parts, "cpu"), out_dir / MODEL_FOLDER, description)
     _write_parquet(rows, out_dir / "selection.parquet")
     from tasks.results.plots import selection_png  # matplotlib is slow to import
@@ -143,10 +152,13 @@ class SelectWorker(Worker):
         evaluation: EvaluationConfig,
         noise: NoiseConfig,
         landmark_image: LandmarkImageConfig,
+        clips: ClipConfig,
+        landmarks: LandmarkConfig,
     ) -> None:
         self.landmarker, self.runtime = landmarker, runtime
         self.selection, self.sampling, self.evaluation = selection, sampling, evaluation
         self.noise, self.landmark_image = noise, landmark_image
+        self.crop_margin, self.max_gap_frames = clips.margin, landmarks.max_gap_frames
 
     def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
         """Read `clips/…`, `vae/…`, `image_encoder/…` and `checkpoints/<stage>/<checkpoint>/…`.
@@ -171,6 +183,8 @@ class SelectWorker(Worker):
                 self.landmarker,
                 out,
                 logger.info,
+                crop_margin=self.crop_margin,
+                max_gap_frames=self.max_gap_frames,
                 first=earlier[0] if earlier else None,
                 variant=self.landmark_image.variant,
                 device=prepare_device(self.runtime),
@@ -178,7 +192,13 @@ class SelectWorker(Worker):
         return {name: result[name] for name in ("winner", "first", "baseline", "beats_baseline", "beats_first")}
 
 
-SELECT = Stage("select", "1", SelectWorker, pooled=False, tools=("torch", "diffusers"), needs=("landmarker", "runtime"))
+SELECT = Stage("select", "2", SelectWorker, pooled=False, tools=("torch", "diffusers"), needs=("landmarker", "runtime"))
+
+
+def faces_in_clips(index_path: Path) -> FacePlacement:
+    """Where faces lie in the clips of a training index, held-out ones included: all were cut alike."""
+    clips = json.loads(index_path.read_text(encoding="utf-8"))["clips"]
+    return measure_placement(read_landmarks(index_path.parent / clip["landmarks"]) for clip in clips)
 
 
 def read_validation_loss(checkpoint: Path) -> float:

@@ -55,6 +55,19 @@ def test_only_the_detector_and_the_fallback_model_know_mediapipe() -> None:
     assert importers("mediapipe", "tasks") <= {"tasks/faces/detector.py", "tasks/faces/fallback.py"}
 
 
+def test_one_file_writes_atomically() -> None:
+    """Whole or not at all, synced, under one kind of temporary name; the store has a name of its own to give."""
+    calls = {path.relative_to(ROOT).as_posix() for path in FILES if "os.replace(" in path.read_text()}
+    unfinished = {
+        "fye_model/training/autoencoder.py",
+        "fye_model/training/checkpoint.py",
+        "fye_model/training/latents.py",
+        "fye_model/training/progress.py",
+        "tasks/workspace/dataset.py",
+    }
+    assert calls - unfinished == {"fye_model/files.py", "tasks/engine/store.py"}
+
+
 def test_datasets_hold_no_python() -> None:
     """A package of that name would make transformers believe that Hugging Face datasets is installed."""
     assert list((ROOT / "datasets").rglob("*.py")) == []

@@ -92,7 +92,7 @@ def expression_score(sequence: LandmarkSequence, vertices: np.ndarray, usable: n
     brows, corners = vertices[:, topology.BROW_MIDDLES, 1], vertices[:, topology.EYE_CORNERS, 1]
     brow_height = (brows.mean(axis=1) - corners.mean(axis=1)) / unit
     pupils = gaze(sequence.pixels())[..., 0]
-    changes = [0.5 * _off_median(value, usable) for value in (mouth_width / unit, brow_height)]
+    changes = [0.7 * _off_median(value, usable) for value in (mouth_width / unit, brow_height)]
     return mouth_opening / mouth_width + 0.5 * closed + sum(changes) + _off_median(pupils, usable).mean(axis=1)
 
 

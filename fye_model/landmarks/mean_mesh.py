@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from fye_model.files import write_atomic
 from fye_model.landmarks import topology
 from fye_model.landmarks.geometry import FaceGeometry, weighted_procrustes
 from fye_model.landmarks.table import LandmarkSequence, read_landmarks, sequences_same_model
@@ -64,13 +64,7 @@ def write_mean_mesh(geometry: FaceGeometry, path: str | Path, source: str) -> No
         weights=geometry.weights.astype(np.float32),
         source=np.array(source),
     )
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(temporary, "wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomic(Path(path), buffer.getvalue())
 
 
 def _spread(sequence: LandmarkSequence, count: int) -> LandmarkSequence:

@@ -18,10 +18,10 @@ from fye_model.landmarks.table import LandmarkSequence
 
 Method = Literal["none", "one_euro", "savgol"]
 
-# One Euro filter (Casiez et al. 2012): the cutoff grows with speed. Jitter moves points at about 0.1 IOD/s, a lid in a
-# blink at 1 IOD/s and more; the square keeps the first well filtered and lets the second through untouched.
+# One Euro filter (Casiez et al. 2012): the cutoff grows with speed. Jitter moves points at about 0.07 IOD/s, a lid in a
+# blink at 0.7 IOD/s and more; the square keeps the first well filtered and lets the second through untouched.
 _MIN_CUTOFF_HZ = 2.0
-_CUTOFF_PER_SPEED2 = 20.0  # Hz per (IOD/s)^2
+_CUTOFF_PER_SPEED2 = 40.0  # Hz per (IOD/s)^2
 _SPEED_WINDOW_S = 0.12  # a speed lasts from this long before to this long after the motion
 _SAVGOL_WINDOW_S = 0.2
 _SAVGOL_ORDER = 2

@@ -59,7 +59,7 @@ def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> dict[str,
 
     detection_rate: detected frames over all; completeness: valid frames (interpolated ones included) over all;
     longest_gap: frames in a row without detection; face_fraction: median face height over frame height;
-    yaw, pitch: 1st and 99th percentile, degrees; motion: mean path of the landmarks per second, in eye distances;
+    yaw, pitch: 1st and 99th percentile, degrees; motion: mean path of the landmarks per second, in interocular distances;
     expression_range_mm: mean over brows, eyes and lips of the spread (standard deviation) of the face's own shape,
     pose removed, so that it means the same for every landmark model.
     """
@@ -74,7 +74,7 @@ def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> dict[str,
     spread_mm = 10 * np.sqrt(vertices[:, mesh].var(axis=0).sum(axis=-1)).mean()
     pairs = np.flatnonzero(valid[1:] & valid[:-1])
     steps = np.linalg.norm(points[pairs + 1] - points[pairs], axis=-1).mean(axis=-1)
-    eyes = float(np.median(np.linalg.norm(shown[:, topology.LEFT_PUPIL] - shown[:, topology.RIGHT_PUPIL], axis=-1)))
+    eyes = float(np.median(topology.interocular_distance(shown)))
     return {
         "model": sequence.model,
         "frames": len(sequence),

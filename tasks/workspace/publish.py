@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from fye_model.files import replace_link
 from tasks.engine.items import Item, Outcome, StageResult
 from tasks.engine.store import FileRef, Store
 from tasks.workspace.dataset import Clip
@@ -36,7 +36,7 @@ def publish_report(run: Run, report: Outcome, evaluation: Outcome, selected: Out
     results = publish_evaluation(run, evaluation)
     model = f"{selected.folder}/model"
     if store.local_root is not None:
-        _link(store.local_root / MODEL_LINK, model)
+        replace_link(store.local_root / MODEL_LINK, model)
     choice = store.read_json(selected.ref("selection.json").path)
     return {
         **results,
@@ -81,10 +81,3 @@ def _means(scores: dict[str, Any]) -> dict[str, Any]:
 
 def _place(store: Store, rel: str) -> str:
     return str(store.local_root / rel) if store.local_root is not None else f"{store.url.rstrip('/')}/{rel}"
-
-
-def _link(link: Path, target: str) -> None:
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    os.replace(temporary, link)

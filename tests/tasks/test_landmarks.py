@@ -16,8 +16,9 @@ import pytest
 from fye_model.config import LandmarkConfig
 from fye_model.landmarks.table import read_landmarks, read_masks
 from tasks.engine.items import Quarantine
+from tasks.faces.follow import FaceTracker, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
-from tasks.landmarks import FaceTracker, LandmarkWorker, load_geometry
+from tasks.landmarks import LandmarkWorker
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
 
