@@ -67,9 +67,9 @@ def clean_estimate(
 ) -> Tensor:
     """The clean latents that a network's output stands for.
 
-    noisy, output: (b, ...). For `v_prediction` sqrt(a) z_t - sqrt(1-a) v; for `epsilon` (z_t - sqrt(1-a) eps) / sqrt(a),
-    where `a` under the root in the denominator is floored at `min_alpha_bar`: with zero terminal SNR it would divide
-    by zero.
+    noisy, output: (b, ...). For `v_prediction` sqrt(a) z_t - sqrt(1-a) v; for `epsilon` (z_t - sqrt(1-a) eps) /
+    sqrt(a), where `a` under the root in the denominator is floored at `min_alpha_bar`: with zero terminal SNR it would
+    divide by zero.
     """
     signal, rest = _roots(alpha_bar, noisy)
     if _is_epsilon(prediction):

@@ -60,7 +60,8 @@ def import_model(
         save_model(pipeline, output, released_description())
     write_atomic(output / REPORT, report.as_json().encode())
     given = f"{autoencoder} -> vae\n{image_encoder} -> image_encoder"
-    return f"{report}\n{given}\nnote: {released_description().warning}\n{output} is a model folder: fye animate PORTRAIT DRIVING --model {output} --output X.mp4"
+    use = f"{output} is a model folder: fye animate PORTRAIT DRIVING --model {output} --output X.mp4"
+    return f"{report}\n{given}\nnote: {released_description().warning}\n{use}"
 
 
 def released_description() -> ModelDescription:

@@ -80,10 +80,11 @@ def select(
 
     Each needs its `validation.json` {"loss": ...} of training. `first`, name and folder, is the checkpoint that shows
     where training came from; it is measured like the others but not ranked, as its loss may be of another stage's
-    task. `crop_margin` and `max_gap_frames` are those of the data set's clips and landmarks, which the model folder
-    says of itself. By default it is the first of those ranked. Writes selection.json, selection.parquet, selection.png and the
-    folder model/ into `out_dir`. Returns what selection.json holds: the rule, a row per checkpoint, the winner's name,
-    the first checkpoint's row, the baseline of the same protocol, and whether the winner beats both.
+    task. By default it is the first of those ranked. `crop_margin` and `max_gap_frames` are those of the data set's
+    clips and landmarks, which the model folder says of itself. Writes selection.json, selection.parquet,
+    selection.png and the folder model/ into `out_dir`. Returns what selection.json holds: the rule, a row per
+    checkpoint, the winner's name, the first checkpoint's row, the baseline of the same protocol, and whether the
+    winner beats both.
     Raises ValueError for no checkpoints, a missing or non-finite loss, or nothing held out.
     """
     if not checkpoints:

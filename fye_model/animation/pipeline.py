@@ -136,7 +136,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write a model folder: a folder per component, `model_index.json`, and `fye.json` where there is a description."""
+        """Write a model folder: a folder per component, `model_index.json`, and `fye.json` from the description."""
         named = {name: (components.__name__, kind.__name__) for name, kind in COMPONENTS.items()}
         self.register_to_config(**named)
         super().save_pretrained(str(save_directory), **kwargs)

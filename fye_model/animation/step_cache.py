@@ -12,7 +12,6 @@ Two kinds of features, chosen by `StepCacheConfig.depth`:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from fye_model.config import StepCacheConfig

@@ -82,7 +82,8 @@ def _orthographic(sequence: LandmarkSequence) -> np.ndarray:
 def _aligned(faces: np.ndarray, mean: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Faces (f, 468, 3) moved, turned and scaled onto the mean."""
     rotation, scale, translation = weighted_procrustes(mean, faces, weights)
-    return (faces - translation[:, None]) @ rotation / scale[:, None, None]
+    result: np.ndarray = (faces - translation[:, None]) @ rotation / scale[:, None, None]
+    return result
 
 
 def _upright(mean: np.ndarray) -> np.ndarray:
@@ -98,7 +99,8 @@ def _upright(mean: np.ndarray) -> np.ndarray:
     turned *= _PUPIL_DISTANCE_CM / np.linalg.norm(left - right)
     middle = turned[[_FOREHEAD, _CHIN]].mean(axis=0)
     ears = turned[list(_EARS)].mean(axis=0)
-    return turned - [ears[0], middle[1], ears[2]]
+    result: np.ndarray = turned - [ears[0], middle[1], ears[2]]
+    return result
 
 
 def _mirror_indices(mean: np.ndarray) -> np.ndarray:
@@ -118,7 +120,8 @@ def _stability(shapes: Sequence[np.ndarray], mirror: np.ndarray) -> np.ndarray:
     variance = np.mean(within, axis=0)
     variance = (variance + variance[mirror]) / 2
     weights = 1 / (variance + np.median(variance) / 10)
-    return weights / weights.sum()
+    result: np.ndarray = weights / weights.sum()
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

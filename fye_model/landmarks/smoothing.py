@@ -61,7 +61,8 @@ def _savgol(run: np.ndarray, fps: float) -> np.ndarray:
     # At low frame rates no two neighbours are close enough in time to be averaged.
     if window <= _SAVGOL_ORDER + 1 or len(run) < window:
         return run
-    return savgol_filter(run, window, _SAVGOL_ORDER, axis=0)
+    result: np.ndarray = savgol_filter(run, window, _SAVGOL_ORDER, axis=0)
+    return result
 
 
 def _one_euro(run: np.ndarray, fps: float) -> np.ndarray:
@@ -77,7 +78,8 @@ def _one_euro(run: np.ndarray, fps: float) -> np.ndarray:
     speed = maximum_filter1d(speed, 2 * round(_SPEED_WINDOW_S * fps) + 1, axis=0, mode="nearest")
     cutoff = _MIN_CUTOFF_HZ + _CUTOFF_PER_SPEED2 * speed**2
     gain = 1 / (1 + fps / (2 * np.pi * cutoff))[..., None]
-    return (_low_pass(run, gain) + _low_pass(run[::-1], gain[::-1])[::-1]) / 2
+    result: np.ndarray = (_low_pass(run, gain) + _low_pass(run[::-1], gain[::-1])[::-1]) / 2
+    return result
 
 
 def _low_pass(run: np.ndarray, gain: np.ndarray) -> np.ndarray:

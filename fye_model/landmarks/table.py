@@ -186,7 +186,8 @@ def _array(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # an empty table has no chunk to combine
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    result: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    return result
 
 
 def _write(columns: Mapping[str, pa.Array], metadata: Mapping[str, str], path: str | Path) -> None:

@@ -87,4 +87,5 @@ def interocular_distance(points: np.ndarray) -> np.ndarray:
     points: (..., 468 or 478, d) -> (...), in the unit of the points, which must be the same along all axes.
     """
     right, left = (points[..., corner, :] for corner in OUTER_EYE_CORNERS)
-    return np.linalg.norm(right - left, axis=-1)
+    result: np.ndarray = np.linalg.norm(right - left, axis=-1)
+    return result

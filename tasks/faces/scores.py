@@ -59,9 +59,9 @@ def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> dict[str,
 
     detection_rate: detected frames over all; completeness: valid frames (interpolated ones included) over all;
     longest_gap: frames in a row without detection; face_fraction: median face height over frame height;
-    yaw, pitch: 1st and 99th percentile, degrees; motion: mean path of the landmarks per second, in interocular distances;
-    expression_range_mm: mean over brows, eyes and lips of the spread (standard deviation) of the face's own shape,
-    pose removed, so that it means the same for every landmark model.
+    yaw, pitch: 1st and 99th percentile, degrees; motion: mean path of the landmarks per second, in interocular
+    distances; expression_range_mm: mean over brows, eyes and lips of the spread (standard deviation) of the face's own
+    shape, pose removed, so that it means the same for every landmark model.
     """
     valid = sequence.valid
     detected = valid & ~sequence.interpolated

@@ -1,4 +1,4 @@
-"""Who is animated and who drives: a portrait's face in its square, and a driver's landmarks, from pictures and videos."""
+"""Who is animated and who drives: a portrait's face in its square, and a driver's landmarks."""
 
 from __future__ import annotations
 

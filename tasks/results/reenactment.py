@@ -201,8 +201,8 @@ def protocol(held_out: HeldOut, sampling: SamplingConfig, max_frames: int, size:
         "evaluated_size": evaluated_size(held_out, size),
         "crop": "the clip's square face crop, whole; area-averaged to the evaluated size",
         "landmark_model": held_out.landmark_model,
-        "landmark_error": f"mean distance of 478 points over the truth's distance between points {OUTER_EYE_CORNERS[0]} and "
-        f"{OUTER_EYE_CORNERS[1]}; a result without a face counts as {NO_FACE_ERROR}",
+        "landmark_error": "mean distance of 478 points over the truth's distance between points "
+        f"{OUTER_EYE_CORNERS[0]} and {OUTER_EYE_CORNERS[1]}; a result without a face counts as {NO_FACE_ERROR}",
         "ssim": "Gaussian window, sigma 1.5, 11 taps, mean over colours",
         "l1": "mean absolute difference on the scale 0 to 1",
         "interval": "95% percentile bootstrap over clips, 2000 resamples, seed 0",

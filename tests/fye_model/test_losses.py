@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fye_model.config import LossConfig
-from fye_model.landmarks.masks import to_latent
 from fye_model.diffusion import add_noise, clean_estimate, prediction_target
+from fye_model.landmarks.masks import to_latent
 from fye_model.losses import masked_error, timestep_weight, training_loss
 
 

@@ -1,4 +1,4 @@
-"""A model says of itself what animation shares with training, keeps it through copies, and never makes it up quietly."""
+"""A model says what animation shares with training, keeps it through copies, and never makes it up quietly."""
 
 from __future__ import annotations
 
