@@ -149,11 +149,11 @@ def animate(
     device: Device = "auto",
 ) -> int:
     """Animate one portrait with one driving video."""
-    from tasks.animate import check_request, sampling_of
+    from tasks.animate import AnimateRequest, check_request, sampling_of
     from tasks.workspace.recipes import parse_overrides
 
     sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
-    check_request(portrait, driving, model, output)
+    check_request(AnimateRequest(portrait=portrait, driving=driving, model=model, output=output))
     sampling_of(model, sampling)
     runtime = _runtime(device=device)
     from flows.animate import animate as flow  # Prefect takes seconds to import

@@ -22,12 +22,13 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector
 
 from fye_model.config import ClipConfig, Config
+from fye_model.landmarks.boxes import PixelBox, face_square
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import NOTHING, Given, Item, Nothing, Quarantine, StageResult, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import digest
-from tasks.faces.detector import Box, FaceLandmarker
-from tasks.faces.tracks import Look, Track, link, pieces, select, square_around, steady
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.tracks import Look, Track, link, pieces, select, steady
 from tasks.ingest import IngestRow
 from tasks.media.planes import cut, resize
 from tasks.media.read import VideoReader, VideoWriter, count_frames, iter_constant_rate, to_rgb
@@ -172,22 +173,21 @@ class _Looker:
                 self.looks.append(self._look(i, skipped, self.looks[-1].boxes or look.boxes, fps))
         self.looks.append(look)
 
-    def _look(self, index: int, frame: av.VideoFrame, known: tuple[Box, ...], fps: float) -> Look:
+    def _look(self, index: int, frame: av.VideoFrame, known: tuple[PixelBox, ...], fps: float) -> Look:
         image = to_rgb(frame, self._convert)
         height, width = image.shape[:2]
-        scale = np.array([width, height, width, height], float)
         if known:
             # more than one known face: a search around one of them would hide the others
             alone = len(known) == 1 or self._config.faces != "all"
-            near = tuple(float(v) for v in np.array(known[0]) / scale) if alone else None
-            faces = self._detector.detect_small(image, near)  # type: ignore[arg-type]
+            near = known[0].in_fractions(width, height) if alone else None
+            faces = self._detector.detect_small(image, near)
         elif index >= self._next_search:
             faces = self._detector.detect_small(image)
         else:
             faces = self._detector.detect(image)
         if not faces and index >= self._next_search:
             self._next_search = index + max(1, round(_SEARCH_EVERY_S * fps))
-        return Look(index, tuple(_in_pixels(face.box, scale) for face in faces))
+        return Look(index, tuple(face.box.in_pixels(width, height) for face in faces))
 
 
 def write_clips(
@@ -235,7 +235,8 @@ def _write_clip(
     path: Path,
 ) -> CutClip:
     box = track.union(start, stop)
-    left, top, side = square_around(box, scan.width, scan.height, config.margin)
+    square = face_square(box, scan.width, scan.height, config.margin)
+    left, top, side = square.left, square.top, square.side
     convert = VideoReformatter()
     frames = iter_constant_rate(video, start, stop)
     first = next(frames)
@@ -279,7 +280,7 @@ def _rejection(track: Track, start: int, stop: int, reason: str) -> RejectedTrac
     return RejectedTrack(reason=reason, start=start, end=stop, frames=stop - start, box=box)
 
 
-def _rounded(box: Box) -> Box:
+def _rounded(box: PixelBox) -> tuple[float, float, float, float]:
     left, top, right, bottom = (round(value, 2) for value in box)
     return left, top, right, bottom
 
@@ -287,11 +288,6 @@ def _rounded(box: Box) -> Box:
 def _scene_size(width: int, height: int) -> tuple[int, int]:
     scale = min(1.0, _SCENE_SIDE / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _in_pixels(box: Box, scale: np.ndarray) -> Box:
-    left, top, right, bottom = (float(value) for value in np.array(box) * scale)
-    return left, top, right, bottom
 
 
 def _length_inside(start: int, length: int, size: int) -> int:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fye_model.animation.folder import check_description, load_pipeline
+from fye_model.animation.description import check_description
+from fye_model.animation.folder import load_pipeline
 from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
 from fye_model.evaluation.aggregate import json_number
 from fye_model.evaluation.metrics import FrameScores

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fye_model.animation.description import Crop, ModelDescription
 from fye_model.animation.folder import FrozenParts, assemble_pipeline, save_model
 from fye_model.config import (
     Config,
@@ -32,6 +33,8 @@ from fye_model.evaluation.metrics import FrameScores
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
+from fye_model.landmarks.placement import FacePlacement, measure_placement
+from fye_model.landmarks.table import read_landmarks
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
 from tasks.engine.stage import Context, Stage
@@ -68,6 +71,8 @@ def select(
     out_dir: Path,
     log: Callable[[str], None] = print,
     *,
+    crop_margin: float,
+    max_gap_frames: int,
     first: tuple[str, Path] | None = None,
     variant: Variant = "expression_aware",
     device: str = "cpu",
@@ -76,9 +81,11 @@ def select(
 
     Each needs its `validation.json` {"loss": ...} of training. `first`, name and folder, is the checkpoint that shows
     where training came from; it is measured like the others but not ranked, as its loss may be of another stage's
-    task. By default it is the first of those ranked. Writes selection.json, selection.parquet, selection.png and the
-    folder model/ into `out_dir`. Returns what selection.json holds: the rule, a row per checkpoint, the winner's name,
-    the first checkpoint's row, the baseline of the same protocol, and whether the winner beats both.
+    task. By default it is the first of those ranked. `crop_margin` and `max_gap_frames` are those of the data set's
+    clips and landmarks, which the model folder says of itself. Writes selection.json, selection.parquet,
+    selection.png and the folder model/ into `out_dir`. Returns what selection.json holds: the rule, a row per
+    checkpoint, the winner's name, the first checkpoint's row, the baseline of the same protocol, and whether the
+    winner beats both.
     Raises ValueError for no checkpoints, a missing or non-finite loss, or nothing held out.
     """
     if not checkpoints:
@@ -115,15 +122,16 @@ def select(
         "note": "The clips of this table are held out from training, but the winner was chosen on them.",
     }
     out_dir.mkdir(parents=True, exist_ok=True)
-    description = {
-        "schema": SCHEMA,
-        "checkpoint": best["checkpoint"],
-        "landmark_model": held_out.landmark_model,
-        "landmark_variant": variant,
-        "size": held_out.size,
-        "fps": held_out.fps,
-        "sampling": sampling.model_dump(mode="json"),
-    }
+    description = ModelDescription(
+        checkpoint=best["checkpoint"],
+        landmark_model=held_out.landmark_model,
+        landmark_variant=variant,
+        size=held_out.size,
+        fps=held_out.fps,
+        crop=Crop(margin=crop_margin, faces=faces_in_clips(index_path)),
+        max_gap_frames=max_gap_frames,
+        sampling=sampling,
+    )
     save_model(assemble_pipeline(checkpoints[best["checkpoint"]], parts, "cpu"), out_dir / MODEL_FOLDER, description)
     _write_parquet(rows, out_dir / "selection.parquet")
     from tasks.results.plots import selection_png  # matplotlib is slow to import
@@ -142,6 +150,8 @@ class SelectSettings(Config):
     evaluation: EvaluationConfig
     noise: NoiseConfig
     landmark_image: LandmarkImageConfig
+    crop_margin: float
+    max_gap_frames: int
 
 
 class SelectRow(Config):
@@ -178,6 +188,8 @@ class SelectWorker(Worker[ClipSet, SelectRow]):
                 landmarker,
                 item.out,
                 logger.info,
+                crop_margin=settings.crop_margin,
+                max_gap_frames=settings.max_gap_frames,
                 first=earlier[0] if earlier else None,
                 variant=settings.landmark_image.variant,
                 device=self.context.device,
@@ -192,12 +204,20 @@ def _settings(recipe: Recipe) -> SelectSettings:
         evaluation=recipe.evaluation,
         noise=recipe.noise,
         landmark_image=recipe.train.landmark_image,
+        crop_margin=recipe.clips.margin,
+        max_gap_frames=recipe.landmarks.max_gap_frames,
     )
+
+
+def faces_in_clips(index_path: Path) -> FacePlacement:
+    """Where faces lie in the clips of a training index, held-out ones included: all were cut alike."""
+    clips = json.loads(index_path.read_text(encoding="utf-8"))["clips"]
+    return measure_placement(read_landmarks(index_path.parent / clip["landmarks"]) for clip in clips)
 
 
 SELECT = Stage(
     "select",
-    "1",
+    "2",
     settings=_settings,
     reads={
         "clips/*/landmarks": Kind.LANDMARKS,

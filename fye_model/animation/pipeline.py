@@ -16,6 +16,7 @@ from transformers import CLIPVisionModel
 
 from fye_model.animation import components
 from fye_model.animation.compatibility import check_components, check_folder
+from fye_model.animation.description import DESCRIPTION, ModelDescription, read_description
 from fye_model.animation.inputs import (
     LandmarkSource,
     Picture,
@@ -80,6 +81,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         self._fast: FastPath | None = None
+        self.description: ModelDescription | None = None
         self.register_modules(
             vae=vae,
             image_encoder=image_encoder,
@@ -101,6 +103,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         """
         root = Path(folder)
         check_folder(root, kwargs)
+        description = read_description(root)
         old_name = kwargs.pop("torch_dtype", None)
         dtype = kwargs.pop("dtype", old_name)
         variant = kwargs.get("variant")
@@ -116,15 +119,21 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
                     network = load_model(COMPONENTS[name], root / name, variant)
                 kwargs[name] = network if wanted is None or network.dtype == wanted else network.to(wanted)
         try:
-            return super().from_pretrained(str(root), **kwargs)
+            pipeline = super().from_pretrained(str(root), **kwargs)
         except OSError as error:
             raise ValueError(f"{root} is not a whole model folder: {first_line(error)}") from error
+        pipeline.description = description
+        return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write a model folder: one folder per component and `model_index.json`."""
+        """Write a model folder: a folder per component, `model_index.json`, and `fye.json` from the description."""
         named = {name: (components.__name__, kind.__name__) for name, kind in COMPONENTS.items()}
         self.register_to_config(**named)
         super().save_pretrained(str(save_directory), **kwargs)
+        if self.description is not None:
+            self.description.write(Path(save_directory))
+        else:  # what an earlier model left there would not be true of this one
+            (Path(save_directory) / DESCRIPTION).unlink(missing_ok=True)
 
     # --- what a caller uses -----------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import correlate1d
 
-# Outer corners of the right and left eye in MediaPipe's mesh; their distance is the interocular distance (IOD).
-EYE_CORNERS = (33, 263)
+from fye_model.landmarks.topology import interocular_distance
+
 # Error, in IOD, of a frame whose result has no face. A frozen or wrong face is typically below 0.5.
 NO_FACE_ERROR = 1.0
 
@@ -116,7 +116,7 @@ def landmark_error(result: np.ndarray, truth: np.ndarray, height: int, width: in
     """
     scale = np.array([width, height], np.float64)
     first, second = result[:, :2] * scale, truth[:, :2] * scale
-    iod = float(np.linalg.norm(second[EYE_CORNERS[0]] - second[EYE_CORNERS[1]]))
+    iod = float(interocular_distance(second))
     if iod <= 0:
         raise ValueError("the truth's eye corners coincide: these are no landmarks of a face")
     return float(np.linalg.norm(first - second, axis=1).mean()) / iod

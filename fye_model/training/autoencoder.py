@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from fye_model.config import AutoencoderConfig
+from fye_model.files import whole_folder
 from fye_model.training.records import AutoencoderFit
 
 EDGE_WEIGHT = 0.5  # of the differences' L1 beside the pixels'
@@ -131,21 +130,10 @@ def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
 
 
 def save_folder(model: Any, folder: Path) -> None:
-    """`save_pretrained` under a temporary name, flushed, then renamed; an older folder is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    """`save_pretrained`, whole or not at all; an older folder is replaced."""
+    with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         _drop_versions(temporary / "config.json")
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _drop_versions(config: Path) -> None:

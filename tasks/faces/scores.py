@@ -38,7 +38,7 @@ class ClipScores(Config):
     face_fraction: float  # median face height over frame height
     yaw: tuple[float, float]  # 1st and 99th percentile, degrees
     pitch: tuple[float, float]
-    motion: float  # mean path of the landmarks per second, in eye distances
+    motion: float  # mean path of the landmarks per second, in interocular distances
     expression_range_mm: float  # mean spread (standard deviation) of brows, eyes and lips, pose removed
 
 
@@ -96,7 +96,7 @@ def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> ClipScore
     spread_mm = 10 * np.sqrt(vertices[:, mesh].var(axis=0).sum(axis=-1)).mean()
     pairs = np.flatnonzero(valid[1:] & valid[:-1])
     steps = np.linalg.norm(points[pairs + 1] - points[pairs], axis=-1).mean(axis=-1)
-    eyes = float(np.median(np.linalg.norm(shown[:, topology.LEFT_PUPIL] - shown[:, topology.RIGHT_PUPIL], axis=-1)))
+    eyes = float(np.median(topology.interocular_distance(shown)))
     return ClipScores(
         model=sequence.model,
         frames=len(sequence),

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from fye_model.config import SamplingConfig
-from fye_model.evaluation.metrics import EYE_CORNERS, NO_FACE_ERROR, FrameScores, score_frames
+from fye_model.evaluation.metrics import NO_FACE_ERROR, FrameScores, score_frames
 from fye_model.evaluation.reenact import Reenactment, self_reenact
 from fye_model.landmarks.drawing import Variant, draw_landmarks, landmark_points
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import read_landmarks
+from fye_model.landmarks.topology import OUTER_EYE_CORNERS
 from tasks.engine.items import Given
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset, geometry_source
@@ -195,8 +196,8 @@ def protocol(held_out: HeldOut, sampling: SamplingConfig, max_frames: int, size:
         "evaluated_size": evaluated_size(held_out, size),
         "crop": "the clip's square face crop, whole; area-averaged to the evaluated size",
         "landmark_model": held_out.landmark_model,
-        "landmark_error": f"mean distance of 478 points over the truth's distance between points {EYE_CORNERS[0]} and "
-        f"{EYE_CORNERS[1]}; a result without a face counts as {NO_FACE_ERROR}",
+        "landmark_error": "mean distance of 478 points over the truth's distance between points "
+        f"{OUTER_EYE_CORNERS[0]} and {OUTER_EYE_CORNERS[1]}; a result without a face counts as {NO_FACE_ERROR}",
         "ssim": "Gaussian window, sigma 1.5, 11 taps, mean over colours",
         "l1": "mean absolute difference on the scale 0 to 1",
         "interval": "95% percentile bootstrap over clips, 2000 resamples, seed 0",

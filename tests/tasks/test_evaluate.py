@@ -18,6 +18,7 @@ from tasks.evaluate import EVALUATE, EvaluateSettings, evaluate, file_stem
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import read_frames
 from tasks.results.tables import number
+from tests.fye_model.animation.tiny import describe_tiny
 from tests.tasks.support import work_on
 
 SAMPLING = SamplingConfig(steps=2, guidance_scale=2.0, window=4)
@@ -148,7 +149,7 @@ def test_a_model_trained_on_another_drawing_of_landmarks_is_refused(
 ) -> None:
     pipeline = assemble_pipeline(tiny_models.checkpoints[0], tiny_models.parts, "cpu")
     model = held_out_data.landmarker.model
-    save_model(pipeline, tmp_path / "model", {"landmark_model": model, "landmark_variant": "plain_2d"})
+    save_model(pipeline, tmp_path / "model", describe_tiny(landmark_model=model, landmark_variant="plain_2d"))
     with pytest.raises(ValueError, match=r"landmark_variant 'plain_2d'.*expression_aware"):
         _evaluate(tmp_path / "model", held_out_data, tmp_path / "out")
 

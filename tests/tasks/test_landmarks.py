@@ -15,8 +15,9 @@ from fye_model.config import LandmarkConfig, Runtime
 from fye_model.landmarks.table import read_landmarks, read_masks
 from tasks.engine.items import Given, Quarantine
 from tasks.engine.stage import Context
+from tasks.faces.follow import FaceTracker, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
-from tasks.landmarks import FaceTracker, LandmarkFacts, LandmarkRow, LandmarkWorker, load_geometry
+from tasks.landmarks import LandmarkFacts, LandmarkRow, LandmarkWorker
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
+from fye_model.animation.description import need_description
 from fye_model.animation.folder import assemble_pipeline
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig, SelectionConfig
@@ -29,7 +30,8 @@ def _select(models: Any, data: Any, out: Path, config: SelectionConfig = CONFIG,
     evaluation = EvaluationConfig(size=64)
     arguments = (config, SAMPLING, evaluation, models.parts, data.landmarker, out, lambda line: None)
     checkpoints = {path.name: path for path in options.pop("checkpoints", models.checkpoints)}
-    return select(checkpoints, data.index, *arguments, **options)
+    said = {"crop_margin": 0.4, "max_gap_frames": 3}
+    return select(checkpoints, data.index, *arguments, **said, **options)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,12 @@ def test_the_model_folder_is_the_winners_and_loads(selected: tuple[Path, dict], 
     assert loaded.scheduler.config["rescale_betas_zero_snr"] is True
     assert loaded.scheduler.config["timestep_spacing"] == "trailing"
     assert loaded.scheduler.config["prediction_type"] == "v_prediction"
-    assert json.loads((out / "model" / "fye.json").read_text())["checkpoint"] == result["winner"]
+    description = need_description(out / "model")
+    assert loaded.description == description and description.assumed == ()
+    assert (description.checkpoint, description.sampling) == (result["winner"], SAMPLING)
+    assert (description.crop.margin, description.max_gap_frames) == (0.4, 3)
+    assert description.crop.faces is not None and description.crop.faces.frames == 20
+    assert 0.4 < description.crop.faces.longer < 0.8, "the clips hold a face and some room around it"
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
     said = "".join(path.read_text() for path in (out / "model").rglob("*.json"))
     assert str(tiny_models.parts.vae) not in said, "a model says nothing of the machine that it was made on"
@@ -128,6 +135,8 @@ def test_the_stage_ranks_stage_2_and_holds_it_against_the_start_of_stage_1(
         evaluation=EvaluationConfig(size=64),
         noise=parts.noise,
         landmark_image=LandmarkImageConfig(),
+        crop_margin=0.5,
+        max_gap_frames=5,
     )
     row = work_on(SELECT, settings, files, facts, out, asset=held_out_data.landmarker)
     result = json.loads((out / "selection.json").read_text())
