@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.engine.items import Item, Outcome, StageResult
 from tasks.engine.store import FileRef, Store
+from tasks.results.tables import nested_means
 from tasks.workspace.dataset import Clip
 from tasks.workspace.run import Run, data_summary
 
@@ -57,8 +58,8 @@ def publish_evaluation(run: Run, evaluation: Outcome) -> dict[str, Any]:
     _copy(store, evaluation, EVALUATION_FOLDER)
     videos = sorted(name for name in evaluation.files if name.endswith(".mp4"))
     return {
-        "metrics": _means(metrics["model"]),
-        "baseline": _means(metrics["baseline"]),
+        "metrics": nested_means(metrics["model"]),
+        "baseline": nested_means(metrics["baseline"]),
         "beats_baseline": metrics["beats_baseline"],
         "missing_metrics": metrics["missing"],
         "outputs": {
@@ -73,10 +74,6 @@ def _copy(store: Store, outcome: Outcome, folder: str) -> None:
     for name, ref in outcome.refs("").items():
         if not name.startswith("records/"):
             store.write_bytes(f"{folder}/{name}", store.read_bytes(ref.path))
-
-
-def _means(scores: dict[str, Any]) -> dict[str, Any]:
-    return {name: value["mean"] if isinstance(value, dict) else value for name, value in scores.items()}
 
 
 def _place(store: Store, rel: str) -> str:
