@@ -74,7 +74,9 @@ class FaceTrack:
 
     @cached_property
     def _metric(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.geometry.estimate(self.points, self.width, self.height)
+        # one frame at a time: the last digits of a product of many matrices depend on how many there are
+        each = [self.geometry.estimate(frame[None], self.width, self.height) for frame in self.points]
+        return np.concatenate([vertices for vertices, _ in each]), np.concatenate([matrix for _, matrix in each])
 
     @property
     def vertices(self) -> np.ndarray:

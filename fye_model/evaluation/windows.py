@@ -14,7 +14,7 @@ from fye_model.evaluation.measures import WHOLE_EXPRESSION
 from fye_model.evaluation.signals import POSE, read_signals
 from fye_model.landmarks.geometry import rotation_difference_deg
 
-# Spread over a clip's driven frames below which it is at rest: in IOD, mean of the expression signals, and in degrees.
+# Spread over a clip's driven frames below which it is at rest: in IOD (root mean square of the signals), and in degrees.
 REST_IOD, REST_DEG = 0.012, 1.0
 # An expression this far off (IOD, root mean square over the face) counts as much as a head turned by so many degrees.
 _FAR_IOD, _FAR_DEG = 0.05, 15.0
@@ -22,7 +22,7 @@ _FAR_IOD, _FAR_DEG = 0.05, 15.0
 
 @dataclass(frozen=True)
 class Motion:
-    """How much moves over some frames: spread of the expression (IOD, mean over signals) and of the pose (degrees)."""
+    """How much moves over some frames: spread of the expression (IOD, RMS over signals) and of the pose (degrees)."""
 
     expression_iod: float
     pose_deg: float
@@ -40,7 +40,7 @@ def motion(signals: dict[str, np.ndarray]) -> Motion:
         values = signals[name][np.isfinite(signals[name])]
         return float(values.std()) if values.size else 0.0
 
-    expression = float(np.mean([spread(name) for name in WHOLE_EXPRESSION]))
+    expression = float(np.sqrt(np.mean([spread(name) ** 2 for name in WHOLE_EXPRESSION])))
     return Motion(expression, float(np.linalg.norm([spread(signal.name) for signal in POSE])))
 
 

@@ -57,8 +57,12 @@ def outcome(difference: Mapping[str, Any], question: str) -> str:
 def _sentence(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> Line:
     """The verdict in one sentence, with the selection's answer in the same breath where it is a bad one."""
     found = {question: outcome(evaluation["difference"], question) for question in _QUESTIONS}
-    words = {"better": "better than", "worse": "worse than", "cannot tell": "not to be told from"}
-    parts = [f"{name} is {words[found[question]]} repeating the reference" for question, name in _QUESTIONS.items()]
+    words = {
+        "better": "is better than",
+        "worse": "is worse than",
+        "cannot tell": "cannot be told to be better or worse than",
+    }
+    parts = [f"{name} {words[found[question]]} repeating the reference" for question, name in _QUESTIONS.items()]
     text = (
         f"On {_whom(evaluation['protocol'])}, {parts[0]}, {parts[1]}, and identity was not measured "
         "(no face embedding is at hand)"

@@ -155,7 +155,7 @@ def test_a_model_trained_on_another_drawing_of_landmarks_is_refused(
 
 
 def test_a_missing_model_folder_is_named(held_out_data: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such (model )?folder"):
+    with pytest.raises(ValueError, match=r"no such (model )?folder"):
         _evaluate(tmp_path / "nothing", held_out_data, tmp_path / "out")
 
 

@@ -36,7 +36,7 @@ def face(
     xy = GEOMETRY.project(everything[None], matrix[None], 1, 1)[0]
     depth = -(everything @ matrix[2, :3] + matrix[2, 3])
     z = (depth / depth.mean() - 1) / (2 * np.tan(np.radians(63 / 2)))
-    return np.concatenate([xy, z[:, None]], axis=1) + [shift, 0, 0]
+    return np.column_stack([xy[:, 0] + shift, xy[:, 1], z])
 
 
 def track(points: Sequence[np.ndarray | None], size: int = 64) -> FaceTrack:
