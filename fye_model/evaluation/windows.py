@@ -14,7 +14,7 @@ from fye_model.evaluation.measures import WHOLE_EXPRESSION
 from fye_model.evaluation.signals import POSE, read_signals
 from fye_model.landmarks.geometry import rotation_difference_deg
 
-# Spread over a clip's driven frames below which it is at rest: in IOD (root mean square of the signals), and in degrees.
+# Spread over a clip's driven frames below which it is at rest: in IOD (RMS over signals), and in degrees.
 REST_IOD, REST_DEG = 0.012, 1.0
 # An expression this far off (IOD, root mean square over the face) counts as much as a head turned by so many degrees.
 _FAR_IOD, _FAR_DEG = 0.05, 15.0

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from fye_model.config import SamplingConfig
+from fye_model.config import EvaluationConfig, SamplingConfig
 from fye_model.landmarks.geometry import FaceGeometry
 from tasks.faces.detector import FaceLandmarker
 from tasks.media.read import read_frames
@@ -57,6 +57,24 @@ def test_the_first_held_out_frame_is_the_reference_and_the_next_ones_drive(
     assert np.array_equal(asked.landmarks, clip.pictures[1:])
     assert (clip.pictures.reshape(6, -1).max(axis=1) > 0).all()  # every frame's landmarks are drawn
     assert np.array_equal(scored.reenactment.truth, video[4:9])
+
+
+def test_the_far_protocol_takes_its_reference_elsewhere_and_drives_with_every_frame_taken(held_out_data: Any) -> None:
+    held_out = read_held_out(held_out_data.index)
+    video = read_frames(held_out_data.index.parent / "d18" / "clip.mp4")
+    far = load_clip(held_out, held_out.clips[0], 4, "expression_aware", EvaluationConfig(protocol="far"))
+    assert far.span == (3, 7) and far.reference not in range(3, 7) and far.trained_on
+    assert np.array_equal(far.frames[0], video[far.reference]) and np.array_equal(far.frames[1:], video[3:7])
+    near = load_clip(held_out, held_out.clips[0], 4, "expression_aware")
+    shift = [np.abs(clip.frames[0].astype(float) - clip.frames[1:]).mean() for clip in (far, near)]
+    assert shift[0] > shift[1]  # repeating the far reference is further from the truth
+
+
+def test_the_moving_window_may_start_later_and_stays_inside_what_is_held_out(held_out_data: Any) -> None:
+    held_out = read_held_out(held_out_data.index)
+    moving = load_clip(held_out, held_out.clips[0], 3, "expression_aware", EvaluationConfig(window="moving"))
+    start, stop = moving.span
+    assert stop - start == 4 and start >= 3 and stop <= 10 and moving.reference == start
 
 
 def test_an_oracle_scores_perfectly_and_the_baseline_does_not(held_out_data: Any, clip: HeldOutClip) -> None:
