@@ -17,8 +17,8 @@ from typing import Any
 from fye_model.animation.description import check_description
 from fye_model.animation.folder import load_pipeline
 from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
-from fye_model.evaluation.aggregate import json_number
-from fye_model.evaluation.metrics import FrameScores
+from fye_model.evaluation.scores import ClipScores
+from fye_model.evaluation.table import BY_NAME
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
 from tasks.engine.contract import Kind, Resources
@@ -28,6 +28,7 @@ from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import write_video
 from tasks.results.pictures import save_png, side_by_side, spread_frames, strip
+from tasks.results.records import ClipRecord, Json
 from tasks.results.reenactment import (
     Entry,
     HeldOut,
@@ -42,11 +43,11 @@ from tasks.results.reenactment import (
     score_clip,
     training_index,
 )
-from tasks.results.tables import number, summarise, write_results
+from tasks.results.tables import summarise, write_results
 from tasks.workspace.dataset import ClipSet
 
 logger = logging.getLogger(__name__)
-SCHEMA = 1
+SCHEMA = 2
 _STRIP_ROWS = 5
 _VIDEO_CRF = 16
 
@@ -62,7 +63,7 @@ def evaluate(
     *,
     variant: Variant = "expression_aware",
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Json:
     """Evaluate the model in `model_dir` on the held-out spans of the training index; returns what metrics.json holds.
 
     landmarker: its model must be the one of the index. variant: how landmarks are drawn, as in
@@ -74,10 +75,10 @@ def evaluate(
     held_out = read_held_out(index_path)
     clips = held_out.spread(config.clips)
     size = evaluated_size(held_out, config.size)
-    terms = protocol(held_out, sampling, config.frames, config.size, variant)
+    terms = protocol(held_out, sampling, config.frames, config.size, variant, config)
     model_digest = folder_digest(model_dir)
     check_description(model_dir, landmark_model=held_out.landmark_model, landmark_variant=variant)
-    records: list[dict[str, Any]] = []
+    records: list[ClipRecord] = []
     pipeline: Any = None
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
         check_landmark_model(held_out, detector)
@@ -90,8 +91,8 @@ def evaluate(
             else:
                 if pipeline is None:
                     pipeline = load_pipeline(model_dir, device)
-                clip = load_clip(held_out, entry, config.frames, variant)
-                scored = score_clip(pipeline, clip, detector, sampling, config.frames, size)
+                clip = load_clip(held_out, entry, config.frames, variant, config)
+                scored = score_clip(pipeline, clip, detector, sampling, config.frames, size, held_out.geometry)
                 record = _record(held_out, clip, scored, key, out_dir)
                 log(f"{label}: {_line(record)}")
             records.append(record)
@@ -148,7 +149,7 @@ def _settings(recipe: Recipe) -> EvaluateSettings:
 
 EVALUATE = Stage(
     "evaluate",
-    "1",
+    "2",
     settings=_settings,
     reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
     writes={
@@ -172,7 +173,7 @@ def file_stem(clip: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", clip).lstrip(".")[:100] or "clip"
 
 
-def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, out_dir: Path) -> dict[str, Any]:
+def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, out_dir: Path) -> ClipRecord:
     """Write a clip's video and strip, then its record, which makes the clip count as done."""
     stem = file_stem(clip.clip)
     pair = scored.reenactment
@@ -180,55 +181,45 @@ def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, 
     (out_dir / "videos").mkdir(parents=True, exist_ok=True)
     write_video(out_dir / video, side_by_side(pair), held_out.fps, crf=_VIDEO_CRF)
     save_png(strip(pair, spread_frames(len(pair.truth), _STRIP_ROWS)), out_dir / picture)
-    record = {
-        "schema": SCHEMA,
-        "key": key,
-        "clip": clip.clip,
-        "name": clip.name,
-        "subject": clip.subject,
-        "span": list(clip.span),
-        "not_driven": int((~clip.driven[1:]).sum()),
-        "video": video,
-        "strip": picture,
-        "model": _scores(scored.model),
-        "baseline": _scores(scored.baseline),
-    }
-    record["files"] = {name: (out_dir / name).stat().st_size for name in (video, picture)}
-    write_atomic(out_dir / "records" / f"{stem}.json", _json(record))
+    record = ClipRecord(
+        clip=clip.clip,
+        name=clip.name,
+        subject=clip.subject,
+        span=clip.span,
+        reference=clip.reference,
+        trained_on=clip.trained_on,
+        not_driven=int((~clip.driven[1:]).sum()),
+        motion=scored.motion,
+        scores={"model": scored.model, "baseline": scored.baseline},
+        truth_signals=scored.truth_signals,
+        video=video,
+        strip=picture,
+    )
+    files = {name: (out_dir / name).stat().st_size for name in (video, picture)}
+    stored = {**record.to_json(), "schema": SCHEMA, "key": key, "files": files}
+    write_atomic(out_dir / "records" / f"{stem}.json", _json(stored))
     return record
 
 
-def _finished(out_dir: Path, entry: Entry, key: str) -> dict[str, Any] | None:
+def _finished(out_dir: Path, entry: Entry, key: str) -> ClipRecord | None:
     """A clip's record of an earlier call, when it is whole and of the same key."""
     try:
-        record = json.loads((out_dir / "records" / f"{file_stem(entry.clip)}.json").read_text())
-        whole = all((out_dir / name).stat().st_size == size for name, size in record["files"].items())
-        return record if whole and record["key"] == key else None
-    except (OSError, ValueError, KeyError):
+        stored = json.loads((out_dir / "records" / f"{file_stem(entry.clip)}.json").read_text())
+        whole = all((out_dir / name).stat().st_size == size for name, size in stored["files"].items())
+        return ClipRecord.from_json(stored) if whole and stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _scores(scores: FrameScores) -> dict[str, Any]:
-    frames = {
-        "l1": scores.l1,
-        "psnr": scores.psnr,
-        "ssim": scores.ssim,
-        "landmark_error": scores.landmark_error,
-    }
-    return {
-        **{name: json_number(value) for name, value in scores.summary().items()},
-        "height": scores.size[0],
-        "width": scores.size[1],
-        "per_frame": {name: [json_number(float(v)) for v in values] for name, values in frames.items()},
-    }
+_TOLD = ("l1", "landmark_error", "expression_error", "expression_correlation")  # in the log, clip by clip
 
 
-def _line(record: dict[str, Any]) -> str:
-    ours, base = record["model"], record["baseline"]
-    return ", ".join(
-        f"{name} {number(ours[name]):.4f} (baseline {number(base[name]):.4f})"
-        for name in ("l1", "ssim", "landmark_error")
-    )
+def _line(record: ClipRecord) -> str:
+    def told(scores: ClipScores, name: str) -> str:
+        return f"{scores.value(BY_NAME[name]):.4f}"
+
+    model, baseline = record.scores["model"], record.scores["baseline"]
+    return ", ".join(f"{name} {told(model, name)} (baseline {told(baseline, name)})" for name in _TOLD)
 
 
 def _digest(value: Any) -> str:

@@ -150,7 +150,7 @@ def run_pool(
     import ray
 
     # Ray also gives each worker as many BLAS and OpenMP threads as it has CPUs, and hides the other workers' GPUs.
-    workers = _fitting(workers, share, ray.cluster_resources())
+    workers = _fitting(workers, share, ray.cluster_resources())  # type: ignore[no-untyped-call]
     remote = ray.remote(
         num_cpus=share.cpus,
         num_gpus=share.gpus,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-from pydantic import JsonValue
 
 from fye_model.files import replace_link
 from tasks.engine.items import Outcome
 from tasks.engine.store import Store
+from tasks.results.tables import nested_means
 from tasks.workspace.run import Run
 from tasks.workspace.summary import Results
 
@@ -43,8 +41,8 @@ def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
     _copy(store, evaluation, EVALUATION_FOLDER)
     videos = sorted(name for name in evaluation.files if name.endswith(".mp4"))
     return Results(
-        metrics=_means(metrics["model"]),
-        baseline=_means(metrics["baseline"]),
+        metrics=nested_means(metrics["model"]),
+        baseline=nested_means(metrics["baseline"]),
         beats_baseline=metrics["beats_baseline"],
         missing_metrics=metrics["missing"],
         outputs={
@@ -59,10 +57,6 @@ def _copy(store: Store, outcome: Outcome[Any], folder: str) -> None:
     for name, ref in outcome.refs("").items():
         if not name.startswith("records/"):
             store.write_bytes(f"{folder}/{name}", store.read_bytes(ref.path))
-
-
-def _means(scores: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: value["mean"] if isinstance(value, dict) else value for name, value in scores.items()}
 
 
 def _place(store: Store, rel: str) -> str:

@@ -17,7 +17,7 @@ from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConf
 from tasks.evaluate import EVALUATE, EvaluateSettings, evaluate, file_stem
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import read_frames
-from tasks.results.tables import number
+from tasks.results.records import number
 from tests.fye_model.animation.tiny import describe_tiny
 from tests.tasks.support import work_on
 
@@ -52,14 +52,16 @@ def test_an_untrained_model_loses_to_the_baseline_and_its_failures_are_counted(e
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert (metrics["protocol"]["clips"], metrics["protocol"]["frames"]) == (2, 8)
     assert metrics["protocol"]["evaluated_size"] == 96
-    assert metrics["beats_baseline"] == {"l1": False, "psnr": False, "ssim": False, "landmark_error": False}
+    for name in ("l1", "psnr", "ssim", "landmark_error", "expression_error", "landmark_ap"):
+        assert metrics["beats_baseline"][name] is False
+        assert metrics["difference"][name]["outcome"] == "worse"
     assert metrics["model"]["no_face_in_result"] == 8  # noise has no face
     assert metrics["model"]["landmark_error"]["mean"] == 1.0
     assert metrics["model"]["landmark_error_found"]["mean"] is None
     assert metrics["baseline"]["no_face_in_result"] == 0
     low, high = metrics["baseline"]["l1"]["ci95"]
     assert low <= metrics["baseline"]["l1"]["mean"] <= high
-    assert set(metrics["missing"]) == {"lpips", "fvd", "arcface", "hyperiqa"}
+    assert set(metrics["missing"]) == {"lpips", "tlp", "fvd", "arcface", "hyperiqa"}
     assert all(reason.startswith("missing: ") for reason in metrics["missing"].values())
 
 

@@ -17,6 +17,7 @@ from fye_model.animation.description import need_description
 from fye_model.animation.folder import assemble_pipeline
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig, SelectionConfig
+from fye_model.evaluation.table import METRICS
 from tasks.results.checkpoints import validation_loss
 from tasks.select import SELECT, SelectSettings, select
 from tests.tasks.support import work_on
@@ -49,8 +50,9 @@ def test_the_winner_follows_from_the_table_by_the_declared_rule(selected: tuple[
         ("checkpoint-000020", 20, 0.5),
         ("checkpoint-000030", 30, 0.7),
     ]
-    # noise shows no face: all share the first rank by landmark error, and the loss decides
+    # noise shows no face: all share the first rank by expression error, and the loss decides
     assert [row["landmark_error"] for row in rows] == [1.0, 1.0, 1.0]
+    assert [row["expression_error"] for row in rows] == [1.0, 1.0, 1.0]
     assert [row["score"] for row in rows] == [2.0, 1.0, 1.5]
     assert [row["rank"] for row in rows] == [3, 1, 2]
     assert (result["winner"], result["first"]) == ("checkpoint-000020", rows[0])
@@ -74,6 +76,7 @@ def test_table_and_plot_are_written(selected: tuple[Path, dict]) -> None:
     parquet = pq.read_table(out / "selection.parquet")
     table = parquet.to_pylist()
     described = yaml.safe_load((DATASETS / "schema.yaml").read_text())["selection.parquet"]["columns"]
+    described |= dict.fromkeys((metric.column for metric in METRICS), described.pop("<metric>"))
     columns = {field.name: str(field.type) for field in parquet.schema}
     assert columns == {name: column["type"] for name, column in described.items()}
     assert [row["loss"] for row in table] == [row["loss"] for row in result["rows"]]
