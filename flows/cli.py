@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
+from flows.bench_cli import Protocol, add_bench_commands, evaluate_on_bench
 
 app = App(
     name="fye",
@@ -114,13 +115,20 @@ def evaluate(
     *,
     model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
     videos: Videos = None,
+    bench: Annotated[Path | None, Parameter(help="A bench to evaluate on instead: see `fye bench`.")] = None,
+    protocol: Protocol = "paper",
     work: Work = "work/evaluate",
     recipe: RecipeName = "paper",
     set_: Overrides = None,
     workers: Workers = 2,
     device: Device = "auto",
 ) -> int:
-    """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos."""
+    """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos. Or on a bench."""
+    if bench is not None:
+        if videos is not None:
+            raise ValueError("give --videos or --bench, not both: a bench brings its own videos")
+        runtime = _runtime(workers=workers, device=device)
+        return evaluate_on_bench(model, bench, work, protocol, set_ or [], _run, runtime)
     from flows.evaluate import evaluate as flow
     from fye_model.animation.folder import check_model
 
@@ -249,6 +257,9 @@ def _run(flow: Any, **parameters: Any) -> int:
     for label, text in result_lines(found, summary.get("quarantined", 0)):
         print(f"  {label:<12} {text}")
     return 0
+
+
+add_bench_commands(app, _run, _runtime)
 
 
 def main() -> None:

@@ -106,8 +106,15 @@ class _Scene:
     reference: Image.Image  # the portrait's square at the model's size
 
 
-def animate(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -> AnimateResult:
+def animate(
+    request: AnimateRequest,
+    asset: LandmarkerAsset,
+    log: Log = print,
+    pipeline: FollowYourEmojiPipeline | None = None,
+) -> AnimateResult:
     """Write `request.output`: the portrait with the driver's expressions and head motion, at its fps and length.
+
+    pipeline: of `request.model` on its device, from a caller who animates often (`load_for_animation`); None: loaded.
 
     A portrait without a detectable face works, unaligned, and the result says so. Raises ValueError for a driver that
     is empty or shows no face, a file that cannot be read, a face number that does not exist, a model folder that does
@@ -123,7 +130,8 @@ def animate(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -
     _say_what_is_not_known(model, asset, log)
     scene = _set_scene(request, model, asset, sampling, log)
     log(f"device: {device}")
-    pipeline = _load_pipeline(request.model, device, len(scene.driver), log)
+    if pipeline is None:
+        pipeline = load_for_animation(request.model, device, log, frames=len(scene.driver))
     cache = sampling.step_cache if sampling.step_cache.interval > 1 else None
     cache_error = None if cache is None else _cache_error(pipeline, scene, sampling, log)
     chunks = pipeline.stream(**_call(scene.reference, scene.landmarks, sampling, cache), output_type="pil")
@@ -217,7 +225,8 @@ def _set_scene(
     return _Scene(subject, driver, motion, landmarks, cut_square(subject.picture, subject.square, model.size))
 
 
-def _load_pipeline(model: Path, device: Device, frames: int, log: Log) -> FollowYourEmojiPipeline:
+def load_for_animation(model: Path, device: Device, log: Log = print, frames: int = 0) -> FollowYourEmojiPipeline:
+    """A model's pipeline, in half precision and on the fast path where there is a GPU; compiled for many frames."""
     import torch
 
     from fye_model.animation.pipeline import FollowYourEmojiPipeline

@@ -101,7 +101,7 @@ def test_files_stay_readable() -> None:
     assert long == {}, "a file is one idea; split these"
 
 
-ROOMS = ("engine", "workspace", "media", "faces", "results", "samples")
+ROOMS = ("bench", "engine", "workspace", "media", "faces", "results", "samples")
 
 
 def modules_imported(path: Path) -> set[str]:

@@ -33,6 +33,10 @@ class Kind(StrEnum):
     SELECTION = "selection table"
     EVALUATION = "evaluation folder"
     REPORT = "report"
+    PORTRAIT = "portrait"
+    DRIVING = "driving video"
+    RESULT = "result video"
+    SCORES = "scores of a result"
 
 
 Files = Mapping[str, Kind]

@@ -46,7 +46,7 @@ class ClipRecord:
             "span": list(self.span),
             "motion": {"expression_iod": self.motion.expression_iod, "pose_deg": self.motion.pose_deg},
             "truth_signals": _lists(self.truth_signals),
-            **{method: _scores_to_json(scores) for method, scores in self.scores.items()},
+            **{method: scores_to_json(scores) for method, scores in self.scores.items()},
         }
 
     @classmethod
@@ -61,7 +61,7 @@ class ClipRecord:
             trained_on=bool(values["trained_on"]),
             not_driven=int(values["not_driven"]),
             motion=Motion(**values["motion"]),
-            scores={method: _scores_from_json(values[method]) for method in METHODS},
+            scores={method: scores_from_json(values[method]) for method in METHODS},
             truth_signals=_tuples(values["truth_signals"]),
             video=str(values["video"]),
             strip=str(values["strip"]),
@@ -73,7 +73,8 @@ def number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _scores_to_json(scores: ClipScores) -> Json:
+def scores_to_json(scores: ClipScores) -> Json:
+    """One clip's scores as strict JSON can hold them."""
     return {
         **{name: getattr(scores, name) for name in ("frames", "no_face_in_result", "no_face_in_truth")},
         "size": list(scores.size),
@@ -83,7 +84,8 @@ def _scores_to_json(scores: ClipScores) -> Json:
     }
 
 
-def _scores_from_json(values: Json) -> ClipScores:
+def scores_from_json(values: Json) -> ClipScores:
+    """What `scores_to_json` wrote; KeyError, TypeError or ValueError for anything else."""
     return ClipScores(
         frames=int(values["frames"]),
         no_face_in_result=int(values["no_face_in_result"]),
