@@ -12,7 +12,7 @@ from flows.wiring import end
 from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
 from fye_model.config import EvaluationConfig, Recipe, Runtime
-from fye_model.files import file_digest
+from fye_model.files import file_digest, folder_digest
 from tasks.animate import sampling_of
 from tasks.bench.check import need_bench, result_problems
 from tasks.bench.frames import ProbeRow
@@ -95,7 +95,11 @@ def evaluate_bench(
     run = _open(output, Recipe(name=PROTOCOL, evaluation=PROTOCOLS[protocol], sampling=settings), runtime)
     with recorded(run, "evaluate"):
         videos = _generate(run, made, Path(model))
-        results = _tables(run, made, {"model": videos}, protocol)
+        about = {
+            "model": f"{folder_digest(Path(model))[:16]} ({need_description(Path(model)).checkpoint})",
+            "sampling": settings.model_dump_json(),
+        }
+        results = _tables(run, made, {"model": videos}, protocol, about)
         return end(run, "evaluate", _with_videos(run, videos, results))
 
 
@@ -159,8 +163,10 @@ def _generate(run: Run, bench: Bench, model: Path) -> Videos:
     return {name: outcome.ref("result.mp4") for name, outcome in _all_done(run.stage(GENERATE, items)).items()}
 
 
-def _tables(run: Run, bench: Bench, videos: Mapping[str, Videos], protocol: str) -> Results:
-    """Faces, scores and tables of every method and of the repeated reference."""
+def _tables(
+    run: Run, bench: Bench, videos: Mapping[str, Videos], protocol: str, about: Mapping[str, str] | None = None
+) -> Results:
+    """Faces, scores and tables of every method and of the repeated reference. about: more to read the numbers with."""
     store = run.store
     drivers = {pair.driving: _bench_ref(bench, bench.driver(pair).file) for pair in bench.pairs}
     portraits = {pair.portrait: _bench_ref(bench, bench.portrait(pair).file) for pair in bench.pairs}
@@ -195,6 +201,7 @@ def _tables(run: Run, bench: Bench, videos: Mapping[str, Videos], protocol: str)
         "size": run.recipe.evaluation.size,
         "crop": "none; bench and results are square",
         "landmark model": run.landmarker.model,
+        **(about or {}),
     }
     found = side_by_side(bench, file_digest(bench.folder / MANIFEST), terms, scores)
     write_tables(found, root / TABLES_FOLDER)
