@@ -92,7 +92,7 @@ TAGS: tuple[Tag, ...] = (
     Tag("smile", "both lip corners up (mouthSmile)", lambda seen: seen.both("mouthSmile"), 0.5),
     Tag("lips_in", "lips rolled in (mouthRollLower, mouthRollUpper)", lambda seen: _rolled(seen), 0.5),
     Tag("large_pitch", "nods 12 degrees or more", lambda seen: seen.turned(0), 12.0, shapes=False),
-    Tag("large_yaw", "turns 20 degrees or more", lambda seen: seen.turned(1), 20.0, shapes=False),
+    Tag("large_yaw", "turns 15 degrees or more", lambda seen: seen.turned(1), 15.0, shapes=False),
     Tag("large_roll", "tilts 12 degrees or more", lambda seen: seen.turned(2), 12.0, shapes=False),
 )
 BY_HAND: dict[str, str] = {"tongue": "the tongue is out; no blendshape tells it, so it is written by hand"}
