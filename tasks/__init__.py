@@ -2,7 +2,8 @@
 
     ingest → clips → landmarks → screening → encoders → latents → train (twice) → select → evaluate → report
 
-`plan.py` has them in a list. `animate.py` and `import_release.py` are jobs that are no stages. The rooms, whose files
+`plan.py` has them in a list. A bench has small stages of its own: `generate.py` (a model's videos) and `score.py` (any
+method's). `animate.py`, `import_release.py` and `build_bench.py` are jobs that are no stages. The rooms, whose files
 import no stage:
 
     engine/     what a stage declares, how it is keyed, cached, resumed and spread over processes; the store
@@ -10,5 +11,6 @@ import no stage:
     media/      video and sound, in and out
     faces/      the landmark model; faces found, followed and scored with it
     results/    scored reenactments as tables, pictures, plots and words
+    bench/      a benchmark on disk: manifest, check, what methods made of it, tables side by side
     samples/    the demo's clips
 """

@@ -18,6 +18,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
@@ -150,11 +151,19 @@ class Bench:
 
     def portrait(self, pair: PairRow) -> PortraitRow:
         """The row of a pair's portrait; KeyError where there is none."""
-        return {row.id: row for row in self.portraits}[pair.portrait]
+        return self._portraits[pair.portrait]
 
     def driver(self, pair: PairRow) -> DrivingRow:
         """The row of a pair's driving video; KeyError where there is none."""
-        return {row.id: row for row in self.driving}[pair.driving]
+        return self._drivers[pair.driving]
+
+    @cached_property
+    def _portraits(self) -> dict[str, PortraitRow]:
+        return {row.id: row for row in self.portraits}
+
+    @cached_property
+    def _drivers(self) -> dict[str, DrivingRow]:
+        return {row.id: row for row in self.driving}
 
     def path(self, file: str) -> Path:
         """Where a file of the manifest lies; ValueError for a name that leaves the folder."""
