@@ -175,16 +175,14 @@ def _tables(
     items = [Item(sha256, Path(ref.path).name, {kind: ref}, NOTHING) for sha256, (kind, ref) in looked_at.items()]
     faces = {name: outcome.ref("landmarks.parquet") for name, outcome in _all_done(run.stage(FACES, items)).items()}
 
-    def item(pair: PairRow, kind: str, result: FileRef) -> Item[PairFacts]:
-        driver = drivers[pair.driving]
-        inputs = {"driving": driver, "driving_landmarks": faces[driver.sha256]}
-        inputs |= {kind: result, "landmarks": faces[result.sha256]}
-        return Item(digest([pair.name, kind, result.sha256]), pair.name, inputs, PairFacts(kind=pair.kind))
+    def item(pair: PairRow, video: FileRef | None) -> Item[PairFacts]:
+        driver, portrait = drivers[pair.driving], portraits[pair.portrait]
+        inputs = {"driving": driver, "driving_landmarks": faces[driver.sha256], "portrait": portrait}
+        inputs |= {"landmarks": faces[(video or portrait).sha256]} | ({"video": video} if video else {})
+        return Item(digest([pair.name, video and video.sha256]), pair.name, inputs, PairFacts(kind=pair.kind))
 
-    made = {
-        method: {pair.name: item(pair, "video", of[pair.name]) for pair in bench.pairs} for method, of in videos.items()
-    }
-    made[REFERENCE] = {pair.name: item(pair, "picture", portraits[pair.portrait]) for pair in bench.pairs}
+    made = {method: {pair.name: item(pair, of[pair.name]) for pair in bench.pairs} for method, of in videos.items()}
+    made[REFERENCE] = {pair.name: item(pair, None) for pair in bench.pairs}
     unique = {entry.id: entry for of in made.values() for entry in of.values()}
     outcomes = _all_done(run.stage(SCORE, list(unique.values())))
     scores: Scores = {
@@ -213,7 +211,7 @@ def _with_videos(run: Run, videos: Videos, results: Results) -> Results:
     """The model's videos at their fixed place, named as `fye score` wants them."""
     for name, ref in videos.items():
         run.store.write_bytes(f"{VIDEOS_FOLDER}/{name}.mp4", run.store.read_bytes(ref.path))
-    place = str(Path(run.store.url) / VIDEOS_FOLDER)
+    place = str((run.store.local_root or Path()) / VIDEOS_FOLDER)
     return results.model_copy(update={"outputs": {**(results.outputs or {}), "videos": place}})
 
 

@@ -150,7 +150,7 @@ class ScoreWorker(Worker[PairFacts, ScoreRow]):
         self.geometry = load_geometry(context.landmarker)
 
     def process(self, item: Given[PairFacts]) -> ScoreRow:
-        """Score `video`, or `picture` repeated, against `driving`; the faces in both are given."""
+        """Score `video`, or without one `portrait` repeated, against `driving`; `landmarks` are of the result."""
         truth_track = self._track(item.files["driving_landmarks"])
         track = self._track(item.files["landmarks"])
         length = self.settings.frames
@@ -162,12 +162,13 @@ class ScoreWorker(Worker[PairFacts, ScoreRow]):
             np.stack(list(video_at_size(item.files["driving"], self.settings.size, start, stop))),
             _part(truth_track, start, stop),
         )
-        if "picture" in item.files:
-            picture = picture_at_size(item.files["picture"], self.settings.size)
-            comparison = Comparison(truth, np.repeat(picture[None], stop - start, axis=0), track.repeated(stop - start))
-        else:
+        portrait = picture_at_size(item.files["portrait"], self.settings.size)
+        if "video" in item.files:
             frames = np.stack(list(video_at_size(item.files["video"], self.settings.size, start, stop)))
-            comparison = Comparison(truth, frames, _part(track, start, stop))
+            track = _part(track, start, stop)
+        else:
+            frames, track = np.repeat(portrait[None], stop - start, axis=0), track.repeated(stop - start)
+        comparison = Comparison(truth, frames, track, portrait)
         scores = score(comparison, METRICS_OF[item.facts.kind])
         write_json(item.out / "scores.json", scores_to_json(scores))
         return ScoreRow(
@@ -197,8 +198,8 @@ SCORE = Stage(
         "driving": Kind.DRIVING,
         "driving_landmarks": Kind.LANDMARKS,
         "landmarks": Kind.LANDMARKS,
+        "portrait": Kind.PORTRAIT,
         "video?": Kind.RESULT,
-        "picture?": Kind.PORTRAIT,
     },
     writes={"scores.json": Kind.SCORES},
     row=ScoreRow,

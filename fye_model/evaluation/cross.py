@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from PIL import Image
 
 from fye_model.evaluation import measures
 from fye_model.evaluation.compare import Comparison
@@ -20,6 +21,7 @@ from fye_model.evaluation.table import BY_NAME, METRICS
 
 # Of the table's metrics, those that mean the same for another identity.
 _SAME_FOR_ALL = ("correlation", "slope")
+_CELLS = 8  # a head that turns stays mostly inside its cells
 
 
 def _change_error(comparison: Comparison) -> np.ndarray:
@@ -63,6 +65,20 @@ def _moved(comparison: Comparison) -> np.ndarray:
     return np.where(comparison.lost, measures.NO_FACE_CM, np.linalg.norm(offset, axis=1))
 
 
+def _coarse(pictures: np.ndarray) -> np.ndarray:
+    """Mean colours of a coarse grid: (f, h, w, 3) uint8 -> (f, cells, cells, 3) on the scale 0 to 1."""
+    small = [Image.fromarray(picture).resize((_CELLS, _CELLS), Image.Resampling.BOX) for picture in pictures]
+    return np.stack([np.asarray(picture) for picture in small]) / 255
+
+
+def _away_from_the_portrait(comparison: Comparison) -> np.ndarray:
+    """Mean difference of the coarse colours of result and portrait on every frame; NaN without a portrait."""
+    if comparison.portrait is None:
+        return np.full(len(comparison), math.nan)
+    difference = np.abs(_coarse(comparison.result) - _coarse(comparison.portrait[None]))
+    return np.asarray(difference.mean(axis=(1, 2, 3)))
+
+
 def _failures(comparison: Comparison) -> np.ndarray:
     """Frames whose result has no face, and frames whose truth has one: (2,)."""
     return np.array([float(comparison.lost.sum()), float(comparison.comparable.sum())])
@@ -78,6 +94,16 @@ FAILURES = Metric(
     about="failure_rate",
 )
 
+AWAY = Metric(
+    *("portrait_away", "Coarse colours away from the portrait (L1)", "", "lower", "picture", "pictures"),
+    *(None, mean_of_clips),
+    f"mean absolute difference of result and portrait, both averaged to {_CELLS} x {_CELLS} cells, on the scale 0 to "
+    "1; sees another picture in the portrait's place, is no measure of identity, and the portrait repeated has 0",
+    failures="every frame counts",
+    why_not="the portrait was not given",
+    frames=_away_from_the_portrait,
+    about="portrait_away",
+)
 _AGAINST_THE_DRIVER: tuple[Metric, ...] = (
     Metric(
         *("landmark_ap_placed", "Landmark accuracy (AP), face placed on the driver's", "", "higher", "landmarks"),
@@ -117,6 +143,7 @@ def _of_the_driver(metric: Metric) -> Metric:
 
 SELF_METRICS: tuple[Metric, ...] = (*METRICS, FAILURES)
 CROSS_METRICS: tuple[Metric, ...] = (
+    AWAY,
     *_AGAINST_THE_DRIVER,
     _of_the_driver(BY_NAME["expression_correlation"]),
     *(

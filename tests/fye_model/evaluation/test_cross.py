@@ -65,7 +65,22 @@ def test_frames_without_a_face_fail_and_none_is_left_out() -> None:
     assert estimate(FAILURES, [found, nothing]).value == pytest.approx(30 / 48)
 
 
+def test_another_picture_in_the_portraits_place_is_seen_and_a_small_motion_is_little() -> None:
+    y, x = np.mgrid[:64, :64]
+    portrait = np.stack([(x * 4) % 256, (y * 4) % 256, (x + y) * 2], axis=-1).astype(np.uint8)
+    truth = Truth(PICTURES, track(driver()))
+
+    def away(picture: np.ndarray, given: np.ndarray | None = portrait) -> float:
+        frames = np.repeat(picture[None], FRAMES, axis=0)
+        return value(score(Comparison(truth, frames, truth.faces, given), CROSS_METRICS), "portrait_away")
+
+    assert away(portrait) == 0
+    assert 0 < away(np.roll(portrait, 1, axis=1)) < 0.2 * away(255 - portrait)
+    assert np.isnan(away(portrait, None))
+
+
 def test_pictures_of_two_people_are_not_compared() -> None:
-    assert not [metric.name for metric in CROSS_METRICS if metric.reads in ("pictures", "masks")]
+    reading = [metric.name for metric in CROSS_METRICS if metric.reads in ("pictures", "masks")]
+    assert reading == ["portrait_away"], "which looks at the portrait, and not at the driver's picture"
     assert {"l1", "psnr", "ssim", "failure_rate"} <= {metric.name for metric in SELF_METRICS}
     assert len(METRICS) == len(CROSS_METRICS)

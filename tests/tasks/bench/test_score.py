@@ -101,6 +101,8 @@ def test_results_without_a_face_count_in_every_number(scored: tuple[Path, dict[s
         assert cells["apd_rotation"]["value"] == 45 and cells["expression_correlation"]["value"] == 0
     # the portrait in which no face is found, repeated, fails as well: one of three cross pairs
     assert _values(scored[1], "cross", "reference")["failure_rate"] == pytest.approx(1 / 3)
+    away = {method: _values(scored[1], "cross", method)["portrait_away"] for method in ("reference", "wall")}
+    assert away["reference"] == 0 < away["wall"]
     assert scored[1]["strata"]["not detectable"]["reference"]["failure_rate"]["value"] == 1
 
 
