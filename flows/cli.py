@@ -125,10 +125,12 @@ def evaluate(
 ) -> int:
     """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos. Or on a bench."""
     if bench is not None:
-        if videos is not None:
-            raise ValueError("give --videos or --bench, not both: a bench brings its own videos")
+        if videos is not None or recipe != "paper":
+            raise ValueError("--bench goes without --videos and --recipe: a bench brings its own videos and rules")
         runtime = _runtime(workers=workers, device=device)
         return evaluate_on_bench(model, bench, work, protocol, set_ or [], _run, runtime)
+    if protocol != "paper":
+        raise ValueError("--protocol goes with --bench; without one, it is --set evaluation.window=moving")
     from flows.evaluate import evaluate as flow
     from fye_model.animation.folder import check_model
 

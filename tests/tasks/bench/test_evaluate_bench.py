@@ -91,12 +91,20 @@ def test_killed_and_resumed_and_with_other_workers_the_digits_are_the_same(
 
 def test_what_cannot_be_evaluated_is_refused_before_anything_starts(model: Path, mini_bench: Bench) -> None:
     from flows.bench_cli import evaluate_on_bench
+    from flows.cli import evaluate
 
     def call(bench: Path, *words: str) -> None:
         evaluate_on_bench(model, bench, "nowhere", "paper", list(words), lambda *_: pytest.fail("started"), None)
 
     with pytest.raises(ValueError, match=r"is no bench: it has no bench\.json"):
         call(mini_bench.folder.parent)
+    for given, what in (
+        ({"bench": mini_bench.folder, "videos": mini_bench.folder}, "--bench goes without --videos"),
+        ({"bench": mini_bench.folder, "recipe": "demo"}, "--bench goes without --videos and --recipe"),
+        ({"protocol": "moving"}, "--protocol goes with --bench"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            evaluate(model=model, **given)
     with pytest.raises(ValueError, match=r"--set train: on a bench only sampling"):
         call(mini_bench.folder, "train.loss.norm_p=1")
     with pytest.raises(ValueError, match="stepz: unknown key"):
