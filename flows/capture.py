@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, prepare_data, with_data
+from flows.ending import end
+from flows.wiring import prepare_data, with_data
 from fye_model.config import Runtime
 from tasks.workspace.run import open_run, recorded
 from tasks.workspace.sources import Root, register_root

@@ -165,3 +165,55 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
     )
     assert done.is_completed(), done
     assert (probe(output).frames, probe(output).fps) == (probe(driving).frames, probe(driving).fps)
+
+
+def plan_of(lab: Lab, **parameters: Any) -> Any:
+    from flows.plan import plan
+
+    runtime = Runtime(workers=2, assets=lab.assets, threads=1)
+    return plan("retrain", str(lab.work), "demo", TINY, runtime, **parameters)
+
+
+def test_the_plan_of_a_finished_run_finds_everything_done_and_changes_nothing(lab: Lab, first: tuple[Any, Any]) -> None:
+    from tasks.workspace.planned import plan_lines
+
+    lab.retrain()
+    before = {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()}
+    found = plan_of(lab)
+    assert [plan.stage.name for plan in found.plans] == list(stages(first[1]))
+    assert all(plan.to_do == () and plan.known and plan.cached == plan.items for plan in found.plans)
+    assert list(plan_lines(found))[-1] == "Everything is done: a run would find every stage cached."
+    assert {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()} == before
+
+
+def test_the_plan_names_what_is_missing_and_estimates_from_what_was_done(
+    lab: Lab, first: tuple[Any, Any], tmp_path: Path
+) -> None:
+    from tasks.workspace.planned import plan_lines
+    from tasks.workspace.sources import Root
+
+    make_samples(tmp_path / "more", clips=1, seconds=1.8, size=192)
+    found = plan_of(lab, more=[Root(str(tmp_path / "more"))])
+    plans = {plan.stage.name: plan for plan in found.plans}
+    assert plans["ingest"].to_do == ("astronaut-talk",) and plans["ingest"].seconds(2) > 0
+    assert plans["landmarks"].to_do == () and plans["landmarks"].work == 1, "it waits for the new source"
+    assert not plans["train_stage1"].known and plans["train_stage1"].work == 1
+    text = "\n".join(plan_lines(found))
+    assert "1 waiting" in text and "To do first: ingest of astronaut-talk." in text
+
+
+def test_one_stage_of_one_clip_gives_again_what_is_stored(lab: Lab, first: tuple[Any, Any], tmp_path: Path) -> None:
+    from flows.plan import locate
+    from tasks.replay import choose_item, replay
+    from tasks.results.overlay import overlay
+
+    runtime = Runtime(workers=0, assets=lab.assets)
+    for name in ("clips", "landmarks", "latents"):
+        run, located = locate(name, str(lab.work), "demo", TINY, runtime)
+        item = choose_item(located.items, "talk")
+        (out := tmp_path / name).mkdir()
+        again = replay(run.store, located.stage, located.settings, item, runtime, run.landmarker, out)
+        assert again.stored is not None and again.differences == []
+        assert overlay(name, again.item.files, out).size[0] > 64
+    with pytest.raises(ValueError, match=r"landmarks of astronaut-\w+ is not done .* run fye retrain"):
+        locate("train_stage1", str(lab.work), "demo", [*TINY, "landmarks.expression_radius=0.05"], runtime)
