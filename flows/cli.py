@@ -22,7 +22,7 @@ app.command(config_app)
 
 Videos = Annotated[Path | None, Parameter(help="Folder of videos to add to the data set.")]
 Work = Annotated[str, Parameter(help="Work folder, or any fsspec address. Everything is kept there.")]
-RecipeName = Annotated[str, Parameter(help="`paper`, `demo` or a YAML file.")]
+RecipeName = Annotated[str, Parameter(help="`paper`, `demo`, `debug` or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     Parameter(name="--set", help="A setting on top of the recipe: KEY.PATH=VALUE. May be given often.", negative=""),

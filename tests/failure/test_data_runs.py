@@ -16,25 +16,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.engine.store import Store
-from tasks.samples.clips import make_samples
+from tasks.faces.landmarker import LandmarkerAsset
 from tests.tasks.videos import encode, numbered
 
 ROOT = Path(__file__).resolve().parents[2]
 FYE = str(Path(sys.executable).with_name("fye"))
 
+pytestmark = [pytest.mark.slow, pytest.mark.prefect]
+
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory, landmarker_task: Path) -> dict[str, str]:
+def environment(tmp_path_factory: pytest.TempPathFactory, landmarker_asset: LandmarkerAsset) -> dict[str, str]:
+    """Of a command: a Prefect home of its own, and what finds the landmark model of these tests."""
     home = tmp_path_factory.mktemp("prefect")
     outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    return {**outside, "PREFECT_HOME": str(home), "FYE_ASSETS": str(landmarker_task.parent)}
+    return {**outside, "PREFECT_HOME": str(home)}
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    make_samples(folder, clips=2, seconds=1.6, size=192)
-    return folder
+def videos(sample_clips: list[Path]) -> Path:
+    return sample_clips[0].parent
 
 
 def refresh(

@@ -67,7 +67,7 @@ def test_the_table_has_a_row_per_clip_and_method_that_the_aggregates_follow_from
     out, metrics = evaluated
     rows = pq.read_table(out / "results.parquet").to_pylist()
     assert [(row["clip"], row["method"]) for row in rows] == [
-        (clip, method) for clip in ("id-d18", "id-d9") for method in ("model", "baseline")
+        (clip, method) for clip in ("id-talk", "id-turn") for method in ("model", "baseline")
     ]
     for method in ("model", "baseline"):
         mine = [row for row in rows if row["method"] == method]
@@ -83,7 +83,7 @@ def test_videos_and_strips_show_reference_landmarks_truth_and_result(
     clip = metrics["clips"][0]
     video = read_frames(out / clip["video"])
     assert video.shape == (4, 96, 4 * 96, 3)
-    source = read_frames(held_out_data.index.parent / "d18" / "clip.mp4")[3:8]
+    source = read_frames(held_out_data.index.parent / "talk" / "clip.mp4")[3:8]
     small = [np.asarray(Image.fromarray(frame).resize((96, 96), Image.Resampling.BOX), float) for frame in source]
     for place, frame in enumerate(video.astype(float)):
         columns = np.split(frame, 4, axis=1)
@@ -103,13 +103,13 @@ def test_a_killed_evaluation_resumes_to_the_same_bytes(
     _evaluate(model_dir, held_out_data, tmp_path, lines)
     assert _contents(tmp_path) == _contents(first)
     # as a kill between the clips would leave it: the second clip has no record, the totals are not there
-    for name in ("metrics.json", "results.parquet", "records/id-d9.json"):
+    for name in ("metrics.json", "results.parquet", "records/id-turn.json"):
         (tmp_path / name).unlink()
-    stamp = (tmp_path / "videos" / "id-d18.mp4").stat().st_mtime_ns
+    stamp = (tmp_path / "videos" / "id-talk.mp4").stat().st_mtime_ns
     lines.clear()
     _evaluate(model_dir, held_out_data, tmp_path, lines)
     assert [line.endswith("already done") for line in lines] == [True, False]
-    assert (tmp_path / "videos" / "id-d18.mp4").stat().st_mtime_ns == stamp
+    assert (tmp_path / "videos" / "id-talk.mp4").stat().st_mtime_ns == stamp
     assert _contents(tmp_path) == _contents(first)
 
 
@@ -118,8 +118,8 @@ def test_damaged_or_outdated_records_are_not_believed(
 ) -> None:
     lines: list[str] = []
     before = _evaluate(model_dir, held_out_data, tmp_path, lines)
-    os.truncate(tmp_path / "videos" / "id-d18.mp4", 100)
-    (tmp_path / "records" / "id-d9.json").write_text("{")
+    os.truncate(tmp_path / "videos" / "id-talk.mp4", 100)
+    (tmp_path / "records" / "id-turn.json").write_text("{")
     lines.clear()
     assert _evaluate(model_dir, held_out_data, tmp_path, lines) == before
     assert not any(line.endswith("already done") for line in lines)
@@ -153,7 +153,7 @@ def test_a_model_trained_on_another_drawing_of_landmarks_is_refused(
 
 
 def test_a_missing_model_folder_is_named(held_out_data: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such model folder"):
+    with pytest.raises(ValueError, match="nothing: no such folder"):
         _evaluate(tmp_path / "nothing", held_out_data, tmp_path / "out")
 
 
