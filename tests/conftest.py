@@ -7,6 +7,7 @@ sample data beside the checkout, where there is one, adds parity with the releas
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 from tests.skips import (
+    NEEDS_GPU,
     NO_SHARED,
     NO_USUAL_LANDMARKER,
     SHARED,
@@ -38,6 +40,26 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if (SHARED / "models" / "face_landmarker.task").is_file():
     os.environ.setdefault("FYE_ASSETS", str(SHARED / "models"))
 
+# Tests, by the start of their name, that take seconds; of the rest, which `make quick` runs, hardly one takes two.
+SLOW = (
+    "tests/flows/test_console.py::test_a_wrong_animation",
+    "tests/fye_model/animation/test_pipeline.py",
+    "tests/fye_model/animation/test_progressive.py",
+    "tests/fye_model/animation/test_sampler.py",
+    "tests/fye_model/animation/test_step_cache.py",
+    "tests/fye_model/networks/test_networks.py",
+    "tests/fye_model/networks/test_pretrained.py",
+    "tests/fye_model/release/",
+    "tests/fye_model/training/test_autoencoder.py",
+    "tests/fye_model/training/test_data.py::test_batches_do_not_depend_on_workers",
+    "tests/fye_model/training/test_loop.py",
+    "tests/tasks/engine/test_pool.py",
+    "tests/tasks/faces/test_landmarker.py::test_when_nothing_works",
+    "tests/tasks/results/test_plots.py",
+    "tests/tasks/samples/test_samples.py",
+    "tests/tasks/test_import_release.py",
+    "tests/test_architecture.py::test_every_module",
+)
 CLIPS, SECONDS, SIDE = 2, 1.6, 240  # of the sample clips: 40 frames each
 
 
@@ -48,9 +70,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = set(getattr(item, "fixturenames", ()))
         if used & {"landmarker_asset", "fallback"}:
             item.add_marker("mediapipe")
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
         if "prefect_server" in used:
             item.add_marker("prefect")
-        if any("needs a GPU" in mark.kwargs.get("reason", "") for mark in item.iter_markers("skipif")):
+        if any(re.search(NEEDS_GPU, mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
             item.add_marker("gpu")
 
 

@@ -20,6 +20,7 @@ import pytest
 SHARED = Path(os.environ.get("FYE_SAMPLE_DATA") or Path(__file__).resolve().parents[2] / "shared")
 NO_SHARED = "no folder of sample data beside the checkout"
 NO_USUAL_LANDMARKER = "needs face_landmarker.task; this machine only has the landmark model of a package registry"
+NEEDS_GPU = r"needs a (Hopper )?GPU"
 NO_MOUNT = "mounting a small file system takes rights that this process does not have"
 
 
@@ -31,10 +32,10 @@ class Expected:
     holds: Callable[[], bool]
 
 
-def has_gpu() -> bool:
+def has_gpu(hopper: bool = False) -> bool:
     import torch
 
-    return torch.cuda.is_available()
+    return torch.cuda.is_available() and (not hopper or torch.cuda.get_device_capability() == (9, 0))
 
 
 @cache
@@ -54,7 +55,8 @@ def can_mount() -> bool:
 EXPECTED = (
     Expected(re.escape(NO_SHARED), lambda: not SHARED.is_dir()),
     Expected(re.escape(NO_USUAL_LANDMARKER), lambda: not (SHARED / "models" / "face_landmarker.task").is_file()),
-    Expected(r"needs a GPU", lambda: not has_gpu()),
+    Expected(NEEDS_GPU, lambda: not has_gpu()),
+    Expected(r"needs a Hopper GPU", lambda: not has_gpu(hopper=True)),
     Expected(r"there is a GPU", has_gpu),
     Expected(r"could not import 'accelerate'", lambda: True),  # not among the requirements; offloading alone needs it
     Expected(r"root reads everything", lambda: os.geteuid() == 0),

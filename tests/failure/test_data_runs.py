@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.engine.store import Store
 from tasks.faces.landmarker import LandmarkerAsset
 from tests.tasks.videos import encode, numbered
 
@@ -160,22 +159,6 @@ def test_a_wrong_command_ends_with_one_clear_line(
     last = [line for line in done.stderr.splitlines() if line.startswith("fye: ")]
     assert len(last) == 1 and says in last[0], done.stderr[-2000:]
     assert "Traceback" not in done.stderr
-
-
-def test_a_full_disk_stops_the_run_with_a_clear_word_and_keeps_what_is_done(tmp_path: Path) -> None:
-    """A file system of a few hundred kilobytes of its own, where this process may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("mounting a small file system takes rights that this process does not have")
-    try:
-        store = Store(disk)
-        store.write_bytes("done", b"x" * 1000)
-        with pytest.raises(OSError, match="No space left"):
-            store.write_bytes("large", b"x" * 1_000_000)
-        assert store.read_bytes("done") == b"x" * 1000 and sorted(os.listdir(disk)) == ["done"]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_ctrl_c_ends_a_run_at_once_with_one_word_and_leaves_no_process(

@@ -237,8 +237,8 @@ def test_the_other_stages_checkpoint_is_refused_both_as_output_and_as_start(make
 
 def test_a_start_of_another_size_is_refused(make_job: Make, stage1: Path) -> None:
     job = make_job(2, job={"init": stage1})
-    wider = job.networks.model_copy(update={"cross_attention_dim": 16})
-    with pytest.raises(ValueError, match="cross_attention_dim is 8, expected 16"):
+    wider = job.networks.model_copy(update={"cross_attention_dim": 24})
+    with pytest.raises(ValueError, match="cross_attention_dim is 16, expected 24"):
         train(job.model_copy(update={"networks": wider}), quiet)
 
 
