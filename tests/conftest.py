@@ -43,6 +43,7 @@ if (SHARED / "models" / "face_landmarker.task").is_file():
 # Tests, by the start of their name, that take seconds; of the rest, which `make quick` runs, hardly one takes two.
 SLOW = (
     "tests/flows/test_console.py::test_a_wrong_animation",
+    "tests/fye_model/animation/test_loading.py",
     "tests/fye_model/animation/test_pipeline.py",
     "tests/fye_model/animation/test_progressive.py",
     "tests/fye_model/animation/test_sampler.py",
@@ -57,7 +58,9 @@ SLOW = (
     "tests/tasks/faces/test_landmarker.py::test_when_nothing_works",
     "tests/tasks/results/test_plots.py",
     "tests/tasks/samples/test_samples.py",
+    "tests/tasks/test_animate.py",
     "tests/tasks/test_import_release.py",
+    "tests/tasks/test_report.py",
     "tests/test_architecture.py::test_every_module",
 )
 CLIPS, SECONDS, SIDE = 2, 1.6, 240  # of the sample clips: 40 frames each
