@@ -41,7 +41,7 @@ class TrainJob(Config):
     covering: CoveringConfig = CoveringConfig()
     landmark_image: LandmarkImageConfig = LandmarkImageConfig()
     # speed and reporting only
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[str, Field(pattern=r"auto|cpu|cuda(:\d+)?")] = "auto"
     loader_workers: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
     log_every: Annotated[int, Field(gt=0)] = 10

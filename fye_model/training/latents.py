@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fye_model.config import ImageEncoderConfig, LatentConfig
+from fye_model.files import whole_file
 from fye_model.networks.autoencoder import encode, load_autoencoder
 from fye_model.networks.image_encoder import load_image_encoder
+from fye_model.training.records import LatentRow
 
 _CHUNK = 16  # frames encoded together
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
@@ -22,8 +22,7 @@ _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 class LatentEncoder:
     """The autoencoder and the image encoder, as the pipeline uses them."""
 
-    def __init__(self, vae: Path, image_encoder: Path) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, vae: Path, image_encoder: Path, device: str = "cpu") -> None:
         self.vae = load_autoencoder(vae)
         self.vae.to(device)  # type: ignore[arg-type]  # diffusers hides its signature
         self.image_encoder = load_image_encoder(ImageEncoderConfig(path=image_encoder)).to(device)
@@ -40,7 +39,7 @@ class LatentEncoder:
 
 def write_latents(
     path: Path, encoder: LatentEncoder, frames: np.ndarray, references: np.ndarray, config: LatentConfig
-) -> dict[str, Any]:
+) -> LatentRow:
     """Encode frames (f, s, s, 3) uint8 and save them, atomically; returns the row of the clip.
 
     The file holds latents (f, c, h, w), image_tokens (r, n, d) and reference_frames (r,) int64. ValueError when a
@@ -54,15 +53,12 @@ def write_latents(
                 f"{name} are not finite in {config.precision}: use latents.precision fp32, or look at the encoder"
             )
     tensors = {"latents": latents, "image_tokens": tokens, "reference_frames": torch.from_numpy(references).long()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    return {
-        "frames": len(frames),
-        "latent_shape": list(latents.shape[1:]),
-        "token_shape": list(tokens.shape[1:]),
-        "references": len(references),
-        "latent_std": round(float(latents.float().std()), 3),
-    }
+    with whole_file(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    return LatentRow(
+        frames=len(frames),
+        latent_shape=tuple(latents.shape[1:]),
+        token_shape=tuple(tokens.shape[1:]),
+        references=len(references),
+        latent_std=round(float(latents.float().std()), 3),
+    )

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from fye_model.files import write_atomic
+
 METRICS = "metrics.jsonl"
 
 
@@ -96,9 +98,7 @@ def _keep_steps_before(path: Path, first_step: int) -> None:
     if not path.is_file():
         return
     kept = [record for record in read_metrics(path) if record["step"] < first_step]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def _tensorboard(output: Path, first_step: int, log: Callable[[str], None]) -> Any:
