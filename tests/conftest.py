@@ -135,9 +135,10 @@ def sample_clips(common_folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A real Prefect server with a data base of its own."""
+def prefect_server() -> Iterator[str]:
+    """A real Prefect server with a data base of its own, which this process uses; gives its address for others."""
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
-        yield
+        yield PREFECT_API_URL.value()

@@ -25,11 +25,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory, landmarker_asset: LandmarkerAsset) -> dict[str, str]:
-    """Of a command: a Prefect home of its own, and what finds the landmark model of these tests."""
+def alone(tmp_path_factory: pytest.TempPathFactory, landmarker_asset: LandmarkerAsset) -> dict[str, str]:
+    """Of a command that starts its own Prefect server, with a home of its own, as on anybody's machine."""
     home = tmp_path_factory.mktemp("prefect")
     outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     return {**outside, "PREFECT_HOME": str(home)}
+
+
+@pytest.fixture(scope="module")
+def environment(alone: dict[str, str], prefect_server: str) -> dict[str, str]:
+    """Of a command that finds a server running, where it does not matter whose it is: starting one takes seconds."""
+    return {**alone, "PREFECT_API_URL": prefect_server}
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +111,13 @@ def sound_only(path: Path) -> None:
 
 
 def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
-    environment: dict[str, str], videos: Path, tmp_path: Path
+    alone: dict[str, str], environment: dict[str, str], videos: Path, tmp_path: Path
 ) -> None:
     work = tmp_path / "killed"
     words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "demo", "--workers", "1"]
     process = subprocess.Popen(
         [FYE, *words],
-        env=environment,
+        env=alone,
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -126,7 +132,7 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
     before = {path: path.stat().st_mtime_ns for path in (work / "items").glob("*/*/receipt.json")}
     assert before
 
-    assert refresh(environment, videos, work).returncode == 0
+    assert refresh(alone, videos, work).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done is not done again"
     assert refresh(environment, videos, tmp_path / "undisturbed", workers=0).returncode == 0
     assert kept(work) == kept(tmp_path / "undisturbed")
@@ -162,13 +168,13 @@ def test_a_wrong_command_ends_with_one_clear_line(
 
 
 def test_ctrl_c_ends_a_run_at_once_with_one_word_and_leaves_no_process(
-    environment: dict[str, str], videos: Path, tmp_path: Path
+    alone: dict[str, str], videos: Path, tmp_path: Path
 ) -> None:
     """As a terminal does it: SIGINT to the whole process group, with Ray and Prefect's server in it."""
     words = ["refresh", "--videos", str(videos), "--work", str(tmp_path / "work"), "--recipe", "demo"]
     process = subprocess.Popen(
         [FYE, *words],
-        env={**environment, "FYE_TEST_MARK": str(tmp_path)},
+        env={**alone, "FYE_TEST_MARK": str(tmp_path)},
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.PIPE,

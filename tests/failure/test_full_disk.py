@@ -44,9 +44,8 @@ def test_a_file_that_does_not_fit_leaves_nothing_behind(disk: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.prefect
 def test_a_run_on_a_full_disk_says_so_keeps_what_is_done_and_goes_on(
-    landmarker_asset: LandmarkerAsset, sample_clips: list[Path], disk: Path, tmp_path: Path
+    landmarker_asset: LandmarkerAsset, sample_clips: list[Path], prefect_server: str, disk: Path, tmp_path: Path
 ) -> None:
     videos, work = tmp_path / "videos", disk / "work"
     videos.mkdir()
@@ -59,8 +58,7 @@ def test_a_run_on_a_full_disk_says_so_keeps_what_is_done_and_goes_on(
 
     def refresh() -> subprocess.CompletedProcess[str]:
         words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "debug", "--workers", "0"]
-        environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
-        environment.pop("PREFECT_API_URL", None)
+        environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": prefect_server}
         return subprocess.run(
             [FYE, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
         )

@@ -14,7 +14,8 @@ import pytest
 from fye_model.config import Runtime
 from tasks.engine import pool
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.samples.clips import make_samples
+from tasks.media.read import probe, read_frames
+from tasks.media.write import write_video
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
@@ -108,8 +109,10 @@ def test_a_captured_subject_joins_without_recomputing_the_rest(
     from flows.capture import capture
 
     # another length than the clips that are there: other bytes, another source
-    make_samples(tmp_path / "longer", clips=1, seconds=2.0, size=192)
-    _, summary = lab.run(capture, folder=str(tmp_path / "longer"), subject="anna")
+    (tmp_path / "shorter").mkdir()
+    talking = sorted(lab.videos.glob("astronaut-*.mp4"))[0]
+    write_video(tmp_path / "shorter" / "talking.mp4", read_frames(talking, slice(0, 32)), 25.0)
+    _, summary = lab.run(capture, folder=str(tmp_path / "shorter"), subject="anna")
     done = stages(summary)
     assert done["landmarks"]["items"] == 3
     assert (done["ingest"]["computed"], done["clips"]["computed"], done["landmarks"]["computed"]) == (1, 1, 1)
@@ -135,8 +138,6 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
 
     from skimage import data
     from skimage.io import imsave
-
-    from tasks.media.read import probe
 
     imsave(tmp_path / "portrait.png", data.astronaut())
     driving = sorted(lab.videos.glob("*.mp4"))[0]

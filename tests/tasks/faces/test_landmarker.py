@@ -35,7 +35,7 @@ def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "model" / assets.LANDMARKER_FILE
     path.parent.mkdir()
     path.write_bytes(bytes(range(256)) * 1000)
-    monkeypatch.setattr(assets, "LANDMARKER_SHA256", assets.sha256_of(path))
+    monkeypatch.setattr(assets, "LANDMARKER_SHA256", file_digest(path))
     return path
 
 
