@@ -54,7 +54,9 @@ def test_the_winner_follows_from_the_table_by_the_declared_rule(
     ]
     errors = [row["expression_error"] for row in rows]
     by_error = [1 + sum(other < error for other in errors) for error in errors]
-    assert [row["score"] for row in rows] == [(loss + error) / 2 for loss, error in zip((3, 1, 2), by_error)]
+    assert [row["score"] for row in rows] == [
+        (loss + error) / 2 for loss, error in zip((3, 1, 2), by_error, strict=True)
+    ]
     best = sorted(rows, key=lambda row: (row["score"], row["l1"], row["step"]))
     assert [row["rank"] for row in best] == [1, 2, 3]
     assert (result["winner"], result["first"]) == (best[0]["checkpoint"], rows[0])
