@@ -29,7 +29,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, landmarker_asset: Landmarker
     """Of a command that starts its own Prefect server, with a home of its own, as on anybody's machine."""
     home = tmp_path_factory.mktemp("prefect")
     outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    return {**outside, "PREFECT_HOME": str(home)}
+    return {**outside, "PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}  # this checkout, whatever is installed
 
 
 @pytest.fixture(scope="module")

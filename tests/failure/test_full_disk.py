@@ -59,6 +59,7 @@ def test_a_run_on_a_full_disk_says_so_keeps_what_is_done_and_goes_on(
     def refresh() -> subprocess.CompletedProcess[str]:
         words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "debug", "--workers", "0"]
         environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": prefect_server}
+        environment["PYTHONPATH"] = str(ROOT)  # this checkout, whatever is installed
         return subprocess.run(
             [FYE, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
         )
