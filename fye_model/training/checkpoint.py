@@ -67,6 +67,28 @@ class Trained:
                 with torch.no_grad():
                     parameter.copy_(tensors[f"raw/{name}"])
 
+    def step_counts(self) -> list[Tensor]:
+        """The optimizer's count of steps, one 0-d tensor a parameter."""
+        return [self.optimizer.state[parameter]["step"] for parameter in self.parameters.values()]
+
+    def align(self) -> int:
+        """Lay moments and average out as the parameters are, and make moments of zero where there are none yet.
+
+        Returns the number of steps taken. Values stay; a kernel that passes over all of them at once needs it.
+        """
+        for parameter in self.parameters.values():
+            state = self.optimizer.state[parameter]
+            state.setdefault("step", torch.zeros((), device=parameter.device))
+            for key in ("exp_avg", "exp_avg_sq"):
+                laid_out = torch.zeros_like(parameter)
+                state[key] = laid_out.copy_(state[key]) if key in state else laid_out
+        if self.ema is not None:
+            pairs = zip(self.parameters.values(), self.ema.shadow_params, strict=True)
+            self.ema.shadow_params = [torch.empty_like(parameter).copy_(average) for parameter, average in pairs]
+        counts = self.step_counts()
+        return int(counts[0]) if counts else 0
+
+    @torch.no_grad()
     def swap_in_average(self) -> None:
         """Put the averaged weights into the networks, if there are any; `swap_back` undoes it."""
         if self.ema is not None:

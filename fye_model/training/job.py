@@ -44,6 +44,7 @@ class TrainJob(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     loader_workers: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
+    cuda_graph: bool = True
     log_every: Annotated[int, Field(gt=0)] = 10
 
     @model_validator(mode="after")
@@ -85,6 +86,7 @@ class TrainJob(Config):
             device=runtime.device,
             loader_workers=runtime.loader_workers,
             threads=runtime.threads,
+            cuda_graph=runtime.cuda_graph,
             log_every=log_every,
         )
 
