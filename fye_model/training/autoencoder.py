@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from fye_model.config import AutoencoderConfig
+from fye_model.files import whole_folder
+from fye_model.training.records import AutoencoderFit
 
 EDGE_WEIGHT = 0.5  # of the differences' L1 beside the pixels'
 WHOLE_SHARE = 0.6  # of the steps, at the end, look at whole frames: 0.3 left a fifth more error, 1.0 overfits
@@ -69,13 +69,13 @@ def fit_autoencoder(
     out_dir: Path,
     log: Callable[[str], None] = print,
     weights: np.ndarray | None = None,
-) -> dict[str, Any]:
+    device: str = "cpu",
+) -> AutoencoderFit:
     """Fit an autoencoder on frames and save it as a diffusers folder, complete or not at all.
 
     frames: (n, s, s, 3) uint8 RGB, s a multiple of the latent factor; weights: (n,) how often each is drawn, equal
     when None (give subjects equal shares). The same frames and configuration give the same weights on one machine.
-    Returns a JSON-able dict: steps, `l1` (mean absolute error in [0, 1] over frames spread over all), `scaling_factor`
-    (1 / spread of the latents, stored in the config as Stable Diffusion does). ValueError when there is nothing to fit.
+    The scaling factor is stored in the config as Stable Diffusion does. ValueError when there is nothing to fit.
     """
     if config.fit_steps == 0 or len(frames) == 0:
         raise ValueError(
@@ -85,7 +85,7 @@ def fit_autoencoder(
     torch.manual_seed(config.fit_seed)
     size = frames.shape[1]
     model: Any = build_autoencoder(config, size)
-    model.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
+    model.to(device, memory_format=torch.channels_last)  # a sixth faster on a CPU
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.fit_learning_rate, weight_decay=0.0, fused=True)
     random = np.random.default_rng(config.fit_seed)
     share = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
@@ -99,7 +99,7 @@ def fit_autoencoder(
         side = crop if step < first_whole else size
         count = max(1, config.fit_batch_size * crop * crop // (side * side))
         chosen = random.choice(len(frames), size=count, p=share)
-        images = _to_images(_crops(frames, chosen, side, config.factor, random))
+        images = _to_images(_crops(frames, chosen, side, config.factor, random)).to(device)
         posterior = model.encode(images).latent_dist
         decoded = model.decode(posterior.sample()).sample
         error = reconstruction_loss(decoded, images)
@@ -115,11 +115,11 @@ def fit_autoencoder(
             rate = (step + 1) / (time.monotonic() - begun)
             log(f"autoencoder step {step + 1}/{config.fit_steps} loss {value:.4f} {rate:.1f} steps/s")
     model.eval()
-    found = _measure(model, frames, config)
-    model.register_to_config(scaling_factor=found["scaling_factor"])
-    save_folder(model, out_dir)
-    log(f"autoencoder: L1 {found['l1']:.4f}, scaling factor {found['scaling_factor']:.4f}, saved in {out_dir}")
-    return {"steps": config.fit_steps, **found}
+    fit = _measure(model, frames, config)
+    model.register_to_config(scaling_factor=fit.scaling_factor)
+    save_folder(model.cpu(), out_dir)
+    log(f"autoencoder: L1 {fit.l1:.4f}, scaling factor {fit.scaling_factor:.4f}, saved in {out_dir}")
+    return fit
 
 
 def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
@@ -130,21 +130,10 @@ def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
 
 
 def save_folder(model: Any, folder: Path) -> None:
-    """`save_pretrained` under a temporary name, flushed, then renamed; an older folder is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    """`save_pretrained`, complete or not at all; an older folder is replaced."""
+    with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         _drop_versions(temporary / "config.json")
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _drop_versions(config: Path) -> None:
@@ -179,15 +168,19 @@ def _schedule(step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def _measure(model: Any, frames: np.ndarray, config: AutoencoderConfig) -> dict[str, float]:
+def _measure(model: Any, frames: np.ndarray, config: AutoencoderConfig) -> AutoencoderFit:
     """The latents' spread and the reconstruction error, over frames spread evenly over all."""
     picks = np.unique(np.linspace(0, len(frames) - 1, STATISTICS_FRAMES).round().astype(int))
     means, errors = [], []
     for first in range(0, len(picks), 8):
-        images = _to_images(frames[picks[first : first + 8]])
+        images = _to_images(frames[picks[first : first + 8]]).to(model.device)
         mean = model.encode(images).latent_dist.mode()
         decoded = model.decode(mean).sample.clamp(-1, 1)
         means.append(mean)
         errors.append((decoded - images).abs().mean(dim=(1, 2, 3)) / 2)
     spread = float(torch.cat(means).std())
-    return {"l1": round(float(torch.cat(errors).mean()), 6), "scaling_factor": round(1 / max(spread, 1e-6), 6)}
+    return AutoencoderFit(
+        steps=config.fit_steps,
+        l1=round(float(torch.cat(errors).mean()), 6),
+        scaling_factor=round(1 / max(spread, 1e-6), 6),
+    )

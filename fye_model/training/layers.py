@@ -29,15 +29,18 @@ class TrainingResnet(nn.Module):
 
     def __init__(self, plain: ResnetBlock2D) -> None:
         super().__init__()
-        self.plain = plain
+        self.plain: Any = plain
 
-    def forward(self, hidden: Tensor, temb: Tensor) -> Tensor:
-        """(n, c, h, w) and (n, t) to (n, c', h, w)."""
+    def forward(self, hidden: Tensor, temb: Tensor | None = None) -> Tensor:
+        """(n, c, h, w), with a time embedding (n, t) where the layer takes one, to (n, c', h, w)."""
         plain = self.plain
         side = hidden.shape[-2:]
         inner = group_norm(hidden, plain.norm1, silu=True)
         inner = F.conv2d(inner, plain.conv1.weight, None, padding=1)
-        time = F.linear(F.silu(temb), plain.time_emb_proj.weight, plain.time_emb_proj.bias) + plain.conv1.bias
+        if plain.time_emb_proj is None:  # of an autoencoder
+            time = plain.conv1.bias.expand(len(hidden), -1)
+        else:
+            time = plain.time_emb_proj(F.silu(temb)) + plain.conv1.bias
         inner = group_norm(inner, plain.norm2, silu=True, added=time)
         inner = F.conv2d(inner, plain.conv2.weight, None, padding=1)
         residual = to_rows(hidden)

@@ -36,7 +36,9 @@ class Objective(nn.Module):
         autocast = job.train.precision == "bf16" and dtype == torch.float32
         tokens = batch["image_tokens"].to(dtype)
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=autocast):
-            given = given_latents(latents, batch["covered"]) if job.stage == 2 and job.networks.covered_latents else None
+            given = (
+                given_latents(latents, batch["covered"]) if job.stage == 2 and job.networks.covered_latents else None
+            )
             output = networks.denoise(
                 noisy.to(dtype),
                 timesteps,

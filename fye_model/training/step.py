@@ -142,7 +142,7 @@ class Replay:
     def __init__(
         self, objective: Objective, parameters: list[torch.nn.Parameter], batch: Batch, device: torch.device
     ) -> None:
-        self.inputs = {name: value.to(device) for name, value in batch.items()}
+        self.inputs = {name: value.to(device, copy=True) for name, value in batch.items()}
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
@@ -165,7 +165,7 @@ class Replay:
             if given.shape != value.shape:
                 raise ValueError(
                     f"{name} of the batch has shape {tuple(given.shape)}, the captured step {tuple(value.shape)}; "
-                    "set runtime.cuda_graph to false for batches of changing shape"
+                    "set cuda_graph of the runtime to false for batches of changing shape"
                 )
             value.copy_(given, non_blocking=True)
         self.graph.replay()

@@ -76,9 +76,7 @@ class WorkingCopy:
 
     def _tensors(self, grads: list[Tensor]) -> Moved:
         """Built anew where the gradients have moved, which those of a replayed graph do not."""
-        same = self._moved is not None and all(
-            a is b for a, b in zip(self._moved.grads, grads, strict=True)
-        )
+        same = self._moved is not None and all(a is b for a, b in zip(self._moved.grads, grads, strict=True))
         if self._moved is None or not same:
             states = [self.trained.optimizer.state[master] for master in self.trained.parameters.values()]
             ema = self.trained.ema

@@ -254,7 +254,9 @@ def profile(step: Step, batches: list[dict[str, Tensor]], title: str) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("settings", nargs="*", default=["1x4", "1x16", "1x32", "2x1", "2x2", "2x4"], help="stage x batch")
+    parser.add_argument(
+        "settings", nargs="*", default=["1x4", "1x16", "1x32", "2x1", "2x2", "2x4"], help="stage x batch"
+    )
     parser.add_argument("--ways", nargs="*", default=["plain", "working"], choices=["plain", "working"])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--profile", action="store_true", help="where the time of the working way goes")

@@ -176,7 +176,9 @@ if triton is not None:
         tl.store(out + place, total.to(out.dtype.element_ty), mask=mask)
 
     @triton.jit
-    def _join(own, shared, alone, out, FIRST, SECOND, BLOCKS, FRAMES: tl.constexpr, ALONE: tl.constexpr, BLOCK: tl.constexpr):
+    def _join(
+        own, shared, alone, out, FIRST, SECOND, BLOCKS, FRAMES: tl.constexpr, ALONE: tl.constexpr, BLOCK: tl.constexpr
+    ):
         program = tl.program_id(0)
         image = (program // BLOCKS).to(tl.int64)
         item = image // FRAMES

@@ -33,7 +33,7 @@ def check(ours: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Te
     weight = torch.randn_like(expected)
     out.float().mul(weight).sum().backward()
     expected.mul(weight).sum().backward()
-    tolerance = 3e-2 if HALF == torch.bfloat16 else 1e-4
+    tolerance = 3e-2 if torch.bfloat16 == HALF else 1e-4
     for a, b in [(out, expected), *((x.grad, y.grad) for x, y in zip(ours_in, plain_in, strict=True))]:
         assert a is not None and b is not None and a.shape == b.shape
         error = (a.float() - b).norm() / b.norm().clamp(min=1e-6)
@@ -136,4 +136,6 @@ def test_fused_adam_is_adamw_with_clip_average_and_a_working_copy(with_average: 
         torch.testing.assert_close(list(moved.averages), averages, rtol=1e-5, atol=1e-6)
     before = [x.clone() for x in masters]
     step(torch.tensor(float("nan"), device=DEVICE), adam.AdamStep(1e-2, 0.9, 0.999, 1e-8, 0.1, 3, 0.3))
-    assert all(torch.equal(a, b) for a, b in zip(before, masters, strict=True)), "a step that is not finite moves nothing"
+    assert all(torch.equal(a, b) for a, b in zip(before, masters, strict=True)), (
+        "a step that is not finite moves nothing"
+    )
