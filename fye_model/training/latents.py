@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -57,9 +57,10 @@ class LatentEncoder:
 
 
 def in_half_precision(vae: AutoencoderKL, frames: np.ndarray) -> AutoencoderKL:
-    """A copy of `vae` in half precision, or `vae` itself where the latents of frames (n, s, s, 3) uint8 would differ."""
+    """A copy of `vae` in half precision, or `vae` itself where latents of frames (n, s, s, 3) uint8 would differ."""
     pixels = torch.from_numpy(frames)
-    half: Any = copy.deepcopy(vae).to(dtype=torch.float16, memory_format=torch.channels_last)
+    half: Any = copy.deepcopy(vae)
+    half.to(dtype=torch.float16, memory_format=torch.channels_last)
     lay_out(half.encoder)
     single, found = encode(vae, pixels, _CHUNK).float(), encode(half, pixels, _CHUNK).float()
     error = float((found - single).norm() / single.norm())

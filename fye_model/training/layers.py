@@ -37,7 +37,7 @@ class TrainingResnet(nn.Module):
         side = hidden.shape[-2:]
         inner = group_norm(hidden, plain.norm1, silu=True)
         inner = F.conv2d(inner, plain.conv1.weight, None, padding=1)
-        if plain.time_emb_proj is None:  # of an autoencoder
+        if plain.time_emb_proj is None or temb is None:  # of an autoencoder
             time = plain.conv1.bias.expand(len(hidden), -1)
         else:
             time = plain.time_emb_proj(F.silu(temb)) + plain.conv1.bias
@@ -207,7 +207,7 @@ def to_rows(image: Tensor) -> Tensor:
 
 def to_image(rows: Tensor, side: torch.Size) -> Tensor:
     """(n, h·w, c) to a channels-last (n, c, h, w)."""
-    return rows.unflatten(1, side).permute(0, 3, 1, 2)
+    return rows.reshape(len(rows), *side, -1).permute(0, 3, 1, 2)
 
 
 def pointwise(rows: Tensor, layer: Any) -> Tensor:

@@ -127,7 +127,7 @@ class _Run:
         loader = iter(make_loader(self.samples, batches, job.loader_workers, world.device))
         if world.first:
             self.progress = Progress(job.output, first_step, config, job.log_every, self.log)
-            self.progress.utilisation = self._utilisation()
+            self._look_up_utilisation(self.progress)
         try:
             return self._take_steps(first_step, loader, should_stop)
         except torch.cuda.OutOfMemoryError as error:
@@ -225,14 +225,19 @@ class _Run:
         config, world = self.job.train, self.world
         return StepBatches(first, last, config.batch_size, config.accumulate, world.rank, world.size)
 
-    def _utilisation(self) -> Utilisation | None:
-        """What one sample costs and the cards can do; None on the CPU."""
+    def _look_up_utilisation(self, progress: Progress) -> None:
+        """On a GPU: have MFU told, once the work has been counted, which takes seconds and nobody waits for."""
         if not self.on_gpu:
-            return None
+            return
         index, samples = self.samples.index, self.samples
         tokens = samples.reader.latent_file(samples.windows[0].clip).token_shape
-        work = sample_work(self.job, index.size, index.factor, samples.latent_channels, (tokens[1], tokens[2]))
-        return Utilisation(work, matrix_rate(self.world.device) * self.world.size)
+        rate = matrix_rate(self.world.device) * self.world.size
+
+        def count() -> None:
+            work = sample_work(self.job, index.size, index.factor, samples.latent_channels, (tokens[1], tokens[2]))
+            progress.utilisation = Utilisation(work, rate)
+
+        threading.Thread(target=count, daemon=True).start()
 
     def _validate(self, step: int) -> checkpoint.ValidationResult | None:
         config = self.job.train

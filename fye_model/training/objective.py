@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,7 @@ class Objective(nn.Module):
         dtype = next(networks.parameters()).dtype  # of working weights: bf16, and then autocast has nothing to do
         autocast = job.train.precision == "bf16" and dtype == torch.float32
         tokens = batch["image_tokens"].to(dtype)
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=autocast):
+        with torch.autocast(latents.device.type, torch.bfloat16) if autocast else nullcontext():
             given = (
                 given_latents(latents, batch["covered"]) if job.stage == 2 and job.networks.covered_latents else None
             )

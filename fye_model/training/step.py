@@ -169,7 +169,8 @@ class Replay:
                 )
             value.copy_(given, non_blocking=True)
         self.graph.replay()
-        return self.terms
+        terms: dict[str, Tensor] = self.terms
+        return terms
 
     @staticmethod
     def _clear(parameters: list[torch.nn.Parameter]) -> None:

@@ -20,9 +20,12 @@ _PRODUCTS = 10
 def sample_work(job: TrainJob, size: int, factor: int, channels: int, token_shape: tuple[int, int]) -> float:
     """Floating-point operations of one sample's forward and backward pass, counted without computing anything.
 
+    Within a few percent: attention is counted as two products, whichever kernel computes it.
+
     size: pixels of a side; factor: pixels per latent cell; token_shape: (n, d) of the image encoder's output.
     """
-    job = job.model_copy(update={"train": job.train.model_copy(update={"gradient_checkpointing": False})})
+    plain = {"gradient_checkpointing": False, "precision": "fp32", "working_weights": "fp32"}  # the same work
+    job = job.model_copy(update={"train": job.train.model_copy(update=plain)})
     side, frames = size // factor, job.train.frames
     arguments = component_arguments(job.networks, token_shape[1], channels)
     with torch.device("meta"):

@@ -72,7 +72,8 @@ class WorkingCopy:
         else:
             reference(moved, factor, step)
         torch._foreach_add_(self.trained.step_counts(), 1)
-        return norm
+        found: Tensor = norm
+        return found
 
     def _tensors(self, grads: list[Tensor]) -> Moved:
         """Built anew where the gradients have moved, which those of a replayed graph do not."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fye_model.training.kernels.support import triton
-
-if triton is not None:
+try:
+    import triton
     import triton.language as tl
+except ImportError:  # no GPU build of PyTorch
+    triton = None
 
 _CHUNK = 16_384
 _BLOCK = 1_024

@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fye_model.training.kernels.support import power_of_two, triton, usable
+from fye_model.training.kernels.support import power_of_two, usable
 
-if triton is not None:
+try:
+    import triton
     import triton.language as tl
+except ImportError:  # no GPU build of PyTorch
+    triton = None
 
 
 def reference(qkv: Tensor, heads: int) -> Tensor:

@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fye_model.training.kernels.support import power_of_two, triton, usable
+from fye_model.training.kernels.support import power_of_two, usable
 
-if triton is not None:
+try:
+    import triton
     import triton.language as tl
+except ImportError:  # no GPU build of PyTorch
+    triton = None
 
 _ROWS = 256  # pixels that one program sums up
 _TILE = 32
@@ -36,7 +39,7 @@ def group_norm(x: Tensor, norm: nn.GroupNorm, silu: bool = False, added: Tensor 
         return reference(x, norm, silu, added)
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)
     normed: Tensor = _GroupNorm.apply(rows, norm.weight, norm.bias, added, norm.num_groups, norm.eps, silu)
-    return normed.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
+    return normed.view(len(x), *x.shape[-2:], -1).permute(0, 3, 1, 2)
 
 
 class _GroupNorm(torch.autograd.Function):

@@ -44,7 +44,7 @@ def test_fitting_beats_the_mean_picture_and_stores_the_scaling_factor(frames: np
     with torch.no_grad():
         latents = vae.encode(images).latent_dist.mean
         error = (vae.decode(latents).sample.clamp(-1, 1) - images).abs().mean().item() / 2
-    assert row["l1"] == pytest.approx(error, rel=1e-3)
+    assert row.l1 == pytest.approx(error, rel=1e-3)
     assert error < 0.6 * mean_picture, f"{error} against {mean_picture}"
     assert (latents * vae.config.scaling_factor).std().item() == pytest.approx(1, rel=1e-2)
     assert any("steps/s" in line for line in lines)
@@ -69,7 +69,7 @@ def test_frames_without_weight_are_never_looked_at(frames: np.ndarray, tmp_path:
     rows = [fit_autoencoder(f, short, tmp_path / n, quiet, weights) for n, f in (("a", frames), ("b", changed))]
     state = [AutoencoderKL.from_pretrained(tmp_path / name).state_dict() for name in "ab"]
     assert all(torch.equal(value, state[1][name]) for name, value in state[0].items())
-    assert rows[0]["l1"] != rows[1]["l1"]
+    assert rows[0].l1 != rows[1].l1
 
 
 def test_a_failure_while_saving_leaves_the_old_folder_and_no_rubbish(frames: np.ndarray, tmp_path: Path) -> None:
