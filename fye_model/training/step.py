@@ -153,7 +153,8 @@ class Replay:
         self._clear(parameters)
         torch.cuda.empty_cache()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # other threads go on meanwhile: the loader's pins memory, the last checkpoint is written
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             terms = objective(self.inputs)
             terms.total.backward()
         self.terms = terms.detached()
