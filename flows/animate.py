@@ -11,8 +11,8 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from fye_model.config import Runtime
+from tasks.animate import AnimateRequest, sampling_of
 from tasks.animate import animate as animate_portrait
-from tasks.animate import sampling_of
 from tasks.faces.landmarker import resolve_landmarker
 
 
@@ -42,17 +42,18 @@ def animate(
         runtime: device and landmark model.
     """
     runtime = runtime or Runtime()
-    row = task(name="animate", cache_policy=NO_CACHE)(animate_portrait)(
-        Path(portrait),
-        Path(driving),
-        Path(model),
-        Path(output),
-        asset=resolve_landmarker(runtime.assets),
-        sampling=sampling_of(Path(model), sampling or {}),
+    request = AnimateRequest(
+        portrait=Path(portrait),
+        driving=Path(driving),
+        model=Path(model),
+        output=Path(output),
         face=face,
         paste_back=paste_back,
         side_by_side=side_by_side,
+        sampling=sampling_of(Path(model), sampling or {}),
         device=runtime.device,
-        log=get_run_logger().info,
     )
-    return Completed(message=str(output), data={**row, "outputs": {"video": output}})
+    result = task(name="animate", cache_policy=NO_CACHE)(animate_portrait)(
+        request, asset=resolve_landmarker(runtime.assets), log=get_run_logger().info
+    )
+    return Completed(message=output, data={**result.model_dump(mode="json"), "outputs": {"video": output}})

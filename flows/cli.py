@@ -149,11 +149,11 @@ def animate(
     device: Device = "auto",
 ) -> int:
     """Animate one portrait with one driving video."""
-    from tasks.animate import check_request, sampling_of
+    from tasks.animate import AnimateRequest, check_request, sampling_of
     from tasks.workspace.recipes import parse_overrides
 
     sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
-    check_request(portrait, driving, model, output)
+    check_request(AnimateRequest(portrait=portrait, driving=driving, model=model, output=output))
     sampling_of(model, sampling)
     runtime = _runtime(device=device)
     from flows.animate import animate as flow  # Prefect takes seconds to import
@@ -232,7 +232,7 @@ def _run(flow: Any, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
     from flows.server import start_server
-    from tasks.workspace.run import data_lines
+    from tasks.workspace.summary import Results, result_lines
 
     hide_tracebacks()
     start_server()
@@ -245,7 +245,8 @@ def _run(flow: Any, **parameters: Any) -> int:
         return 1
     summary = state.result()
     print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
-    for label, text in [*data_lines(summary), *summary.get("outputs", {}).items()]:
+    found = Results.model_validate({name: summary.get(name) for name in ("data", "outputs")})
+    for label, text in result_lines(found, summary.get("quarantined", 0)):
         print(f"  {label:<12} {text}")
     return 0
 

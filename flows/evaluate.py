@@ -35,4 +35,4 @@ def evaluate(
     with recorded(run, "evaluate"):
         if videos is not None:
             register_root(run.store, Root(videos))
-        return end(run, "evaluate", **evaluate_folder(run, model))
+        return end(run, "evaluate", evaluate_folder(run, model))

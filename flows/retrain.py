@@ -38,4 +38,4 @@ def retrain(
         data = prepare_data(run)
         model = train_model(run, data)
         evaluation = evaluate_model(run, model.clips, model.files)
-        return end(run, "retrain", **write_report(run, data, model, evaluation))
+        return end(run, "retrain", write_report(run, data, model, evaluation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,31 +10,23 @@ from typing import Any
 from prefect.states import Completed, State
 
 from fye_model.animation.folder import check_model
-from tasks.clips import CLIPS
+from tasks.clips import CLIPS, clip_items, cut_clips
 from tasks.encoders import ENCODERS
-from tasks.engine.items import StageResult
+from tasks.engine.items import NOTHING, StageResult
 from tasks.engine.store import FileRef
-from tasks.evaluate import EVALUATE
-from tasks.ingest import INGEST
-from tasks.landmarks import LANDMARKS
+from tasks.evaluate import EVALUATE, EvaluateRow
+from tasks.ingest import INGEST, ingest_items
+from tasks.landmarks import LANDMARKS, LandmarkFacts
 from tasks.latents import LATENTS
-from tasks.report import REPORT
-from tasks.screening import SCREENING, screening_item
-from tasks.select import SELECT
-from tasks.train import STAGE1, STAGE2, all_checkpoints, best_checkpoint, first_checkpoint, stage_configs
-from tasks.workspace.dataset import (
-    Clip,
-    clip_items,
-    cut_clips,
-    folder_inputs,
-    kept_clips,
-    per_clip_items,
-    whole_inputs,
-    with_outputs,
-)
-from tasks.workspace.publish import publish_evaluation, publish_report, report_item
-from tasks.workspace.run import Run, data_changes, data_summary, show, write_summary
-from tasks.workspace.sources import ingest_items, registered_roots, scan, set_aside
+from tasks.report import REPORT, ReportFacts, report_item
+from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, screening_item
+from tasks.select import SELECT, SelectRow
+from tasks.train import STAGE1, STAGE2, TrainRow, all_checkpoints, best_checkpoint, first_checkpoint
+from tasks.workspace.dataset import Clip, folder_inputs, per_clip_items, whole_inputs, with_outputs
+from tasks.workspace.publish import publish_evaluation, publish_report
+from tasks.workspace.run import Run, write_summary
+from tasks.workspace.sources import registered_roots, scan, set_aside
+from tasks.workspace.summary import DataSummary, Results, note_changes, show
 
 
 @dataclass(frozen=True)
@@ -41,11 +34,14 @@ class Data:
     """The data half's results: every clip with landmarks, and the verdicts on them."""
 
     clips: list[Clip]
-    screened: StageResult
+    verdicts: ScreeningRow
 
     def kept(self) -> list[Clip]:
         """The clips that screening kept, with their spans; ValueError when none is left."""
-        return kept_clips(self.clips, self.screened)
+        return kept_clips(self.clips, self.verdicts)
+
+    def summary(self) -> DataSummary:
+        return data_summary(self.clips, self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -53,9 +49,9 @@ class Model:
     """The training half's results."""
 
     clips: list[Clip]  # the kept ones, with latents
-    stage1: StageResult
-    stage2: StageResult
-    selected: StageResult
+    stage1: StageResult[TrainRow]
+    stage2: StageResult[TrainRow]
+    selected: StageResult[SelectRow]
 
     @property
     def files(self) -> dict[str, FileRef]:
@@ -65,74 +61,73 @@ class Model:
 
 def prepare_data(run: Run) -> Data:
     """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
-    recipe = run.recipe
     sources = scan(run.store, registered_roots(run.store))
     run.set_aside = set_aside(sources)
-    ingested = run.stage(INGEST, ingest_items(sources), ingest=recipe.ingest)
-    cut = run.stage(CLIPS, clip_items(ingested), clips=recipe.clips)
-    clips = cut_clips(cut, sources)
-    marked = run.stage(LANDMARKS, per_clip_items(clips, "video", "frames"), landmarks=recipe.landmarks)
+    ingested = run.stage(INGEST, ingest_items(sources))
+    clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
+    facts = LandmarkFacts(factor=run.recipe.autoencoder.factor)
+    marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"))
     clips = with_outputs(clips, marked, landmarks="landmarks.parquet", masks="masks.parquet")
-    item = screening_item(clips, marked)
-    return Data(clips, run.stage(SCREENING, [item], screening=recipe.screening, split=recipe.split))
+    return Data(clips, run.stage(SCREENING, [screening_item(clips, marked)]).only.row)
 
 
 def train_model(run: Run, data: Data) -> Model:
     """Autoencoder and image encoder → latents → stage 1 → stage 2 → selection."""
-    recipe, kept = run.recipe, data.kept()
-    shared = {"networks": recipe.networks, "noise": recipe.noise}
-    whole = run.whole("encoders", kept, whole_inputs(kept, "video", "landmarks"))
-    fitted = run.stage(ENCODERS, [whole], autoencoder=recipe.autoencoder, image_encoder=recipe.image_encoder)
+    kept = data.kept()
+    fitted = run.stage(ENCODERS, run.whole("encoders", kept, whole_inputs(kept, "video", "landmarks")))
     encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
-    encoded = run.stage(LATENTS, per_clip_items(kept, "video", "landmarks", **encoders), latents=recipe.latents)
+    encoded = run.stage(LATENTS, per_clip_items(kept, NOTHING, "video", "landmarks", **encoders))
     clips = with_outputs(kept, encoded, latents="latents.safetensors")
     inputs = whole_inputs(clips, "landmarks", "masks", "latents")
-    stage1 = run.stage(STAGE1, [run.whole("stage 1", clips, inputs)], **shared, **stage_configs(recipe.train, 1))
-    start = best_checkpoint(stage1, "init")
-    stage2 = run.stage(
-        STAGE2, [run.whole("stage 2", clips, inputs | start)], **shared, **stage_configs(recipe.train, 2)
-    )
-    inputs |= whole_inputs(clips, "video") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
-    parts = {name: getattr(recipe, name) for name in ("selection", "sampling", "evaluation", "noise")}
-    whole = run.whole("selection", clips, inputs)
-    selected = run.stage(SELECT, [whole], **parts, landmark_image=recipe.train.landmark_image)
-    return Model(clips, stage1, stage2, selected)
+    stage1 = run.stage(STAGE1, run.whole("stage 1", clips, inputs))
+    stage2 = run.stage(STAGE2, run.whole("stage 2", clips, inputs | best_checkpoint(stage1, "init")))
+    inputs = whole_inputs(clips, "video", "landmarks") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
+    return Model(clips, stage1, stage2, run.stage(SELECT, run.whole("selection", clips, inputs)))
 
 
-def evaluate_model(run: Run, clips: list[Clip], model: dict[str, FileRef]) -> StageResult:
+def evaluate_model(run: Run, clips: list[Clip], model: Mapping[str, FileRef]) -> StageResult[EvaluateRow]:
     """Self reenactment of the clips' held-out spans by a model folder."""
-    inputs = whole_inputs(clips, "video", "landmarks") | model
-    parts = {"evaluation": run.recipe.evaluation, "sampling": run.recipe.sampling}
-    whole = run.whole("evaluation", clips, inputs)
-    return run.stage(EVALUATE, [whole], **parts, landmark_image=run.recipe.train.landmark_image)
+    inputs = whole_inputs(clips, "video", "landmarks") | dict(model)
+    return run.stage(EVALUATE, run.whole("evaluation", clips, inputs))
 
 
-def evaluate_folder(run: Run, model: str) -> dict[str, Any]:
+def evaluate_folder(run: Run, model: str) -> Results:
     """Self reenactment of every frame of the work folder's videos by a model folder."""
     check_model(Path(model))
     data = prepare_data(run)
-    clips = kept_clips(data.clips, data.screened, "val")
+    clips = kept_clips(data.clips, data.verdicts, "val")
     evaluation = evaluate_model(run, clips, folder_inputs(run.store, Path(model), "model"))
-    return publish_evaluation(run, evaluation.only) | summarise_data(run, data)
+    return with_data(run, data, publish_evaluation(run, evaluation.only))
 
 
-def write_report(run: Run, data: Data, model: Model, evaluation: StageResult) -> dict[str, Any]:
+def write_report(run: Run, data: Data, model: Model, evaluation: StageResult[EvaluateRow]) -> Results:
     """The report on a training run, put where people look for it; returns the run's results."""
     curves = {"curves/stage 1": model.stage1.only.ref("metrics.jsonl")}
     curves |= {"curves/stage 2": model.stage2.only.ref("metrics.jsonl")}
     inputs = curves | evaluation.only.refs("", under="evaluation/") | model.selected.only.refs("selection")
-    written = run.stage(REPORT, [report_item(run, inputs, data.clips, data.screened)])
-    return publish_report(run, written.only, evaluation.only, model.selected.only) | summarise_data(run, data)
+    facts = ReportFacts(
+        flow="retrain",
+        recipe=run.recipe.name,
+        landmark_model=run.landmarker.model,
+        status=run.status,
+        stages=run.lines(),
+        data=data.summary(),
+        quarantine=tuple(run.quarantined()),
+    )
+    written = run.stage(REPORT, [report_item(facts, inputs)])
+    return with_data(run, data, publish_report(run, written.only, evaluation.only, model.selected.only))
 
 
-def summarise_data(run: Run, data: Data) -> dict[str, Any]:
-    """The data set's part of the summary."""
-    held = data_summary(data.clips, data.screened)
-    return {"data": held | data_changes(run.store, data.clips, data.screened)}
+def with_data(run: Run, data: Data, results: Results | None = None) -> Results:
+    """The results with the data set's part: what it holds, and what came and went since the last run."""
+    kept = {entry.clip: entry.name for entry in data.verdicts.kept}
+    added, removed = note_changes(run.store, kept, {clip.id for clip in data.clips})
+    held = data.summary().model_copy(update={"added": added, "removed": removed})
+    return (results or Results()).model_copy(update={"data": held})
 
 
-def end(run: Run, flow: str, **results: Any) -> State[Any]:
+def end(run: Run, flow: str, results: Results) -> State[Any]:
     """Write and show the summary; the flow's state says whether anything was set aside."""
-    summary = write_summary(run, flow, **results)
-    show(run, summary)
-    return Completed(name=run.status, message=f"{summary['quarantined']} quarantined", data=summary)
+    summary = write_summary(run, flow, results)
+    show(summary, run.quarantined())
+    return Completed(name=run.status, message=f"{summary.quarantined} quarantined", data=summary.as_json())

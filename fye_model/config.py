@@ -289,18 +289,23 @@ class SelectionConfig(Config):
     """Ranking rule over checkpoints: lowest weighted rank of the two numbers wins."""
 
     loss_weight: Fraction = 0.5
-    landmark_weight: Fraction = 0.5
+    expression_weight: Fraction = 0.5
     clips: Positive = 2  # held-out clips reenacted per checkpoint
     frames: Positive = 8
     sampling_steps: Positive = 10
 
 
 class EvaluationConfig(Config):
-    """Self reenactment of held-out frames: the first is the reference, the rest drives and is ground truth. [paper]"""
+    """Self reenactment of held-out frames: one is the reference, the others drive and are ground truth."""
 
     frames: Positive = 64  # [paper]
     size: Positive = 256  # [paper]
     clips: Positive | None = None  # None: all held-out segments
+    # The reference: the first of the held-out frames taken [paper], or the clip's frame that is furthest from them in
+    # pose and expression, so that repeating it is wrong [ours]
+    protocol: Literal["first", "far"] = "first"
+    # Which held-out frames are taken where there are more: those from the start on, or those in which most moves [ours]
+    window: Literal["start", "moving"] = "start"
 
 
 class Recipe(Config):

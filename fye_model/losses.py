@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fye_model.config import LossConfig
+from fye_model.diffusion import clean_estimate
 
 MASK_EPSILON = 1e-6  # keeps an empty mask's term at exactly 0 instead of 0/0
 
@@ -38,24 +39,6 @@ class LossTerms:
             "loss_expression": self.expression.detach(),
             "loss_face": self.face.detach(),
         }
-
-
-def clean_latent_estimate(
-    noisy: Tensor, output: Tensor, alpha_bar: Tensor, prediction: str, min_alpha_bar: float = 1e-3
-) -> Tensor:
-    """The clean latent that a network output stands for.
-
-    noisy, output: (b, c, f, h, w); alpha_bar: (b,) cumulative signal share of each item's timestep. For
-    `v_prediction` sqrt(a) z_t - sqrt(1-a) v; for `epsilon` (z_t - sqrt(1-a) eps) / sqrt(a), where `a` under the root in
-    the denominator is floored at `min_alpha_bar`: with zero terminal SNR it would divide by zero.
-    """
-    alpha_bar = alpha_bar.to(noisy.dtype).view(-1, *([1] * (noisy.ndim - 1)))
-    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    if prediction == "v_prediction":
-        return signal * noisy - noise * output
-    if prediction == "epsilon":
-        return (noisy - noise * output) / alpha_bar.clamp(min=min_alpha_bar).sqrt()
-    raise ValueError(f"noise.prediction is {prediction!r}; expected 'v_prediction' or 'epsilon'")
 
 
 def masked_error(target: Tensor, estimate: Tensor, mask: Tensor, norm_p: float = 2.0) -> Tensor:
@@ -102,7 +85,7 @@ def training_loss(
     """
     output = output.to(latents.dtype)
     diffusion = (output - target).square().mean()
-    estimate = clean_latent_estimate(noisy, output, alpha_bar, prediction, config.min_alpha_bar)
+    estimate = clean_estimate(noisy, output, alpha_bar, prediction, config.min_alpha_bar)
     weight = timestep_weight(timesteps, alpha_bar, config, train_timesteps)
     expression = (weight * masked_error(latents, estimate, expression_mask, config.norm_p)).mean()
     face = (weight * masked_error(latents, estimate, face_mask, config.norm_p)).mean()

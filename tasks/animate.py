@@ -7,149 +7,165 @@ finished frames go to the encoder in playing order.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
 
 from fye_model.animation.compatibility import check_folder
-from fye_model.animation.driving import Motion, motion_points, reference_in_square
-from fye_model.animation.folder import read_description
+from fye_model.animation.description import ModelDescription, need_description
+from fye_model.animation.driving import Motion, motion_points
 from fye_model.animation.inputs import DrawnLandmarks
-from fye_model.animation.portrait import Square, choose_face, square_around, upright_rgb, whole_square
+from fye_model.animation.portrait import cut_square, paste_square
 from fye_model.animation.schedule import progressive_windows
-from fye_model.config import SamplingConfig
-from fye_model.landmarks.drawing import Variant
-from fye_model.landmarks.table import LandmarkSequence, read_landmarks
+from fye_model.config import Config, SamplingConfig
+from fye_model.devices import Device, choose_device
+from fye_model.landmarks.table import LandmarkSequence
 from tasks.engine.items import Quarantine
-from tasks.faces.detector import DetectedFace, FaceLandmarker
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.landmarks import FaceTracker, build_sequence, load_geometry
+from tasks.faces.subject import Portrait, no_picture, read_driver, read_portrait
+from tasks.media.compose import beside, even_sides
 from tasks.media.read import iter_frames, probe, write_video
 from tasks.workspace.recipes import explain_problems, merge_settings
 
-MAX_PORTRAIT_SIDE = 1920  # of the picture that a result is pasted back into
+if TYPE_CHECKING:  # the networks are slow to import
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+    from fye_model.config import StepCacheConfig
+
+Log = Callable[[str], None]
 _MOST_FACES = 8
-_MAX_GAP_FRAMES = 5  # as `LandmarkConfig.max_gap_frames`
 _CRF = 16
 _COMPILE_FROM_FRAMES = 2000  # compiling takes about a minute and saves a fortieth of a second a frame
 
 
-@dataclass(frozen=True)
-class Portrait:
-    """picture: upright RGB; square: the part that is animated; reference: its face in that part, None without one."""
-
-    picture: Image.Image
-    square: Square
-    reference: LandmarkSequence | None
-    faces: int
-
-
-def animate(
-    portrait: Path,
-    driving: Path,
-    model: Path,
-    output: Path,
-    *,
-    asset: LandmarkerAsset,
-    sampling: SamplingConfig | None = None,
-    face: str = "largest",
-    paste_back: bool = False,
-    side_by_side: bool = False,
-    seed: int | None = None,
-    device: str = "auto",
-    log: Callable[[str], None] = print,
-) -> dict[str, Any]:
-    """Write `output` (mp4): the portrait with the driver's expressions and head motion, at its fps and length.
+class AnimateRequest(Config):
+    """What is wanted.
 
     portrait: any picture; turned as its EXIF tag says, transparent parts on white, cropped around the face (`face`:
-    `largest`, or a number from the left, from 0). A portrait without a detectable face works, unaligned, and the
-    result says so. driving: a video, whose sound is copied, or a landmark table (.parquet). Frames of the driver
-    without a face: gaps up to 5 frames are interpolated, longer ones hold the last face; both are counted.
-    paste_back: put the animated square back into the whole picture. side_by_side: portrait | driver | result.
-    sampling: what the model was evaluated with (its `fye.json`), when None. seed: in place of `sampling.seed`.
-    device: `auto` is a GPU where there is one; half precision there.
-
-    Returns a row of JSON values. Raises `ValueError` for a driver that is empty or shows no face, a file that cannot be
-    read, a face number that does not exist, or landmarks of another model than the detector. `output` is written
-    whole or not at all.
+    `largest`, or a number from the left, from 0). driving: a video, whose sound is copied, or a landmark table
+    (.parquet). model: a model folder. output: the mp4 to write. sampling: what the model was evaluated with, when None;
+    seed: in place of `sampling.seed`. paste_back: put the animated square back into the whole picture. side_by_side:
+    portrait | driver | result. device: `auto` is a GPU where there is one; half precision there.
     """
-    import torch  # the networks are slow to import
 
-    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+    portrait: Path
+    driving: Path
+    model: Path
+    output: Path
+    face: str = "largest"
+    paste_back: bool = False
+    side_by_side: bool = False
+    sampling: SamplingConfig | None = None
+    seed: int | None = None
+    device: str = "auto"
 
-    check_request(portrait, driving, model, output)
-    description = read_description(model)
-    sampling = sampling or sampling_of(model, {})
-    seed = sampling.seed if seed is None else seed
-    size = int(description.get("size", 512))
-    variant: Variant = description.get("landmark_variant", "expression_aware")
-    if (trained := description.get("landmark_model", asset.model)) != asset.model:
-        log(f"note: the model was trained on landmarks of {trained}, the portrait's are of {asset.model}")
+    @property
+    def driven_by_video(self) -> bool:
+        """Whether the driver is a video, not a stored landmark table."""
+        return self.driving.suffix.lower() != ".parquet"
 
-    with FaceLandmarker(asset.path, asset.model, max_faces=_MOST_FACES) as landmarker:
-        subject = read_portrait(portrait, landmarker, size, face)
-        driver = read_driver(driving, landmarker, asset)
-    if subject.reference is None:
-        log(f"{portrait.name}: no face found; the driver's landmarks are drawn as they are, without alignment")
-    elif subject.faces > 1:
-        log(f"{portrait.name}: {subject.faces} faces found, using {face}")
-    motion = motion_points(driver, subject.reference, load_geometry(asset), size, sampling.smoothing, variant)
-    if motion.held.any():
-        log(f"{driving.name}: {int(motion.held.sum())} of {len(driver)} frames without a face hold a neighbour's")
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = torch.float16 if device.startswith("cuda") else torch.float32
-    pipeline: Any = FollowYourEmojiPipeline.from_pretrained(model, dtype=precision).to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    if device.startswith("cuda"):
-        pipeline.enable_fast_path(compile=len(driver) >= _COMPILE_FROM_FRAMES)
-    landmarks = DrawnLandmarks(motion.points, size, size, variant)
-    reference = subject.square.cut(subject.picture, size)
-    cached = sampling.step_cache.interval > 1
-    settings = {
-        "num_inference_steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
-        "strategy": sampling.strategy,
-        "window": sampling.window,
-        "overlap": sampling.overlap,
-    }
-    cache_error = _cache_error(pipeline, reference, landmarks, settings, sampling, seed, log) if cached else None
-    chunks = pipeline.stream(
-        reference,
-        landmarks,
-        generator=torch.Generator().manual_seed(seed),
-        step_cache=sampling.step_cache if cached else None,
-        output_type="pil",
-        **settings,
+class AnimateResult(Config):
+    """What was written, and what has to be known about it.
+
+    aligned: the motion was laid onto the portrait's face, which therefore was found; driver_interpolated, driver_held:
+    frames of the driver without a face, in short gaps and in long ones, which hold the last face; step_cache_l1: what
+    skipping steps changed, None where none was skipped; assumed: values that the model's description lacks.
+    """
+
+    output: Path
+    frames: int
+    fps: float
+    width: int
+    height: int
+    aligned: bool
+    portrait_faces: int
+    driver_interpolated: int
+    driver_held: int
+    audio: bool
+    seed: int
+    sampling: SamplingConfig
+    step_cache_l1: float | None
+    assumed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """All that the frames of a result are made from."""
+
+    subject: Portrait
+    driver: LandmarkSequence
+    motion: Motion
+    landmarks: DrawnLandmarks
+    reference: Image.Image  # the portrait's square at the model's size
+
+
+def animate(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -> AnimateResult:
+    """Write `request.output`: the portrait with the driver's expressions and head motion, at its fps and length.
+
+    A portrait without a detectable face works, unaligned, and the result says so. Raises ValueError for a driver that
+    is empty or shows no face, a file that cannot be read, a face number that does not exist, a model folder that does
+    not say how it was trained, or landmarks of another model than the detector. The output is written whole or not at
+    all.
+    """
+    check_request(request)
+    model = need_description(request.model)
+    device = choose_device(request.device)
+    sampling = request.sampling or model.sampling
+    if request.seed is not None:
+        sampling = sampling.model_copy(update={"seed": request.seed})
+    _say_what_is_not_known(model, asset, log)
+    scene = _set_scene(request, model, asset, sampling, log)
+    log(f"device: {device}")
+    pipeline = _load_pipeline(request.model, device, len(scene.driver), log)
+    cache = sampling.step_cache if sampling.step_cache.interval > 1 else None
+    cache_error = None if cache is None else _cache_error(pipeline, scene, sampling, log)
+    chunks = pipeline.stream(**_call(scene.reference, scene.landmarks, sampling, cache), output_type="pil")
+    frames = _composed(_counted(chunks, len(scene.driver), log), scene, request)
+    audio = request.driving if request.driven_by_video and probe(request.driving).has_audio else None
+    pictures = (even_sides(frame) for frame in frames)
+    written = write_video(request.output, pictures, scene.driver.fps, _CRF, audio=audio)
+    assert written == len(scene.driver), f"{written} frames written, {len(scene.driver)} in the driver"
+    info = probe(request.output)
+    return AnimateResult(
+        output=request.output,
+        frames=written,
+        fps=scene.driver.fps,
+        width=info.width,
+        height=info.height,
+        aligned=scene.motion.aligned,
+        portrait_faces=scene.subject.faces,
+        driver_interpolated=int(scene.driver.interpolated.sum()),
+        driver_held=int(scene.motion.held.sum()),
+        audio=audio is not None,
+        seed=sampling.seed,
+        sampling=sampling,
+        step_cache_l1=cache_error,
+        assumed=model.assumed,
     )
-    is_video = driving.suffix.lower() != ".parquet"
-    frames = _composed(_counted(chunks, len(driver), log), subject, landmarks, driving, paste_back, side_by_side)
-    audio = driving if is_video and probe(driving).has_audio else None
-    written = write_video(output, (_even(frame) for frame in frames), driver.fps, _CRF, audio=audio)
-    assert written == len(driver), f"{written} frames written, {len(driver)} in the driver"
-    return {**_row(output, driver, subject, motion, audio is not None, seed, sampling), "step_cache_l1": cache_error}
 
 
-def check_request(portrait: Path, driving: Path, model: Path, output: Path) -> None:
-    """Look at what was asked for before anything slow: `ValueError` for files that are missing, are no model folder
+def check_request(request: AnimateRequest) -> None:
+    """Look at what was asked for before anything slow: ValueError for files that are missing, are no model folder
     or no picture or video, and for an output that could not be written. Makes the output's folder."""
-    check_folder(model)
+    portrait, driving, output = request.portrait, request.driving, request.output
+    check_folder(request.model)
+    need_description(request.model)
     try:
         with Image.open(portrait):
             pass
-        if driving.suffix.lower() == ".parquet":
-            if not driving.is_file():
-                raise ValueError(f"{driving}: no such file; give a video, or a landmark table that a run stored")
-        else:
+        if request.driven_by_video:
             probe(driving)
+        elif not driving.is_file():
+            raise ValueError(f"{driving}: no such file; give a video, or a landmark table that a run stored")
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise _no_picture(portrait, error) from error
+        raise no_picture(portrait, error) from error
     except Quarantine as error:
         raise ValueError(f"{error.message} (the driving video)") from error
     except OSError as error:
@@ -165,39 +181,85 @@ def check_request(portrait: Path, driving: Path, model: Path, output: Path) -> N
         raise ValueError(f"output {output}: its folder cannot be written: {error.strerror or error}") from error
 
 
-def sampling_of(model: Path, changes: dict[str, Any]) -> SamplingConfig:
+def sampling_of(model: Path, changes: Mapping[str, object]) -> SamplingConfig:
     """The sampling settings that a model was evaluated with, with changes; ValueError for an unknown setting."""
-    settings = merge_settings(read_description(model).get("sampling", {}), changes)
+    settings = merge_settings(need_description(model).sampling.model_dump(mode="json"), dict(changes))
     try:
         return SamplingConfig.model_validate(settings)
     except ValidationError as error:
         raise ValueError(f"sampling settings: {'; '.join(explain_problems(error, SamplingConfig))}") from error
 
 
-def _cache_error(
-    pipeline: Any,
-    reference: Image.Image,
-    landmarks: DrawnLandmarks,
-    settings: dict[str, Any],
-    sampling: SamplingConfig,
-    seed: int,
-    log: Callable[[str], None],
-) -> float:
-    """What skipping steps changes, measured on the keyframes: mean absolute difference of pictures in [0, 1]."""
+def _say_what_is_not_known(model: ModelDescription, asset: LandmarkerAsset, log: Log) -> None:
+    if model.warning is not None:
+        log(f"WARNING: {model.warning}")
+    if model.landmark_model not in (None, asset.model):
+        log(f"note: the model was trained on landmarks of {model.landmark_model}, the portrait's are of {asset.model}")
+
+
+def _set_scene(
+    request: AnimateRequest, model: ModelDescription, asset: LandmarkerAsset, sampling: SamplingConfig, log: Log
+) -> _Scene:
+    """Find the faces of portrait and driver, and lay the motion of one onto the other."""
+    with FaceLandmarker(asset.path, asset.model, max_faces=_MOST_FACES) as landmarker:
+        subject = read_portrait(request.portrait, landmarker, model, request.face)
+        driver = read_driver(request.driving, landmarker, asset, model.max_gap_frames)
+    name = request.portrait.name
+    if subject.reference is None:
+        log(f"{name}: no face found; the driver's landmarks are drawn as they are, without alignment")
+    elif subject.faces > 1:
+        log(f"{name}: {subject.faces} faces found, using {request.face}")
+    motion = motion_points(driver, subject.reference, load_geometry(asset), model, sampling.smoothing)
+    if motion.held.any():
+        held = int(motion.held.sum())
+        log(f"{request.driving.name}: {held} of {len(driver)} frames without a face hold a neighbour's")
+    landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
+    return _Scene(subject, driver, motion, landmarks, cut_square(subject.picture, subject.square, model.size))
+
+
+def _load_pipeline(model: Path, device: Device, frames: int, log: Log) -> FollowYourEmojiPipeline:
     import torch
 
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+
+    precision = torch.float16 if device.is_cuda else torch.float32
+    pipeline = FollowYourEmojiPipeline.from_pretrained(model, dtype=precision).to(device.torch)
+    pipeline.set_progress_bar_config(disable=True)
+    if device.is_cuda:
+        log(str(pipeline.enable_fast_path(compile=frames >= _COMPILE_FROM_FRAMES)))
+    return pipeline
+
+
+def _call(
+    reference: Image.Image,
+    landmarks: DrawnLandmarks | np.ndarray,
+    sampling: SamplingConfig,
+    cache: StepCacheConfig | None,
+) -> dict[str, Any]:
+    """The pipeline's arguments, by name: they are of many types."""
+    import torch
+
+    return {
+        "reference_image": reference,
+        "landmarks": landmarks,
+        "num_inference_steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "generator": torch.Generator().manual_seed(sampling.seed),
+        "strategy": sampling.strategy,
+        "window": sampling.window,
+        "overlap": sampling.overlap,
+        "step_cache": cache,
+    }
+
+
+def _cache_error(pipeline: FollowYourEmojiPipeline, scene: _Scene, sampling: SamplingConfig, log: Log) -> float:
+    """What skipping steps changes, measured on the keyframes: mean absolute difference of pictures in [0, 1]."""
     from fye_model.animation.step_cache import StepCache
 
-    keyframes = list(progressive_windows(len(landmarks), sampling.window)[0].frames)
+    keyframes = list(progressive_windows(len(scene.landmarks), sampling.window)[0].frames)
+    drawn = scene.landmarks.pictures(keyframes)
     pictures = [
-        pipeline(
-            reference,
-            landmarks.pictures(keyframes),
-            generator=torch.Generator().manual_seed(seed),
-            step_cache=cache,
-            output_type="np",
-            **settings,
-        ).frames
+        pipeline(**_call(scene.reference, drawn, sampling, cache), output_type="np", return_dict=False)[0]
         for cache in (None, sampling.step_cache)
     ]
     difference = np.abs(pictures[0] - pictures[1])
@@ -210,90 +272,7 @@ def _cache_error(
     return float(difference.mean())
 
 
-def read_portrait(path: Path, landmarker: FaceLandmarker, size: int, face: str = "largest") -> Portrait:
-    """Open a picture, find its faces and choose one. Raises `ValueError` for what is no picture."""
-    try:
-        with Image.open(path) as image:
-            picture = upright_rgb(image, MAX_PORTRAIT_SIDE)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise _no_picture(path, error) from error
-    rgb = np.asarray(picture)
-    faces = landmarker.detect_all(rgb)
-    if not faces:
-        if face != "largest":
-            raise ValueError(f"{path}: face {face} was asked for, but no face was found in the portrait")
-        return Portrait(picture, whole_square(*picture.size), None, 0)
-    scale = np.tile(picture.size, 2)
-    try:
-        chosen = faces[choose_face([_box(item, scale) for item in faces], face)]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    square = square_around(_box(chosen, scale), *picture.size)
-    reference = reference_in_square(_sequence(chosen, *picture.size, landmarker.model), square, size)
-    cropped = landmarker.detect(np.asarray(square.cut(picture, size)))
-    if cropped:  # looked at closely, the points are better, and there are blendshapes and pose
-        centre = reference.points[0, :, :2].mean(axis=0)
-        nearest = min(cropped, key=lambda item: float(np.hypot(*(item.points[:, :2].mean(axis=0) - centre))))
-        reference = _sequence(nearest, size, size, landmarker.model)
-    return Portrait(picture, square, reference, len(faces))
-
-
-def read_driver(path: Path, landmarker: FaceLandmarker, asset: LandmarkerAsset) -> LandmarkSequence:
-    """Landmarks of every frame of a video, or a stored table. Raises `ValueError` for an empty or unreadable driver."""
-    if path.suffix.lower() == ".parquet":
-        sequence = read_landmarks(path)
-        if sequence.model != asset.model:
-            raise ValueError(
-                f"{path}: landmarks of {sequence.model}, but the portrait's would be of {asset.model}; points of two "
-                "models never mix: detect the driver again, or use the landmark model that it was detected with"
-            )
-        return sequence
-    try:
-        info = probe(path)
-        tracker = FaceTracker(landmarker, _MAX_GAP_FRAMES)
-        faces: list[DetectedFace | None] = []
-        width, height = info.width, info.height
-        for rgb in iter_frames(path):
-            height, width = rgb.shape[:2]
-            faces.append(tracker.next(rgb))
-    except Quarantine as error:
-        raise ValueError(f"{error.message} (the driving video)") from error
-    except OSError as error:
-        raise ValueError(f"{path}: the driving video cannot be read: {error}") from error
-    if not faces:
-        raise ValueError(f"{path}: the driving video is empty: no frame could be decoded")
-    if not any(faces):
-        raise ValueError(f"{path}: none of {len(faces)} frames of the driving video shows a face")
-    times = np.arange(len(faces)) / info.fps
-    return build_sequence(faces, times, info.fps, width, height, asset.model, load_geometry(asset), _MAX_GAP_FRAMES)
-
-
-def _no_picture(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path}: not a readable picture ({error}); give a PNG, JPEG or WebP file")
-
-
-def _sequence(face: DetectedFace, width: int, height: int, model: str) -> LandmarkSequence:
-    one = np.ones(1, bool)
-    return LandmarkSequence(
-        points=face.points[None],
-        matrix=None if face.matrix is None else face.matrix[None],
-        blendshapes=None if face.blendshapes is None else face.blendshapes[None],
-        valid=one,
-        interpolated=~one,
-        time_s=np.zeros(1),
-        fps=1.0,
-        width=width,
-        height=height,
-        model=model,
-    )
-
-
-def _box(face: DetectedFace, scale: np.ndarray) -> tuple[float, float, float, float]:
-    left, top, right, bottom = np.array(face.box) * scale
-    return float(left), float(top), float(right), float(bottom)
-
-
-def _counted(chunks: Iterator[list[Image.Image]], total: int, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+def _counted(chunks: Iterator[list[Image.Image]], total: int, log: Log) -> Iterator[np.ndarray]:
     """Frames (h, w, 3) uint8 one by one, with a line for each part that is done."""
     done = 0
     for chunk in chunks:
@@ -302,66 +281,14 @@ def _counted(chunks: Iterator[list[Image.Image]], total: int, log: Callable[[str
         log(f"{done} of {total} frames")
 
 
-def _composed(
-    frames: Iterator[np.ndarray],
-    subject: Portrait,
-    landmarks: DrawnLandmarks,
-    driving: Path,
-    paste_back: bool,
-    side_by_side: bool,
-) -> Iterator[np.ndarray]:
+def _composed(frames: Iterator[np.ndarray], scene: _Scene, request: AnimateRequest) -> Iterator[np.ndarray]:
     """The frames as they are shown: pasted back, and beside portrait and driver, as asked."""
-    size = landmarks.height
-    picture = np.asarray(subject.picture)
-    still = picture if paste_back else np.asarray(subject.square.cut(subject.picture, size))
+    picture = np.asarray(scene.subject.picture)
+    still = picture if request.paste_back else np.asarray(scene.reference)
     drivers: Iterator[np.ndarray] | None = None
-    if side_by_side:
-        if driving.suffix.lower() == ".parquet":
-            drivers = (landmarks.pictures([frame])[0] for frame in range(len(landmarks)))
-        else:
-            drivers = iter_frames(driving)
+    if request.side_by_side:
+        drawn = (scene.landmarks.pictures([frame])[0] for frame in range(len(scene.landmarks)))
+        drivers = iter_frames(request.driving) if request.driven_by_video else drawn
     for square in frames:
-        frame = subject.square.paste(picture, square[None])[0] if paste_back else square
-        if drivers is None:
-            yield frame
-        else:
-            yield np.hstack([_panel(part, size) for part in (still, next(drivers), frame)])
-
-
-def _panel(picture: np.ndarray, height: int) -> np.ndarray:
-    """A picture at a given height, in its own aspect ratio."""
-    if picture.shape[0] == height:
-        return picture
-    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-
-
-def _even(frame: np.ndarray) -> np.ndarray:
-    """Repeat the last row or column where a side is odd: video needs even ones."""
-    return np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
-
-
-def _row(
-    output: Path,
-    driver: LandmarkSequence,
-    subject: Portrait,
-    motion: Motion,
-    audio: bool,
-    seed: int,
-    sampling: SamplingConfig,
-) -> dict[str, Any]:
-    info = probe(output)
-    return {
-        "output": str(output),
-        "frames": len(driver),
-        "fps": driver.fps,
-        "width": info.width,
-        "height": info.height,
-        "aligned": motion.aligned,
-        "portrait_faces": subject.faces,
-        "driver_interpolated": int(driver.interpolated.sum()),
-        "driver_held": int(motion.held.sum()),
-        "audio": audio,
-        "seed": seed,
-        "sampling": sampling.model_dump(mode="json"),
-    }
+        frame = paste_square(picture, scene.subject.square, square[None])[0] if request.paste_back else square
+        yield frame if drivers is None else beside([still, next(drivers), frame], scene.landmarks.height)

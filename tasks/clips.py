@@ -7,10 +7,11 @@ pass: each track's span is cut, cropped to a square around the face and resized 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import av
 import numpy as np
@@ -20,26 +21,63 @@ from av.video.reformatter import VideoReformatter
 from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector
 
-from fye_model.config import ClipConfig
-from tasks.engine.items import Quarantine
-from tasks.engine.stage import Stage
-from tasks.faces.detector import Box, FaceLandmarker
-from tasks.faces.landmarker import LandmarkerAsset
-from tasks.faces.tracks import Look, Track, link, pieces, select, square_around, steady
+from fye_model.config import ClipConfig, Config
+from fye_model.landmarks.boxes import PixelBox, face_square
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import NOTHING, Given, Item, Nothing, Quarantine, StageResult, Worker
+from tasks.engine.stage import Context, Stage
+from tasks.engine.store import digest
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.tracks import Look, Track, link, pieces, select, steady
+from tasks.ingest import IngestRow
 from tasks.media.planes import cut, resize
 from tasks.media.read import VideoReader, VideoWriter, count_frames, iter_constant_rate, to_rgb
+from tasks.workspace.dataset import Clip, ClipRecord
+from tasks.workspace.sources import Source
 
 _SCENE_SIDE = 160  # pixels of the longer side that cuts are detected on
 _MOST_FACES = 4  # tracked at one time
 _SEARCH_EVERY_S = 1.0  # a scene without a face is searched in tiles this often: that costs 20 detections
 
 
-class ClipWorker:
+class CutClip(Config):
+    """One clip: its folder is `index` in three digits; `start` and `end` are its span of video.mp4, in frames."""
+
+    index: int
+    frames: int
+    fps: float
+    start: int
+    end: int
+    affine: tuple[float, float, float, float, float, float]  # row by row, from clip to video.mp4 pixels
+    box: tuple[float, float, float, float]  # of the face over the span, pixels of video.mp4
+    padded: float  # share of the crop outside the picture
+    faces_seen: int  # at most, at one time
+
+
+class RejectedTrack(Config):
+    """A face track, or a part of one, that became no clip; frames and pixels of video.mp4."""
+
+    reason: str
+    start: int
+    end: int
+    frames: int
+    box: tuple[float, float, float, float]
+
+
+class ClipsRow(Config):
+    """What was cut out of one video, and what was not."""
+
+    clips: tuple[CutClip, ...]
+    rejected: tuple[RejectedTrack, ...]
+
+
+class ClipWorker(Worker[Nothing, ClipsRow]):
     """Cuts clips out of one video after another, with one face detector for all."""
 
-    def __init__(self, clips: ClipConfig, landmarker: LandmarkerAsset) -> None:
-        self.config = clips
-        self.detector = FaceLandmarker(landmarker.path, landmarker.model, max_faces=_MOST_FACES)
+    def __init__(self, settings: ClipConfig, context: Context) -> None:
+        self.config = settings
+        asset = context.landmarker
+        self.detector = FaceLandmarker(asset.path, asset.model, max_faces=_MOST_FACES)
 
     def __enter__(self) -> Self:
         self.detector.__enter__()
@@ -50,23 +88,20 @@ class ClipWorker:
     ) -> None:
         self.detector.close()
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Write a folder 000, 001 … into `out` for each clip of `files["video"]`: clip.mp4 and frames.parquet.
+    def process(self, item: Given[Nothing]) -> ClipsRow:
+        """Write a folder 000, 001 … for each clip of `video`: clip.mp4 and frames.parquet.
 
-        `files`: `video` and `frames` (of ingest), `audio` if there is any; `params`: `name`, for messages. Returns
-        {"clips": […], "rejected": […]}. Of a clip: `index`, `frames`, `fps`, `start`, `end` (its span of video.mp4),
-        `affine` (six numbers, row by row, from clip to video.mp4 pixels), `box` (of the face over the span, pixels of
-        video.mp4), `padded` (share of the crop outside the picture), `faces_seen` (at most, at one time).
         Raises `Quarantine` (no_face, too_short).
         """
-        name = str(params.get("name", files["video"].name))
-        scan = scan_video(files["video"], self.detector, self.config)
-        times = pq.read_table(files["frames"])
+        video = item.files["video"]
+        scan = scan_video(video, self.detector, self.config)
+        times = pq.read_table(item.files["frames"])
         if times.num_rows != scan.frames:
             raise ValueError(
-                f"{name}: video.mp4 holds {scan.frames} frames and frames.parquet {times.num_rows}; ingest it again"
+                f"{item.name}: video.mp4 holds {scan.frames} frames and frames.parquet {times.num_rows}; "
+                "ingest it again"
             )
-        return write_clips(files["video"], files.get("audio"), times, scan, self.config, name, out)
+        return write_clips(video, item.files.get("audio"), times, scan, self.config, item.name, item.out)
 
 
 @dataclass(frozen=True)
@@ -138,28 +173,27 @@ class _Looker:
                 self.looks.append(self._look(i, skipped, self.looks[-1].boxes or look.boxes, fps))
         self.looks.append(look)
 
-    def _look(self, index: int, frame: av.VideoFrame, known: tuple[Box, ...], fps: float) -> Look:
+    def _look(self, index: int, frame: av.VideoFrame, known: tuple[PixelBox, ...], fps: float) -> Look:
         image = to_rgb(frame, self._convert)
         height, width = image.shape[:2]
-        scale = np.array([width, height, width, height], float)
         if known:
             # more than one known face: a search around one of them would hide the others
             alone = len(known) == 1 or self._config.faces != "all"
-            near = tuple(float(v) for v in np.array(known[0]) / scale) if alone else None
-            faces = self._detector.detect_small(image, near)  # type: ignore[arg-type]
+            near = known[0].in_fractions(width, height) if alone else None
+            faces = self._detector.detect_small(image, near)
         elif index >= self._next_search:
             faces = self._detector.detect_small(image)
         else:
             faces = self._detector.detect(image)
         if not faces and index >= self._next_search:
             self._next_search = index + max(1, round(_SEARCH_EVERY_S * fps))
-        return Look(index, tuple(_in_pixels(face.box, scale) for face in faces))
+        return Look(index, tuple(face.box.in_pixels(width, height) for face in faces))
 
 
 def write_clips(
     video: Path, audio: Path | None, times: pa.Table, scan: Scan, config: ClipConfig, name: str, out: Path
-) -> dict[str, Any]:
-    """Cut, crop and write the clips of a scanned video; returns the row of `ClipWorker.process`."""
+) -> ClipsRow:
+    """Cut, crop and write the clips of a scanned video."""
     tracks = link(scan.looks, scan.cuts, config.max_gap_frames)
     if not tracks:
         raise Quarantine(
@@ -169,7 +203,7 @@ def write_clips(
         )
     kept, others = select(tracks, config.faces, config.min_frames)
     rejected = [_rejection(track, track.start, track.stop, reason) for track, reason in others]
-    clips: list[dict[str, Any]] = []
+    clips: list[CutClip] = []
     for track in kept:
         spans, left_over = pieces(track.start, track.stop, config.min_frames, config.max_frames)
         if left_over[0] < left_over[1]:
@@ -177,9 +211,8 @@ def write_clips(
         for start, stop in spans:
             folder = out / f"{len(clips):03d}"
             folder.mkdir()
-            clip = _write_clip(video, audio, track, start, stop, scan, config, folder / "clip.mp4")
+            clips.append(_write_clip(len(clips), video, audio, track, start, stop, scan, config, folder / "clip.mp4"))
             _write_frames(times, start, stop, folder / "frames.parquet")
-            clips.append({"index": len(clips), **clip})
     if not clips:
         longest = max(track.length for track in tracks)
         raise Quarantine(
@@ -187,14 +220,23 @@ def write_clips(
             f"{name}: the longest of {len(tracks)} face tracks has {longest} frames, clips.min_frames is "
             f"{config.min_frames}; scene cuts at frames {scan.cuts[:20] or 'none'}",
         )
-    return {"clips": clips, "rejected": rejected}
+    return ClipsRow(clips=tuple(clips), rejected=tuple(rejected))
 
 
 def _write_clip(
-    video: Path, audio: Path | None, track: Track, start: int, stop: int, scan: Scan, config: ClipConfig, path: Path
-) -> dict[str, Any]:
+    index: int,
+    video: Path,
+    audio: Path | None,
+    track: Track,
+    start: int,
+    stop: int,
+    scan: Scan,
+    config: ClipConfig,
+    path: Path,
+) -> CutClip:
     box = track.union(start, stop)
-    left, top, side = square_around(box, scan.width, scan.height, config.margin)
+    square = face_square(box, scan.width, scan.height, config.margin)
+    left, top, side = square.left, square.top, square.side
     convert = VideoReformatter()
     frames = iter_constant_rate(video, start, stop)
     first = next(frames)
@@ -214,16 +256,17 @@ def _write_clip(
     assert counted == writer.frames == stop - start, (counted, writer.frames, start, stop)
     scale = side / config.size
     inside = _length_inside(left, side, scan.width) * _length_inside(top, side, scan.height)
-    return {
-        "frames": stop - start,
-        "fps": scan.fps,
-        "start": start,
-        "end": stop,
-        "affine": [scale, 0.0, float(left), 0.0, scale, float(top)],
-        "box": [round(value, 2) for value in box],
-        "padded": round(1 - inside / side**2, 4),
-        "faces_seen": max(len(look.boxes) for look in scan.looks if start <= look.frame < stop),
-    }
+    return CutClip(
+        index=index,
+        frames=stop - start,
+        fps=scan.fps,
+        start=start,
+        end=stop,
+        affine=(scale, 0.0, float(left), 0.0, scale, float(top)),
+        box=_rounded(box),
+        padded=round(1 - inside / side**2, 4),
+        faces_seen=max(len(look.boxes) for look in scan.looks if start <= look.frame < stop),
+    )
 
 
 def _write_frames(times: pa.Table, start: int, stop: int, path: Path) -> None:
@@ -232,9 +275,14 @@ def _write_frames(times: pa.Table, start: int, stop: int, path: Path) -> None:
     pq.write_table(times.slice(start, stop - start).append_column("source_frame", numbers), path)
 
 
-def _rejection(track: Track, start: int, stop: int, reason: str) -> dict[str, Any]:
-    box = [round(value, 2) for value in track.union(start, stop)]
-    return {"reason": reason, "start": start, "end": stop, "frames": stop - start, "box": box}
+def _rejection(track: Track, start: int, stop: int, reason: str) -> RejectedTrack:
+    box = _rounded(track.union(start, stop))
+    return RejectedTrack(reason=reason, start=start, end=stop, frames=stop - start, box=box)
+
+
+def _rounded(box: PixelBox) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (round(value, 2) for value in box)
+    return left, top, right, bottom
 
 
 def _scene_size(width: int, height: int) -> tuple[int, int]:
@@ -242,13 +290,45 @@ def _scene_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _in_pixels(box: Box, scale: np.ndarray) -> Box:
-    left, top, right, bottom = (float(value) for value in np.array(box) * scale)
-    return left, top, right, bottom
-
-
 def _length_inside(start: int, length: int, size: int) -> int:
     return max(0, min(start + length, size) - max(start, 0))
 
 
-CLIPS = Stage("clips", "1", ClipWorker, tools=("av", "mediapipe", "scenedetect"), needs=("landmarker",))
+def clip_items(ingested: StageResult[IngestRow]) -> list[Item[Nothing]]:
+    """Normalised videos as items."""
+    return [
+        Item(outcome.id, outcome.name, {Path(file).stem: outcome.ref(file) for file in sorted(outcome.files)}, NOTHING)
+        for outcome in ingested.done
+    ]
+
+
+def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Clip]:
+    """Every clip that was cut, named after its source."""
+    subjects = {source.id: source.subject for source in sources}
+    clips = []
+    for outcome in cut.done:
+        for row in outcome.row.clips:
+            folder = f"{row.index:03d}"
+            files = {"video": outcome.ref(f"{folder}/clip.mp4"), "frames": outcome.ref(f"{folder}/frames.parquet")}
+            record = ClipRecord(
+                clip=digest([outcome.id, files["video"].sha256])[:16],
+                name=f"{outcome.name}-{folder}",
+                subject=subjects[outcome.id],
+                frames=row.frames,
+            )
+            clips.append(Clip(record, files))
+    return clips
+
+
+CLIPS = Stage(
+    "clips",
+    "1",
+    settings=lambda recipe: recipe.clips,
+    reads={"video": Kind.VIDEO, "frames": Kind.FRAME_TIMES, "audio?": Kind.SOUND},
+    writes={"*/clip.mp4": Kind.CLIP, "*/frames.parquet": Kind.FRAME_TIMES},
+    row=ClipsRow,
+    open=ClipWorker,
+    resources=Resources(memory_gib=1.5),
+    tools=("av", "mediapipe", "scenedetect"),
+    uses_landmarker=True,
+)

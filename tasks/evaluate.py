@@ -14,18 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fye_model.animation.folder import check_description, load_pipeline
-from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
-from fye_model.evaluation.aggregate import METRICS, json_number
-from fye_model.evaluation.metrics import FrameScores
+from fye_model.animation.description import check_description
+from fye_model.animation.folder import load_pipeline
+from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
+from fye_model.evaluation.scores import ClipScores
+from fye_model.evaluation.table import BY_NAME
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
-from tasks.engine.items import Worker
-from tasks.engine.stage import Stage
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, Worker
+from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import write_video
 from tasks.results.pictures import save_png, side_by_side, spread_frames, strip
+from tasks.results.records import ClipRecord, Json
 from tasks.results.reenactment import (
     Entry,
     HeldOut,
@@ -34,16 +37,17 @@ from tasks.results.reenactment import (
     check_landmark_model,
     evaluated_size,
     load_clip,
-    prepare_device,
+    prepare_threads,
     protocol,
     read_held_out,
     score_clip,
     training_index,
 )
-from tasks.results.tables import METHODS, number, summarise, write_results
+from tasks.results.tables import summarise, write_results
+from tasks.workspace.dataset import ClipSet
 
 logger = logging.getLogger(__name__)
-SCHEMA = 1
+SCHEMA = 2
 _STRIP_ROWS = 5
 _VIDEO_CRF = 16
 
@@ -59,7 +63,7 @@ def evaluate(
     *,
     variant: Variant = "expression_aware",
     device: str = "cpu",
-) -> dict[str, Any]:
+) -> Json:
     """Evaluate the model in `model_dir` on the held-out spans of the training index; returns what metrics.json holds.
 
     landmarker: its model must be the one of the index. variant: how landmarks are drawn, as in
@@ -71,10 +75,10 @@ def evaluate(
     held_out = read_held_out(index_path)
     clips = held_out.spread(config.clips)
     size = evaluated_size(held_out, config.size)
-    terms = protocol(held_out, sampling, config.frames, config.size, variant)
+    terms = protocol(held_out, sampling, config.frames, config.size, variant, config)
     model_digest = folder_digest(model_dir)
     check_description(model_dir, landmark_model=held_out.landmark_model, landmark_variant=variant)
-    records: list[dict[str, Any]] = []
+    records: list[ClipRecord] = []
     pipeline: Any = None
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
         check_landmark_model(held_out, detector)
@@ -87,8 +91,8 @@ def evaluate(
             else:
                 if pipeline is None:
                     pipeline = load_pipeline(model_dir, device)
-                clip = load_clip(held_out, entry, config.frames, variant)
-                scored = score_clip(pipeline, clip, detector, sampling, config.frames, size)
+                clip = load_clip(held_out, entry, config.frames, variant, config)
+                scored = score_clip(pipeline, clip, detector, sampling, config.frames, size, held_out.geometry)
                 record = _record(held_out, clip, scored, key, out_dir)
                 log(f"{label}: {_line(record)}")
             records.append(record)
@@ -98,48 +102,69 @@ def evaluate(
     return result
 
 
-class EvaluateWorker(Worker):
+class EvaluateSettings(Config):
+    """What is measured, and how results are sampled and drawn."""
+
+    evaluation: EvaluationConfig
+    sampling: SamplingConfig
+    landmark_image: LandmarkImageConfig
+
+
+class EvaluateRow(Config):
+    """How much was evaluated; the numbers are in metrics.json."""
+
+    clips: int
+    frames: int
+
+
+class EvaluateWorker(Worker[ClipSet, EvaluateRow]):
     """Evaluation as a stage; its folder is kept over a kill, and finished clips are not done again."""
 
-    def __init__(
-        self,
-        landmarker: LandmarkerAsset,
-        runtime: Runtime,
-        evaluation: EvaluationConfig,
-        sampling: SamplingConfig,
-        landmark_image: LandmarkImageConfig,
-    ) -> None:
-        self.landmarker, self.runtime = landmarker, runtime
-        self.evaluation, self.sampling, self.landmark_image = evaluation, sampling, landmark_image
+    def __init__(self, settings: EvaluateSettings, context: Context) -> None:
+        self.settings, self.context = settings, context
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Read `clips/…` and `model/…`; write what `evaluate` does. Returns the means of model and baseline."""
-        with training_index(files, params, self.landmarker, out) as index:
+    def process(self, item: Given[ClipSet]) -> EvaluateRow:
+        """Read `clips/…` and `model/…`; write what `evaluate` does."""
+        prepare_threads(self.context.runtime.threads)
+        with training_index(item, self.context.landmarker) as index:
             metrics = evaluate(
-                files["model/model_index.json"].parent,
+                item.folder("model"),
                 index,
-                self.evaluation,
-                self.sampling,
-                self.landmarker,
-                out,
+                self.settings.evaluation,
+                self.settings.sampling,
+                self.context.landmarker,
+                item.out,
                 logger.info,
-                variant=self.landmark_image.variant,
-                device=prepare_device(self.runtime),
+                variant=self.settings.landmark_image.variant,
+                device=self.context.device,
             )
-        means = {method: {name: metrics[method][name]["mean"] for name in METRICS} for method in METHODS}
-        counts = {name: metrics["protocol"][name] for name in ("clips", "frames")}
-        failures = {name: metrics["model"][name] for name in ("no_face_in_result", "no_face_in_truth")}
-        return {**counts, **failures, **means, "beats_baseline": metrics["beats_baseline"]}
+        return EvaluateRow(clips=metrics["protocol"]["clips"], frames=metrics["protocol"]["frames"])
+
+
+def _settings(recipe: Recipe) -> EvaluateSettings:
+    return EvaluateSettings(
+        evaluation=recipe.evaluation, sampling=recipe.sampling, landmark_image=recipe.train.landmark_image
+    )
 
 
 EVALUATE = Stage(
     "evaluate",
-    "1",
-    EvaluateWorker,
-    False,
+    "2",
+    settings=_settings,
+    reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
+    writes={
+        "metrics.json": Kind.EVALUATION,
+        "results.parquet": Kind.EVALUATION,
+        "records/*": Kind.EVALUATION,
+        "strips/*": Kind.EVALUATION,
+        "videos/*": Kind.EVALUATION,
+    },
+    row=EvaluateRow,
+    open=EvaluateWorker,
+    resources=Resources(gpus=1, memory_gib=8, pooled=False),
     resumable=True,
     tools=("torch", "diffusers"),
-    needs=("landmarker", "runtime"),
+    uses_landmarker=True,
 )
 
 
@@ -148,7 +173,7 @@ def file_stem(clip: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", clip).lstrip(".")[:100] or "clip"
 
 
-def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, out_dir: Path) -> dict[str, Any]:
+def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, out_dir: Path) -> ClipRecord:
     """Write a clip's video and strip, then its record, which makes the clip count as done."""
     stem = file_stem(clip.clip)
     pair = scored.reenactment
@@ -156,55 +181,45 @@ def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, 
     (out_dir / "videos").mkdir(parents=True, exist_ok=True)
     write_video(out_dir / video, side_by_side(pair), held_out.fps, crf=_VIDEO_CRF)
     save_png(strip(pair, spread_frames(len(pair.truth), _STRIP_ROWS)), out_dir / picture)
-    record = {
-        "schema": SCHEMA,
-        "key": key,
-        "clip": clip.clip,
-        "name": clip.name,
-        "subject": clip.subject,
-        "span": list(clip.span),
-        "not_driven": int((~clip.driven[1:]).sum()),
-        "video": video,
-        "strip": picture,
-        "model": _scores(scored.model),
-        "baseline": _scores(scored.baseline),
-    }
-    record["files"] = {name: (out_dir / name).stat().st_size for name in (video, picture)}
-    write_atomic(out_dir / "records" / f"{stem}.json", _json(record))
+    record = ClipRecord(
+        clip=clip.clip,
+        name=clip.name,
+        subject=clip.subject,
+        span=clip.span,
+        reference=clip.reference,
+        trained_on=clip.trained_on,
+        not_driven=int((~clip.driven[1:]).sum()),
+        motion=scored.motion,
+        scores={"model": scored.model, "baseline": scored.baseline},
+        truth_signals=scored.truth_signals,
+        video=video,
+        strip=picture,
+    )
+    files = {name: (out_dir / name).stat().st_size for name in (video, picture)}
+    stored = {**record.to_json(), "schema": SCHEMA, "key": key, "files": files}
+    write_atomic(out_dir / "records" / f"{stem}.json", _json(stored))
     return record
 
 
-def _finished(out_dir: Path, entry: Entry, key: str) -> dict[str, Any] | None:
+def _finished(out_dir: Path, entry: Entry, key: str) -> ClipRecord | None:
     """A clip's record of an earlier call, when it is whole and of the same key."""
     try:
-        record = json.loads((out_dir / "records" / f"{file_stem(entry.clip)}.json").read_text())
-        whole = all((out_dir / name).stat().st_size == size for name, size in record["files"].items())
-        return record if whole and record["key"] == key else None
-    except (OSError, ValueError, KeyError):
+        stored = json.loads((out_dir / "records" / f"{file_stem(entry.clip)}.json").read_text())
+        whole = all((out_dir / name).stat().st_size == size for name, size in stored["files"].items())
+        return ClipRecord.from_json(stored) if whole and stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _scores(scores: FrameScores) -> dict[str, Any]:
-    frames = {
-        "l1": scores.l1,
-        "psnr": scores.psnr,
-        "ssim": scores.ssim,
-        "landmark_error": scores.landmark_error,
-    }
-    return {
-        **{name: json_number(value) for name, value in scores.summary().items()},
-        "height": scores.size[0],
-        "width": scores.size[1],
-        "per_frame": {name: [json_number(float(v)) for v in values] for name, values in frames.items()},
-    }
+_TOLD = ("l1", "landmark_error", "expression_error", "expression_correlation")  # in the log, clip by clip
 
 
-def _line(record: dict[str, Any]) -> str:
-    ours, base = record["model"], record["baseline"]
-    return ", ".join(
-        f"{name} {number(ours[name]):.4f} (baseline {number(base[name]):.4f})"
-        for name in ("l1", "ssim", "landmark_error")
-    )
+def _line(record: ClipRecord) -> str:
+    def told(scores: ClipScores, name: str) -> str:
+        return f"{scores.value(BY_NAME[name]):.4f}"
+
+    model, baseline = record.scores["model"], record.scores["baseline"]
+    return ", ".join(f"{name} {told(model, name)} (baseline {told(baseline, name)})" for name in _TOLD)
 
 
 def _digest(value: Any) -> str:

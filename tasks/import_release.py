@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fye_model.animation.description import Crop, ModelDescription
 from fye_model.animation.folder import FrozenParts, assemble_pipeline, save_model
-from fye_model.config import ImageEncoderConfig, NetworkConfig, NoiseConfig, SamplingConfig
+from fye_model.config import ClipConfig, ImageEncoderConfig, LandmarkConfig, NetworkConfig, NoiseConfig, SamplingConfig
 from fye_model.files import write_atomic
 from tasks.workspace.recipes import explain_problems
 
@@ -56,17 +57,24 @@ def import_model(
         report = import_release(source, folder / "networks", config)
         parts = FrozenParts(folder / "vae", folder / "image_encoder", NoiseConfig())
         pipeline = assemble_pipeline(folder / "networks", parts, "cpu")
-        description = {
-            "schema": 1,
-            "checkpoint": "the authors' released weights",
-            "size": SIZE,
-            "landmark_variant": "expression_aware",
-            # the covered-latent input of the progressive strategy is not trained in these weights
-            "sampling": SamplingConfig(strategy="overlap").model_dump(mode="json"),
-        }
-        save_model(pipeline, output, description)
+        save_model(pipeline, output, released_description())
     write_atomic(output / REPORT, report.as_json().encode())
     given = f"{autoencoder} -> vae\n{image_encoder} -> image_encoder"
-    return (
-        f"{report}\n{given}\n{output} is a model folder: fye animate PORTRAIT DRIVING --model {output} --output X.mp4"
+    use = f"{output} is a model folder: fye animate PORTRAIT DRIVING --model {output} --output X.mp4"
+    return f"{report}\n{given}\nnote: {released_description().warning}\n{use}"
+
+
+def released_description() -> ModelDescription:
+    """What is known of the released weights; how their training clips were cut was never published."""
+    return ModelDescription(
+        checkpoint="the authors' released weights",
+        landmark_model=None,
+        landmark_variant="expression_aware",
+        size=SIZE,
+        fps=None,
+        crop=Crop(margin=ClipConfig().margin, faces=None),
+        max_gap_frames=LandmarkConfig().max_gap_frames,
+        # the covered-latent input of the progressive strategy is not trained in these weights
+        sampling=SamplingConfig(strategy="overlap"),
+        assumed=("landmark_model", "fps", "crop.margin", "crop.faces", "max_gap_frames"),
     )

@@ -13,20 +13,23 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 from av.video.reformatter import VideoReformatter
 
-from fye_model.config import IngestConfig
-from tasks.engine.items import Quarantine, Worker
-from tasks.engine.stage import Stage
+from fye_model.config import Config, IngestConfig
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, Item, Quarantine, Worker
+from tasks.engine.stage import Context, Stage
+from tasks.engine.store import FileRef
 from tasks.media.audio import NoSoundError, write_audio
 from tasks.media.planes import cut, resize, turn
 from tasks.media.read import DECODER, VideoInfo, VideoReader
 from tasks.media.write import BT709, LIMITED_RANGE, VideoWriter
+from tasks.workspace.sources import Source
 
 BT601 = 6  # as tagged; also how untagged video is read, here as in every FFmpeg reader
 _UNTAGGED_OR_601 = (0, 2, 5, 6)
@@ -36,29 +39,59 @@ _PROMISE_SLACK_S = 0.25  # headers round, and count the time before the first fr
 T = TypeVar("T")
 
 
-class IngestWorker(Worker):
-    """Normalises sources one by one (`process`); holds no state between them."""
+class IngestFacts(Config):
+    """The span of a source that is taken, in seconds after its first frame; to its end without `end_s`."""
 
-    def __init__(self, ingest: IngestConfig) -> None:
-        self.config = ingest
+    start_s: float = 0.0
+    end_s: float | None = None
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Normalise `files["source"]` into `out`: video.mp4, frames.parquet and, with sound, audio.flac.
 
-        `params`: `name` (for messages) and optionally `start_s`, `end_s`, seconds after the source's first frame.
-        Returns what is in `video.mp4` and what was found in the source. Raises `Quarantine`.
-        """
-        source = Path(files["source"])
-        name = str(params.get("name", source.name))
+class IngestRow(Config):
+    """What is in video.mp4, and what was found in the source."""
+
+    frames: int
+    fps: float
+    width: int  # pixels, of video.mp4
+    height: int
+    duration_s: float
+    start_s: float  # of its first frame, on the source's clock
+    has_audio: bool
+    audio_problem: str | None
+    corrupt_frames: int
+    refused_packets: int
+    missing_frames: int
+    unordered_frames: int
+    interlaced_frames: int
+    held_frames: int  # repeat the frame before them
+    source_frames: int
+    source_fps: float
+    source_codec: str
+    source_format: str
+    source_width: int
+    source_height: int
+    rotation: int  # degrees counter-clockwise that made it upright
+    tone_mapped: str | None
+    decoder: str
+
+
+class IngestWorker(Worker[IngestFacts, IngestRow]):
+    """Normalises sources one by one; holds no state between them."""
+
+    def __init__(self, settings: IngestConfig, context: Context) -> None:
+        self.config = settings
+
+    def process(self, item: Given[IngestFacts]) -> IngestRow:
+        """Write video.mp4, frames.parquet and, where there is sound, audio.flac of `source`. Raises `Quarantine`."""
+        source = item.files["source"]
         try:
-            return normalise(source, out, self.config, params.get("start_s", 0.0), params.get("end_s"))
-        except Quarantine as error:  # rows must not depend on where the file lies
-            raise Quarantine(error.reason, error.message.replace(str(source), name)) from None
+            return normalise(source, item.out, self.config, item.facts.start_s, item.facts.end_s)
+        except Quarantine as error:  # messages must not depend on where the file lies
+            raise Quarantine(error.reason, error.message.replace(str(source), item.name)) from None
 
 
 def normalise(
     source: Path, out: Path, config: IngestConfig, start_s: float = 0.0, end_s: float | None = None
-) -> dict[str, Any]:
+) -> IngestRow:
     """Write the normalised copy of `source` (or of a span of it) into the folder `out`; returns the row.
 
     frames.parquet holds, for every frame of video.mp4, `time_s` (float64, the source's clock) and `held` (bool: repeats
@@ -82,31 +115,31 @@ def normalise(
     _write_times(out / "frames.parquet", times, held)
     duration = len(times) / config.fps
     audio, problem = _copy_audio(source, out / "audio.flac", info, times[0], times[0] + duration)
-    return {
-        "frames": len(times),
-        "fps": config.fps,
-        "width": shape.width,
-        "height": shape.height,
-        "duration_s": duration,
-        "start_s": times[0],
-        "has_audio": audio,
-        "audio_problem": problem,
-        "corrupt_frames": damage.corrupt,
-        "refused_packets": damage.refused,
-        "missing_frames": damage.missing,
-        "unordered_frames": frames.unordered,
-        "interlaced_frames": frames.interlaced,
-        "held_frames": sum(held),
-        "source_frames": frames.good,
-        "source_fps": info.fps,
-        "source_codec": info.codec,
-        "source_format": info.pixel_format,
-        "source_width": info.width,
-        "source_height": info.height,
-        "rotation": info.rotation,
-        "tone_mapped": shape.tone_mapped,
-        "decoder": DECODER,
-    }
+    return IngestRow(
+        frames=len(times),
+        fps=config.fps,
+        width=shape.width,
+        height=shape.height,
+        duration_s=duration,
+        start_s=times[0],
+        has_audio=audio,
+        audio_problem=problem,
+        corrupt_frames=damage.corrupt,
+        refused_packets=damage.refused,
+        missing_frames=damage.missing,
+        unordered_frames=frames.unordered,
+        interlaced_frames=frames.interlaced,
+        held_frames=sum(held),
+        source_frames=frames.good,
+        source_fps=info.fps,
+        source_codec=info.codec,
+        source_format=info.pixel_format,
+        source_width=info.width,
+        source_height=info.height,
+        rotation=info.rotation,
+        tone_mapped=shape.tone_mapped,
+        decoder=DECODER,
+    )
 
 
 def at_constant_rate(timed: Iterable[tuple[float, float, T]], fps: float) -> Iterator[tuple[float, T]]:
@@ -285,4 +318,28 @@ def _copy_audio(source: Path, path: Path, info: VideoInfo, start: float, end: fl
         return False, "its sound cannot be decoded"
 
 
-INGEST = Stage("ingest", "1", IngestWorker, tools=("av",))
+def ingest_items(sources: Iterable[Source]) -> list[Item[IngestFacts]]:
+    """The readable sources as items."""
+    return [
+        Item(
+            id=source.id,
+            name=source.name,
+            inputs={"source": FileRef(source.path, source.sha256, source.size)},
+            facts=IngestFacts(),
+        )
+        for source in sources
+        if source.problem is None
+    ]
+
+
+INGEST = Stage(
+    "ingest",
+    "1",
+    settings=lambda recipe: recipe.ingest,
+    reads={"source": Kind.SOURCE},
+    writes={"video.mp4": Kind.VIDEO, "frames.parquet": Kind.FRAME_TIMES, "audio.flac?": Kind.SOUND},
+    row=IngestRow,
+    open=IngestWorker,
+    resources=Resources(memory_gib=1.0),
+    tools=("av",),
+)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fye_model.config import LatentConfig
 from fye_model.landmarks.table import read_landmarks
-from tasks.engine.items import Quarantine, Worker
-from tasks.engine.stage import Stage
+from fye_model.training.records import LatentRow
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, Nothing, Quarantine, Worker
+from tasks.engine.stage import Context, Stage
 from tasks.media.read import read_frames
 
 if TYPE_CHECKING:
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 LATENTS_FILE = "latents.safetensors"
 
 
-class LatentWorker(Worker):
+class LatentWorker(Worker[Nothing, LatentRow]):
     """Encodes clip after clip with one autoencoder and one image encoder, loaded when the first clip names them."""
 
-    def __init__(self, latents: LatentConfig | None = None) -> None:
-        self.config = latents or LatentConfig()
+    def __init__(self, settings: LatentConfig, context: Context) -> None:
+        self.config, self.device = settings, context.device
         self._loaded: tuple[tuple[Path, Path], LatentEncoder] | None = None
 
     def __exit__(
@@ -32,23 +34,20 @@ class LatentWorker(Worker):
     ) -> None:
         self._loaded = None
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Write latents.safetensors of `files["video"]` into `out`.
-
-        `files`: `video`, `landmarks`, and the encoders' files as `vae/…` and `image_encoder/…`; `params`: `name`, for
-        messages. Raises `Quarantine` (no_face) when no frame is valid.
-        """
+    def process(self, item: Given[Nothing]) -> LatentRow:
+        """Write latents.safetensors of `video`. Raises `Quarantine` (no_face) when no frame is valid."""
         from fye_model.training.latents import (  # slow to import, and a cached run needs none
             LatentEncoder,
             write_latents,
         )
 
-        folders = (files["vae/config.json"].parent, files["image_encoder/config.json"].parent)
+        folders = (item.folder("vae"), item.folder("image_encoder"))
         if self._loaded is None or self._loaded[0] != folders:
-            self._loaded = (folders, LatentEncoder(*folders))
-        name = str(params.get("name", files["video"].name))
-        frames = read_frames(files["video"])
-        valid = read_landmarks(files["landmarks"]).valid
+            half = self.config.precision == "fp16"  # whoever stores single precision wants to have it
+            self._loaded = (folders, LatentEncoder(*folders, device=self.device, half=half))
+        name = item.name
+        frames = read_frames(item.files["video"])
+        valid = read_landmarks(item.files["landmarks"]).valid
         if len(frames) != len(valid):
             raise ValueError(
                 f"{name}: {len(frames)} frames in the video, landmarks of {len(valid)}; run landmarks again"
@@ -58,7 +57,7 @@ class LatentWorker(Worker):
             raise Quarantine(
                 "no_face", f"{name}: none of its {len(valid)} frames has a face, so none can be a reference"
             )
-        return write_latents(out / LATENTS_FILE, self._loaded[1], frames, references, self.config)
+        return write_latents(item.out / LATENTS_FILE, self._loaded[1], frames, references, self.config)
 
 
 def candidate_references(valid: np.ndarray, most: int) -> np.ndarray:
@@ -69,4 +68,19 @@ def candidate_references(valid: np.ndarray, most: int) -> np.ndarray:
     return frames[np.linspace(0, len(frames) - 1, most).round().astype(int)]
 
 
-LATENTS = Stage("latents", "1", LatentWorker, tools=("torch", "diffusers", "transformers"))
+LATENTS = Stage(
+    "latents",
+    "1",
+    settings=lambda recipe: recipe.latents,
+    reads={
+        "video": Kind.CLIP,
+        "landmarks": Kind.LANDMARKS,
+        "vae/*": Kind.AUTOENCODER,
+        "image_encoder/*": Kind.IMAGE_ENCODER,
+    },
+    writes={LATENTS_FILE: Kind.LATENTS},
+    row=LatentRow,
+    open=LatentWorker,
+    resources=Resources(gpus=1, memory_gib=4),
+    tools=("torch", "diffusers", "transformers"),
+)

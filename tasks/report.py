@@ -10,43 +10,48 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fye_model.config import Config
+from fye_model.evaluation.metric import Metric
+from fye_model.evaluation.table import BY_NAME, METRICS
 from fye_model.files import write_atomic
-from tasks.engine.items import Worker
-from tasks.engine.stage import Stage
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import NOTHING, Given, Item, Nothing, Worker
+from tasks.engine.stage import Context, Stage
+from tasks.engine.store import FileRef
 from tasks.results.verdict import show, verdict
+from tasks.workspace.summary import DataSummary, QuarantineRow, StageLine
 
 REPORT_NAME = "report.html"
 _INLINE_VIDEO_BYTES = 3 << 20  # larger ones lie beside the report
-_LABELS = {
-    "l1": ("L1", "lower is better"),
-    "psnr": ("PSNR, dB", "higher is better"),
-    "ssim": ("SSIM", "higher is better"),
-    "landmark_error": ("Landmark error, IOD", "lower is better"),
-    "landmark_error_found": ("Landmark error where a face was found", "lower is better"),
+_MAX_CLIPS = 12  # shown with pictures, worst first
+_BETTER = {"lower": "lower is better", "higher": "higher is better", "one": "1 is best"}
+_QUESTIONS = {
+    "expression": "Did it perform the expression?",
+    "pose": "Did the head turn as the driver's?",
+    "landmarks": "Are the points where they should be?",
+    "picture": "Is it the same picture?",
 }
 
 
 def write_report(
-    summary: Mapping[str, Any],
+    facts: ReportFacts,
     evaluation: Mapping[str, Any],
     selection: Mapping[str, Any],
     curves: Mapping[str, Path],
-    quarantine: Sequence[Mapping[str, Any]],
     out_dir: Path,
     *,
     evaluation_dir: Path,
 ) -> Path:
     """Write `report.html` (and videos too large to inline) into `out_dir`; returns its path.
 
-    summary: of the run, as in summary.json: `stages` rows, and `data` with screening's `funnel` and `rejected` clips,
-    if there was a screening. evaluation, selection: what `tasks.evaluate` and
-    `tasks.select` return. curves: title -> metrics.jsonl. quarantine: rows of stage, clip, reason, message.
+    evaluation, selection: what `tasks.evaluate` and `tasks.select` return. curves: title -> metrics.jsonl.
     evaluation_dir: the folder that the evaluation's strips and videos are relative to.
     """
     from tasks.results.plots import curve_svgs, selection_svgs  # matplotlib is slow to import
@@ -56,22 +61,24 @@ def write_report(
     ).get_template(REPORT_NAME)
     out_dir.mkdir(parents=True, exist_ok=True)
     page = template.render(
-        title=f"Follow-Your-Emoji: {summary.get('flow', 'run')}, recipe {summary['recipe']}",
-        facts=_facts(summary),
+        title=f"Follow-Your-Emoji: {facts.flow}, recipe {facts.recipe}",
+        facts=[("Landmark model", facts.landmark_model), ("Status", facts.status)],
         verdict=verdict(evaluation, selection),
         evaluation=evaluation,
-        metric_rows=_metric_rows(evaluation),
+        metric_groups=_metric_groups(evaluation),
+        strata_rows=_strata_rows(evaluation),
         missing=[(name, reason) for name, reason in evaluation["missing"].items()],
         gallery=_gallery(evaluation, evaluation_dir, out_dir),
         selection=selection,
+        selection_columns=_selection_columns(),
         selection_rows=_selection_rows(selection),
         selection_plots=[_svg(picture) for picture in selection_svgs(selection["rows"], selection["baseline"])],
         curve_plots=[_svg(picture) for title, path in curves.items() for picture in curve_svgs(title, path)],
-        stages=summary["stages"],
-        funnel=funnel(summary["stages"], quarantine),
-        screening=summary.get("data", {}).get("funnel", []),
-        rejected=summary.get("data", {}).get("rejected", {}),
-        quarantine=quarantine,
+        stages=facts.stages,
+        funnel=funnel(facts.stages, facts.quarantine),
+        screening=facts.data.funnel,
+        rejected=facts.data.rejected,
+        quarantine=facts.quarantine,
         protocol=_protocol(evaluation["protocol"]),
     )
     target = out_dir / REPORT_NAME
@@ -79,68 +86,145 @@ def write_report(
     return target
 
 
-class ReportWorker(Worker):
-    """The report as a stage: `params` hold the run's `summary` and `quarantine` rows."""
+class ReportFacts(Config):
+    """What the report says of the run itself. All of it is in its key: a report is never older than its run.
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
+    Seconds and what came from a cache are left out, as they change with every run; summary.json has them.
+    """
+
+    flow: str
+    recipe: str
+    landmark_model: str
+    status: str
+    stages: tuple[StageLine, ...]
+    data: DataSummary
+    quarantine: tuple[QuarantineRow, ...]
+
+
+class ReportRow(Config):
+    """Name of the page."""
+
+    report: str
+
+
+class ReportWorker(Worker[ReportFacts, ReportRow]):
+    """The report as a stage."""
+
+    def __init__(self, settings: Nothing, context: Context) -> None:
+        pass
+
+    def process(self, item: Given[ReportFacts]) -> ReportRow:
         """Read `evaluation/…`, `selection.json` and the metrics.jsonl of every `curves/<title>`; write report.html."""
-        metrics = files["evaluation/metrics.json"]
-        curves = {name.removeprefix("curves/"): path for name, path in files.items() if name.startswith("curves/")}
+        metrics = item.files["evaluation/metrics.json"]
+        curves = {n.removeprefix("curves/"): path for n, path in item.files.items() if n.startswith("curves/")}
         report = write_report(
-            params["summary"],
+            item.facts,
             json.loads(metrics.read_text()),
-            json.loads(files["selection.json"].read_text()),
+            json.loads(item.files["selection.json"].read_text()),
             curves,
-            params["quarantine"],
-            out,
+            item.out,
             evaluation_dir=metrics.parent,
         )
-        return {"report": report.name}
+        return ReportRow(report=report.name)
 
 
-REPORT = Stage("report", "1", ReportWorker, pooled=False, tools=("matplotlib", "jinja2"))
+def report_item(facts: ReportFacts, inputs: Mapping[str, FileRef]) -> Item[ReportFacts]:
+    """The report on a run, with the files that it shows."""
+    return Item("report", "report", inputs, facts)
 
 
-def funnel(stages: Sequence[Mapping[str, Any]], quarantine: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+REPORT = Stage(
+    "report",
+    "2",
+    settings=lambda recipe: NOTHING,
+    reads={"curves/*": Kind.CURVE, "evaluation/*": Kind.EVALUATION, "selection*": Kind.SELECTION},
+    writes={"report.html": Kind.REPORT, "videos/*?": Kind.EVALUATION},
+    row=ReportRow,
+    open=ReportWorker,
+    resources=Resources(pooled=False),
+    tools=("matplotlib", "jinja2"),
+)
+
+
+def funnel(stages: Sequence[StageLine], quarantine: Sequence[QuarantineRow]) -> list[FunnelStage]:
     """Per stage that works item by item: how many entered and left, and the reasons of those that did not."""
     reasons: dict[str, Counter[str]] = {}
     for row in quarantine:
-        reasons.setdefault(str(row["stage"]), Counter())[str(row["reason"])] += 1
-    steps: list[dict[str, Any]] = []
-    known = {str(stage["stage"]) for stage in stages}
+        reasons.setdefault(row.stage, Counter())[row.reason] += 1
+    steps: list[FunnelStage] = []
+    known = {stage.stage for stage in stages}
     for name in reasons.keys() - known:  # sources that were set aside before any stage saw them
-        entered = reasons[name].total() + (stages[0]["items"] if stages else 0)
+        entered = reasons[name].total() + (stages[0].items if stages else 0)
         steps.append(_step(name, entered, entered - reasons[name].total(), reasons[name]))
     for stage in stages:
-        if stage["items"] > 1 or stage["quarantined"]:
-            name = str(stage["stage"])
-            steps.append(_step(name, stage["items"], stage["done"], reasons.get(name, Counter())))
+        if stage.items > 1 or stage.quarantined:
+            steps.append(_step(stage.stage, stage.items, stage.done, reasons.get(stage.stage, Counter())))
     return steps
 
 
-def _step(name: str, entered: int, left: int, reasons: Counter[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class FunnelStage:
+    """How many items entered and left a stage, and the reasons of those that did not with their counts."""
+
+    stage: str
+    entered: int
+    left: int
+    percent: int
+    reasons: list[tuple[str, int]]
+
+
+def _step(name: str, entered: int, left: int, reasons: Counter[str]) -> FunnelStage:
     percent = round(100 * left / entered) if entered else 0
-    return {"stage": name, "entered": entered, "left": left, "percent": percent, "reasons": reasons.most_common()}
+    return FunnelStage(name, entered, left, percent, reasons.most_common())
 
 
-def _metric_rows(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
-    rows = []
-    for metric, (label, direction) in _LABELS.items():
-        ours, theirs = evaluation["model"][metric], evaluation["baseline"][metric]
-        better = evaluation["beats_baseline"].get(metric)
-        rows.append(
-            {
-                "label": label,
-                "arrow": direction,
-                "model": show(ours["mean"]),
-                "baseline": show(theirs["mean"]),
-                "model_interval": _interval(ours["ci95"]),
-                "baseline_interval": _interval(theirs["ci95"]),
-                "better": {True: "model", False: "baseline or equal", None: ""}[better],
-                "tone": {True: "win", False: "lose", None: ""}[better],
-            }
-        )
-    return rows
+def _metric_groups(evaluation: Mapping[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Rows of the metric table by the question that they answer."""
+    return [
+        (title, [_metric_row(metric, evaluation) for metric in METRICS if metric.question == question])
+        for question, title in _QUESTIONS.items()
+    ]
+
+
+def _metric_row(metric: Metric, evaluation: Mapping[str, Any]) -> dict[str, str]:
+    ours, theirs = evaluation["model"][metric.name], evaluation["baseline"][metric.name]
+    difference = evaluation["difference"][metric.name]
+    tone = {"better": "win", "worse": "lose", "cannot tell": ""}
+    return {
+        "label": f"{metric.label}, {metric.unit}" if metric.unit else metric.label,
+        "arrow": _BETTER[metric.better],
+        "model": show(ours["mean"]),
+        "baseline": show(theirs["mean"]),
+        "model_interval": _interval(ours["ci95"]),
+        "baseline_interval": _interval(theirs["ci95"]),
+        "difference": "" if difference["mean"] is None else show(difference["mean"]),
+        "difference_interval": _interval(difference["ci95"]),
+        "outcome": difference["outcome"] if ours["mean"] is not None else ours.get("reason", ""),
+        "tone": tone[difference["outcome"]],
+        "decides": "decides" if metric.decides else "",
+    }
+
+
+def _strata_rows(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The deciding metrics apart for clips that move and clips at rest, where there are both."""
+    return [
+        {
+            "stratum": f"{name} ({stratum['clips']} clip{'s' if stratum['clips'] != 1 else ''})",
+            "label": metric.label,
+            "model": show(stratum["model"][metric.name]["mean"]),
+            "baseline": show(stratum["baseline"][metric.name]["mean"]),
+            "outcome": stratum["difference"][metric.name]["outcome"],
+        }
+        for name, stratum in evaluation["strata"].items()
+        for metric in METRICS
+        if metric.decides
+    ]
+
+
+def _selection_columns() -> list[tuple[str, str]]:
+    """What the selection's table shows beside loss and score: (metric, heading)."""
+    names = ("expression_error", "expression_correlation", "landmark_error", "l1", "ssim")
+    return [(name, BY_NAME[name].label) for name in names]
 
 
 def _selection_rows(selection: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -152,7 +236,11 @@ def _selection_rows(selection: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "rank": row.get("rank"),
             "name": row["checkpoint"] + (" (first)" if row["checkpoint"] == first["checkpoint"] else ""),
-            **{name: show(row[name]) if name in row else "" for name in ("loss", "landmark_error", "l1", "ssim")},
+            "loss": show(row["loss"]) if "loss" in row else "",
+            "values": [
+                (show(row[name]) if name in row else "", _interval(row.get("intervals", {}).get(name)))
+                for name, _ in _selection_columns()
+            ],
             "no_face": f"{row['no_face_in_result']} of {row['frames']}",
             "score": f"{row['score']:.2f}" if "score" in row else "",
         }
@@ -160,28 +248,39 @@ def _selection_rows(selection: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _worst_first(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Clips by expression error over the baseline's, worst first; those without one last, by L1 over the baseline's."""
+
+    def badness(clip: Mapping[str, Any]) -> tuple[int, float]:
+        for place, name in ((1, "expression_error"), (0, "l1")):
+            ours, theirs = clip["model"][name], clip["baseline"][name]
+            if ours is not None and theirs is not None:
+                return place, float(ours) - float(theirs)
+        return 0, 0.0
+
+    return sorted(evaluation["clips"], key=badness, reverse=True)
+
+
 def _gallery(evaluation: Mapping[str, Any], folder: Path, out_dir: Path) -> list[dict[str, str]]:
-    """The best, the middle and the worst clip by L1 over the baseline's L1: chosen by rule, not by taste."""
-    clips = sorted(evaluation["clips"], key=lambda clip: clip["model"]["l1"] / max(clip["baseline"]["l1"], 1e-9))
-    chosen = {0: "best clip", len(clips) // 2: "middle clip", len(clips) - 1: "worst clip"}
-    if len(clips) == 1:
-        chosen = {0: "the only clip"}
-    elif len(clips) == 2:
-        chosen = {0: "better clip", 1: "worse clip"}
+    """The worst clips with video, strip and signals: chosen by rule, not by taste."""
+    from tasks.results.plots import signals_svg
+
     items = []
-    for place, why in sorted(chosen.items()):
-        clip = clips[place]
+    for clip in _worst_first(evaluation)[:_MAX_CLIPS]:
         numbers = ", ".join(
-            f"{_LABELS[name][0]} {show(clip['model'][name])} (baseline {show(clip['baseline'][name])})"
-            for name in ("l1", "landmark_error")
+            f"{BY_NAME[name].label} {show(clip['model'][name])} (baseline {show(clip['baseline'][name])})"
+            for name in ("expression_error", "l1")
         )
+        moved = clip["motion"]
+        rest = " (at rest)" if moved["at_rest"] else ""
         items.append(
             {
                 "name": clip["name"],
-                "why": f"({why} by L1 against the baseline)",
+                "motion": f"moves by {moved['expression_iod']:.3f} IOD and {moved['pose_deg']:.1f}°{rest}",
                 "numbers": numbers,
                 "video": _video(folder / clip["video"], out_dir),
                 "strip": _data_uri((folder / clip["strip"]).read_bytes(), "image/png"),
+                "signals": _svg(signals_svg(clip["signals"], clip["span"][1] - clip["model"]["frames"])),
             }
         )
     return items
@@ -196,14 +295,6 @@ def _video(path: Path, out_dir: Path) -> str:
     if target.resolve() != path.resolve():
         shutil.copyfile(path, target)
     return quote(f"videos/{path.name}")
-
-
-def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    facts = [("Landmark model", str(summary["landmark_model"]))]
-    for key, label in (("status", "Status"), ("started", "Started"), ("seconds", "Seconds")):
-        if key in summary:
-            facts.append((label, str(summary[key])))
-    return facts
 
 
 def _protocol(terms: Mapping[str, Any]) -> list[tuple[str, str]]:

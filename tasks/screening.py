@@ -8,21 +8,68 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from fye_model.config import ScreeningConfig, SplitConfig
+from fye_model.config import Config, ScreeningConfig, SplitConfig
 from fye_model.landmarks.table import sequences_same_model
-from tasks.engine.items import Worker
-from tasks.engine.stage import Item, Stage, StageResult
+from tasks.engine.contract import Resources
+from tasks.engine.items import Given, Item, StageResult, Worker
+from tasks.engine.stage import Context, Stage
+from tasks.landmarks import LandmarkRow
 from tasks.workspace.dataset import Clip
+from tasks.workspace.summary import DataSummary, FunnelStep
 
 MIN_VAL_FRAMES = 8  # a held-out tail shorter than this shows no motion
 MIN_TRAIN_FRAMES = 16  # what must be left of a clip before a tail is taken off
 
 Span = tuple[int, int]
-Row = dict[str, Any]
+
+
+class ScreeningSettings(Config):
+    """Thresholds, and how the kept clips are split."""
+
+    screening: ScreeningConfig
+    split: SplitConfig
+
+
+class ScoredClip(LandmarkRow):
+    """A clip with the scores that it is judged by."""
+
+    clip: str
+    name: str
+    subject: str
+
+
+class ScreeningFacts(Config):
+    """Every clip that has landmarks."""
+
+    rows: tuple[ScoredClip, ...]
+
+
+class KeptClip(Config):
+    """A clip that is kept, with its half-open spans of frames; [0, 0] is empty."""
+
+    clip: str
+    name: str
+    train: Span
+    val: Span
+
+
+class RejectedClip(Config):
+    """A clip that is not kept, with one sentence for every rule that it breaks."""
+
+    clip: str
+    name: str
+    reasons: tuple[str, ...]
+
+
+class ScreeningRow(Config):
+    """The verdicts on all clips."""
+
+    kept: tuple[KeptClip, ...]
+    rejected: tuple[RejectedClip, ...]
+    funnel: tuple[FunnelStep, ...]
 
 
 @dataclass(frozen=True)
@@ -47,27 +94,27 @@ class _Rule:
     """`problem` says what is wrong with a row, or gives None."""
 
     name: str
-    problem: Callable[[Row, ScreeningConfig], str | None]
+    problem: Callable[[ScoredClip, ScreeningConfig], str | None]
 
 
 def _at_least(score: str, setting: str, label: str) -> _Rule:
-    def problem(row: Row, config: ScreeningConfig) -> str | None:
-        limit = getattr(config, setting)
-        return f"{label} {row[score]:.4g} is below {limit:g} (screening.{setting})" if row[score] < limit else None
+    def problem(row: ScoredClip, config: ScreeningConfig) -> str | None:
+        limit, value = getattr(config, setting), getattr(row, score)
+        return f"{label} {value:.4g} is below {limit:g} (screening.{setting})" if value < limit else None
 
     return _Rule(setting, problem)
 
 
-def _brightness(row: Row, config: ScreeningConfig) -> str | None:
+def _brightness(row: ScoredClip, config: ScreeningConfig) -> str | None:
     low, high = config.brightness
-    if low <= row["brightness"] <= high:
+    if low <= row.brightness <= high:
         return None
-    side = "dark" if row["brightness"] < low else "bright"
-    return f"too {side}: mean grey level {row['brightness']:.4g} is outside {low:g}-{high:g} (screening.brightness)"
+    side = "dark" if row.brightness < low else "bright"
+    return f"too {side}: mean grey level {row.brightness:.4g} is outside {low:g}-{high:g} (screening.brightness)"
 
 
-def _yaw(row: Row, config: ScreeningConfig) -> str | None:
-    yaw = max(map(abs, row["yaw"]))
+def _yaw(row: ScoredClip, config: ScreeningConfig) -> str | None:
+    yaw = max(map(abs, row.yaw))
     if yaw <= config.max_yaw_deg:
         return None
     return f"the head turns {yaw:.3g} degrees, more than {config.max_yaw_deg:g} (screening.max_yaw_deg)"
@@ -85,33 +132,33 @@ RULES = (
 )
 
 
-def screen(rows: Sequence[Row], config: ScreeningConfig) -> list[Verdict]:
+def screen(rows: Sequence[ScoredClip], config: ScreeningConfig) -> list[Verdict]:
     """Judge every clip by its scores (`tasks/faces/scores.py`, plus `clip`), in order.
 
     Raises ValueError when the rows come from more than one landmark model: their scores and points do not compare.
     """
     if rows:
-        sequences_same_model(row["model"] for row in rows)
+        sequences_same_model(row.model for row in rows)
     verdicts = []
     for row in rows:
         reasons = tuple(reason for rule in RULES if (reason := rule.problem(row, config)) is not None)
-        verdicts.append(Verdict(row["clip"], not reasons, reasons))
+        verdicts.append(Verdict(row.clip, not reasons, reasons))
     return verdicts
 
 
-def funnel(rows: Sequence[Row], config: ScreeningConfig) -> list[dict[str, Any]]:
+def funnel(rows: Sequence[ScoredClip], config: ScreeningConfig) -> list[FunnelStep]:
     """Clips and frames left after each rule in turn; a clip counts as lost at the first rule that it breaks."""
     left = list(rows)
-    steps = [{"rule": "all clips", "lost": 0, "clips": len(left), "frames": sum(row["frames"] for row in left)}]
+    steps = [FunnelStep(rule="all clips", lost=0, clips=len(left), frames=sum(row.frames for row in left))]
     for rule in RULES:
         before = len(left)
         left = [row for row in left if rule.problem(row, config) is None]
-        frames = sum(row["frames"] for row in left)
-        steps.append({"rule": rule.name, "lost": before - len(left), "clips": len(left), "frames": frames})
+        frames = sum(row.frames for row in left)
+        steps.append(FunnelStep(rule=rule.name, lost=before - len(left), clips=len(left), frames=frames))
     return steps
 
 
-def split(rows: Sequence[Row], config: SplitConfig) -> dict[str, Spans]:
+def split(rows: Sequence[ScoredClip], config: SplitConfig) -> dict[str, Spans]:
     """Training and held-out span of every clip: by whole subjects, whole clips, or the tail of each clip.
 
     rows: `clip`, `subject`, `frames`. A subject's or clip's side depends on the seed and its own name, so it stays
@@ -119,15 +166,15 @@ def split(rows: Sequence[Row], config: SplitConfig) -> dict[str, Spans]:
     whole: a data set may begin with it, and training says what it lacks. With `all`, everything is held out.
     """
     if config.by == "tail":
-        return {row["clip"]: _tail(row["frames"], config.holdout) for row in rows}
+        return {row.clip: _tail(row.frames, config.holdout) for row in rows}
     if config.by == "all":
-        return {row["clip"]: Spans((0, 0), (0, row["frames"])) for row in rows}
-    key = "subject" if config.by == "subject" else "clip"
-    held_out = _held_out({row[key] for row in rows}, config)
+        return {row.clip: Spans((0, 0), (0, row.frames)) for row in rows}
+    units = {row.clip: row.subject if config.by == "subject" else row.clip for row in rows}
+    held_out = _held_out(set(units.values()), config)
     spans = {}
     for row in rows:
-        whole, empty = (0, row["frames"]), (0, 0)
-        spans[row["clip"]] = Spans(empty, whole) if row[key] in held_out else Spans(whole, empty)
+        whole, empty = (0, row.frames), (0, 0)
+        spans[row.clip] = Spans(empty, whole) if units[row.clip] in held_out else Spans(whole, empty)
     return spans
 
 
@@ -155,43 +202,87 @@ def _tail(frames: int, holdout: float) -> Spans:
     return Spans((0, frames - held), (frames - held, frames))
 
 
-class ScreeningWorker(Worker):
-    """The screening stage: one item with all clips' scores in `params["rows"]`."""
+class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
+    """Judges all clips of a data set at once."""
 
-    def __init__(self, screening: ScreeningConfig, split: SplitConfig) -> None:
-        self.screening = screening
-        self.split = split
+    def __init__(self, settings: ScreeningSettings, context: Context) -> None:
+        self.settings = settings
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Returns `kept` (clip, name, train, val), `rejected` (clip, name, reasons) and the `funnel`."""
-        rows = params["rows"]
-        names = {row["clip"]: row["name"] for row in rows}
-        verdicts = screen(rows, self.screening)
+    def process(self, item: Given[ScreeningFacts]) -> ScreeningRow:
+        """Writes no file: the verdicts are the row."""
+        rows = item.facts.rows
+        names = {row.clip: row.name for row in rows}
+        verdicts = screen(rows, self.settings.screening)
         good = {verdict.clip for verdict in verdicts if verdict.kept}
-        spans = split([row for row in rows if row["clip"] in good], self.split)
-        return {
-            "kept": [
-                {"clip": clip, "name": names[clip], "train": list(span.train), "val": list(span.val)}
-                for clip, span in spans.items()
-            ],
-            "rejected": [
-                {"clip": verdict.clip, "name": names[verdict.clip], "reasons": list(verdict.reasons)}
+        spans = split([row for row in rows if row.clip in good], self.settings.split)
+        return ScreeningRow(
+            kept=tuple(
+                KeptClip(clip=clip, name=names[clip], train=span.train, val=span.val) for clip, span in spans.items()
+            ),
+            rejected=tuple(
+                RejectedClip(clip=verdict.clip, name=names[verdict.clip], reasons=verdict.reasons)
                 for verdict in verdicts
                 if not verdict.kept
-            ],
-            "funnel": funnel(rows, self.screening),
-        }
+            ),
+            funnel=tuple(funnel(rows, self.settings.screening)),
+        )
 
 
-def screening_item(clips: Iterable[Clip], marked: StageResult) -> Item:
-    """All clips' scores as the screening stage's one item."""
+def screening_item(clips: Iterable[Clip], marked: StageResult[LandmarkRow]) -> Item[ScreeningFacts]:
+    """All clips' scores as the one item."""
     scores = {outcome.id: outcome.row for outcome in marked.done}
-    rows = [
-        {**scores[clip.clip], "clip": clip.clip, "name": clip.name, "subject": clip.subject}
+    rows = tuple(
+        ScoredClip(**scores[clip.id].model_dump(), clip=clip.id, name=clip.record.name, subject=clip.record.subject)
         for clip in clips
-        if clip.clip in scores
-    ]
-    return Item("screening", "screening", {}, {"rows": rows})
+        if clip.id in scores
+    )
+    return Item("screening", "screening", {}, ScreeningFacts(rows=rows))
 
 
-SCREENING = Stage("screening", "1", ScreeningWorker, pooled=False)
+def kept_clips(clips: Iterable[Clip], verdicts: ScreeningRow, purpose: Literal["train", "val"] = "train") -> list[Clip]:
+    """The clips that screening kept, with their spans.
+
+    Raises ValueError when none is left to train (or evaluate) on, with reasons, and when training would have nothing
+    held out to choose its checkpoint by.
+    """
+    spans = {entry.clip: {"train": entry.train, "val": entry.val} for entry in verdicts.kept}
+    kept = [replace(clip, record=clip.record.model_copy(update=spans[clip.id])) for clip in clips if clip.id in spans]
+    if not any(stop > start for clip in kept for start, stop in [getattr(clip.record, purpose)]):
+        reasons = [f"{entry.name}: {'; '.join(entry.reasons)}" for entry in verdicts.rejected][:5]
+        raise ValueError(
+            f"no clip is left to {'train on' if purpose == 'train' else 'evaluate'}. "
+            + (" | ".join(reasons) or "Every source was set aside")
+            + ". "
+            "See quarantine.parquet and summary.json in the work folder; thresholds are under `screening` in the recipe"
+        )
+    if not any(clip.record.val[1] - clip.record.val[0] > 1 for clip in kept):
+        raise ValueError(
+            f"nothing is held out of the {len(kept)} clips of {len({clip.record.subject for clip in kept})} subjects, "
+            "so no checkpoint could be chosen and nothing evaluated. Add videos of others, or set split.by=tail to "
+            "hold out the end of every clip (split.holdout says how much)"
+        )
+    return kept
+
+
+def data_summary(clips: Sequence[Clip], verdicts: ScreeningRow) -> DataSummary:
+    """What a data set holds, and what screening made of it."""
+    kept = {entry.clip for entry in verdicts.kept}
+    return DataSummary(
+        clips=len(clips),
+        kept=len(kept),
+        subjects=len({clip.record.subject for clip in clips if clip.id in kept}),
+        rejected={entry.name: entry.reasons for entry in verdicts.rejected},
+        funnel=verdicts.funnel,
+    )
+
+
+SCREENING = Stage(
+    "screening",
+    "1",
+    settings=lambda recipe: ScreeningSettings(screening=recipe.screening, split=recipe.split),
+    reads={},
+    writes={},
+    row=ScreeningRow,
+    open=ScreeningWorker,
+    resources=Resources(pooled=False),
+)

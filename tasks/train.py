@@ -6,23 +6,34 @@ dies with this one: an orphan would go on writing where the next run works.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from fye_model.config import Config, LossConfig, Runtime
+from fye_model.config import (
+    Config,
+    CoveringConfig,
+    LandmarkImageConfig,
+    LossConfig,
+    NetworkConfig,
+    NoiseConfig,
+    Recipe,
+    TrainStageConfig,
+)
 from fye_model.processes import die_with_parent
-from tasks.engine.items import StageResult, Worker
-from tasks.engine.stage import Stage
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, StageResult, Worker
+from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef
-from tasks.faces.landmarker import LandmarkerAsset
-from tasks.workspace.dataset import write_index
+from tasks.faces.landmarker import geometry_source
+from tasks.results.checkpoints import validation_loss
+from tasks.workspace.dataset import ClipSet, write_index
 
 RESTARTS = 2  # of a training process that was killed, not of one that ended with an error
 STOP_S = 120.0  # for a checkpoint, when this process is told to stop
@@ -34,39 +45,60 @@ class TrainingFailed(ValueError):
     """The training process ended with an error."""
 
 
-class TrainWorker(Worker):
-    """Runs one training stage to its end. `configs` are the parts of the recipe that its result depends on."""
+class TrainSettings(Config):
+    """The parts of a recipe that a training stage's result depends on. `covering` is of stage 2 alone."""
+
+    train: TrainStageConfig
+    networks: NetworkConfig
+    noise: NoiseConfig
+    loss: LossConfig
+    landmark_image: LandmarkImageConfig
+    covering: CoveringConfig | None = None
+
+
+class TrainRow(Config):
+    """The checkpoints in the order they were made, their validation losses, and the one with the lowest."""
+
+    checkpoints: tuple[str, ...]
+    validation_loss: dict[str, float]
+    best: str
+
+
+class TrainWorker(Worker[ClipSet, TrainRow]):
+    """Runs one training stage to its end."""
 
     number: Literal[1, 2]
 
-    def __init__(self, landmarker: LandmarkerAsset, runtime: Runtime, **configs: Config) -> None:
-        self.landmarker, self.runtime, self.configs = landmarker, runtime, configs
+    def __init__(self, settings: TrainSettings, context: Context) -> None:
+        self.settings, self.context = settings, context
 
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        """Train on `clips/…`; stage 2 starts from the checkpoint in `init/…`.
-
-        Leaves checkpoints and metrics.jsonl in `out`; the row names them and the one with the lowest validation loss.
-        """
+    def process(self, item: Given[ClipSet]) -> TrainRow:
+        """Train on `clips/…`; stage 2 starts from the checkpoint in `init/…`. Leaves checkpoints and metrics.jsonl."""
         from fye_model.training.job import TrainJob, launch_command
 
-        work = out.parent / f"{out.name}.job"
+        work = item.out.parent / f"{item.out.name}.job"
         work.mkdir(exist_ok=True)
-        index = open_index(files, params, self.landmarker, work / "index.json")
-        init = files["init/meta.json"].parent if self.number == 2 else None
+        asset, runtime, settings = self.context.landmarker, self.context.runtime, self.settings
         job = TrainJob(
             stage=self.number,
-            index=index,
-            output=out,
-            init=init,
-            device=self.runtime.device,
-            loader_workers=self.runtime.loader_workers,
-            threads=self.runtime.threads,
-            **self.configs,  # type: ignore[arg-type]
+            index=write_index(work / "index.json", item.files, item.facts, geometry_source(asset)),
+            output=item.out,
+            init=item.folder("init") if self.number == 2 else None,
+            networks=settings.networks,
+            noise=settings.noise,
+            train=settings.train,
+            loss=settings.loss,
+            covering=settings.covering or CoveringConfig(),
+            landmark_image=settings.landmark_image,
+            device=self.context.device,
+            loader_workers=runtime.loader_workers,
+            threads=runtime.threads,
+            cuda_graph=runtime.cuda_graph,
         )
         job.write(work / "job.json")
-        supervise(launch_command(work / "job.json", self.runtime.launcher, self.runtime.processes))
+        supervise(launch_command(work / "job.json", runtime.launcher, runtime.processes))
         shutil.rmtree(work)
-        return describe_checkpoints(out)
+        return describe_checkpoints(item.out)
 
 
 class Stage1Worker(TrainWorker):
@@ -81,23 +113,54 @@ class Stage2Worker(TrainWorker):
     number = 2
 
 
-_TOOLS = ("torch", "diffusers")
-STAGE1 = Stage("train_stage1", "1", Stage1Worker, False, True, _TOOLS, ("landmarker", "runtime"))
-STAGE2 = Stage("train_stage2", "1", Stage2Worker, False, True, _TOOLS, ("landmarker", "runtime"))
+def _settings(number: Literal[1, 2]) -> Callable[[Recipe], TrainSettings]:
+    """Only the stage's own settings count, so that a change of stage 2 leaves stage 1 cached."""
+
+    def of(recipe: Recipe) -> TrainSettings:
+        return TrainSettings(
+            train=recipe.train.stage1 if number == 1 else recipe.train.stage2,
+            networks=recipe.networks,
+            noise=recipe.noise,
+            loss=recipe.train.loss,
+            landmark_image=recipe.train.landmark_image,
+            covering=None if number == 1 else recipe.train.covering,
+        )
+
+    return of
 
 
-def open_index(files: dict[str, Path], params: dict[str, Any], landmarker: LandmarkerAsset, path: Path) -> Path:
-    """Write the index that training, selection and evaluation read, from a whole stage's inputs."""
-    return write_index(
-        path,
-        files,
-        params["clips"],
-        landmark_model=params["landmark_model"],
-        size=params["size"],
-        factor=params["factor"],
-        fps=params["fps"],
-        geometry=str(landmarker.path) if landmarker.has_matrix else "mean_mesh",
-    )
+_READS = {
+    "clips/*/landmarks": Kind.LANDMARKS,
+    "clips/*/masks": Kind.MASKS,
+    "clips/*/latents": Kind.LATENTS,
+}
+_WRITES = {"checkpoint-*/*": Kind.CHECKPOINT, "metrics.jsonl": Kind.CURVE, "tensorboard/*?": Kind.CURVE}
+STAGE1 = Stage(
+    "train_stage1",
+    "1",
+    settings=_settings(1),
+    reads=_READS,
+    writes=_WRITES,
+    row=TrainRow,
+    open=Stage1Worker,
+    resources=Resources(gpus=1, memory_gib=8, pooled=False),
+    resumable=True,
+    tools=("torch", "diffusers"),
+    uses_landmarker=True,
+)
+STAGE2 = Stage(
+    "train_stage2",
+    "1",
+    settings=_settings(2),
+    reads={**_READS, "init/*": Kind.CHECKPOINT},
+    writes=_WRITES,
+    row=TrainRow,
+    open=Stage2Worker,
+    resources=Resources(gpus=1, memory_gib=8, pooled=False),
+    resumable=True,
+    tools=("torch", "diffusers"),
+    uses_landmarker=True,
+)
 
 
 def supervise(command: list[str]) -> None:
@@ -144,47 +207,38 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
         raise
 
 
-def describe_checkpoints(out: Path) -> dict[str, Any]:
-    """Names of the checkpoints in the order they were made, and the one with the lowest validation loss."""
+def describe_checkpoints(out: Path) -> TrainRow:
+    """What training left in its folder. ValueError where it left no checkpoint, or one that was not validated."""
     names = sorted(path.name for path in out.iterdir() if _CHECKPOINT.fullmatch(path.name))
-    losses = {name: json.loads((out / name / "validation.json").read_text())["loss"] for name in names}
-    return {"checkpoints": names, "validation_loss": losses, "best": min(names, key=lambda name: (losses[name], name))}
+    if not names:
+        raise ValueError(f"training wrote no checkpoint into {out}; see its log")
+    losses = {name: validation_loss(out / name) for name in names}
+    best = min(names, key=lambda name: (losses[name], name))
+    return TrainRow(checkpoints=tuple(names), validation_loss=losses, best=best)
 
 
-def best_checkpoint(trained: StageResult, name: str) -> dict[str, FileRef]:
+def best_checkpoint(trained: StageResult[TrainRow], name: str) -> dict[str, FileRef]:
     """The files of the checkpoint with the lowest validation loss, as `<name>/…`."""
-    best = trained.only.row["best"]
+    best = trained.only.row.best
     return {f"{name}/{file.split('/', 1)[1]}": ref for file, ref in _weights(trained, best).items()}
 
 
-def first_checkpoint(trained: StageResult) -> dict[str, FileRef]:
+def first_checkpoint(trained: StageResult[TrainRow]) -> dict[str, FileRef]:
     """The files of the first checkpoint, as `checkpoints/<stage>/<checkpoint>/…`."""
-    return _numbered(trained, trained.only.row["checkpoints"][:1])
+    return _numbered(trained, trained.only.row.checkpoints[:1])
 
 
-def all_checkpoints(trained: StageResult) -> dict[str, FileRef]:
+def all_checkpoints(trained: StageResult[TrainRow]) -> dict[str, FileRef]:
     """The files of every checkpoint, as `checkpoints/<stage>/<checkpoint>/…`."""
-    return _numbered(trained, trained.only.row["checkpoints"])
+    return _numbered(trained, trained.only.row.checkpoints)
 
 
-def _numbered(trained: StageResult, names: list[str]) -> dict[str, FileRef]:
+def _numbered(trained: StageResult[TrainRow], names: Sequence[str]) -> dict[str, FileRef]:
     found = {file: ref for name in names for file, ref in _weights(trained, name).items()}
     return {f"checkpoints/{trained.stage}/{file}": ref for file, ref in found.items()}
 
 
-def _weights(trained: StageResult, checkpoint: str) -> dict[str, FileRef]:
+def _weights(trained: StageResult[TrainRow], checkpoint: str) -> dict[str, FileRef]:
     """A checkpoint's files without what only a resumed run needs."""
     files = trained.only.refs(f"{checkpoint}/")
     return {file: ref for file, ref in files.items() if not file.endswith("/state.safetensors")}
-
-
-# Only the stage's own settings count, so that a change of stage 2 leaves stage 1 cached.
-def stage_configs(train: Any, number: Literal[1, 2]) -> dict[str, Config]:
-    """The parts of `Recipe.train` that a stage's result depends on, by the job's field names."""
-    loss: LossConfig = train.loss
-    shared = {"loss": loss, "landmark_image": train.landmark_image}
-    return (
-        {**shared, "train": train.stage1}
-        if number == 1
-        else {**shared, "train": train.stage2, "covering": train.covering}
-    )

@@ -34,6 +34,16 @@ def test_the_library_knows_nothing_of(package: str) -> None:
     assert importers(package, "fye_model") == set()
 
 
+def test_networks_know_nothing_of_their_fast_blocks() -> None:
+    for path in (ROOT / "fye_model" / "networks").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{name.name}" for name in node.names)]
+            else:
+                names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.startswith("fye_model.fast") for name in names), path
+
+
 def test_tasks_know_nothing_of_flows() -> None:
     assert importers("flows", "tasks") == set()
 
@@ -47,12 +57,18 @@ def test_prefect_is_known_where_stages_are_cached_and_runs_are_shown() -> None:
         "tasks/engine/stage.py",
         "tasks/engine/prefect_records.py",
         "tasks/engine/progress.py",
-        "tasks/workspace/run.py",
+        "tasks/workspace/summary.py",
     }
 
 
 def test_only_the_detector_and_the_fallback_model_know_mediapipe() -> None:
     assert importers("mediapipe", "tasks") <= {"tasks/faces/detector.py", "tasks/faces/fallback.py"}
+
+
+def test_one_file_writes_atomically() -> None:
+    """Whole or not at all, synced, under one kind of temporary name; the store has a name of its own to give."""
+    calls = {path.relative_to(ROOT).as_posix() for path in FILES if "os.replace(" in path.read_text()}
+    assert calls == {"fye_model/files.py"}
 
 
 def test_datasets_hold_no_python() -> None:
@@ -80,3 +96,61 @@ for name in {modules!r}:
 def test_files_stay_readable() -> None:
     long = {path.name: lines for path in FILES if (lines := len(path.read_text().splitlines())) > 450}
     assert long == {}, "a file is one idea; split these"
+
+
+ROOMS = ("engine", "workspace", "media", "faces", "results", "samples")
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Modules of this project that a file imports when it runs, by their full names; type hints alone do not count."""
+    tree = ast.parse(path.read_text())
+    hints = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    known = {module_name(path) for path in FILES}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in hints:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found & known
+
+
+def module_name(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+def test_no_room_of_helpers_imports_a_stage() -> None:
+    stages = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py") if path.stem != "__init__"}
+    for room in ROOMS:
+        for path in (ROOT / "tasks" / room).rglob("*.py"):
+            assert not modules_imported(path) & stages, path
+
+
+def test_there_is_no_import_circle() -> None:
+    arrows = {module_name(path): modules_imported(path) for path in FILES if path.stem != "__init__"}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join([*way[way.index(module) :], module])
+        if module not in done:
+            for other in sorted(arrows.get(module, ())):
+                visit(other, (*way, module))
+            done.add(module)
+
+    for module in arrows:
+        visit(module, ())
+
+
+def test_every_file_that_a_stage_reads_is_written_by_an_earlier_one() -> None:
+    from tasks.plan import STAGES, wiring_problems
+
+    assert wiring_problems() == []
+    assert wiring_problems(STAGES[1:]) != [], "the check sees a stage that is missing"

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fye_model.animation.portrait import Square, box_of, square_around
-from fye_model.config import SamplingConfig
+from fye_model.animation.description import ModelDescription
 from fye_model.landmarks.alignment import align_motion
-from fye_model.landmarks.drawing import Variant, landmark_points
+from fye_model.landmarks.boxes import Square, face_square, pixel_boxes, union
+from fye_model.landmarks.drawing import landmark_points
 from fye_model.landmarks.geometry import FaceGeometry
-from fye_model.landmarks.smoothing import smooth_sequence
+from fye_model.landmarks.smoothing import Method, smooth_sequence
 from fye_model.landmarks.table import LandmarkSequence
 
 
@@ -28,13 +28,13 @@ def motion_points(
     driver: LandmarkSequence,
     reference: LandmarkSequence | None,
     geometry: FaceGeometry,
-    size: int,
-    smoothing: str = SamplingConfig().smoothing,
-    variant: Variant = "expression_aware",
+    model: ModelDescription,
+    smoothing: Method,
 ) -> Motion:
-    """Smooth the driver and lay it onto the reference (one frame of `size` x `size` pixels).
+    """Smooth the driver and lay it onto the reference (one frame of the model's size).
 
-    Without a reference the driver's own landmarks are drawn, in a square around all its faces. Frames in which the
+    Without a reference the driver's own landmarks are drawn, in the square that a training clip of the driver would
+    have had. Frames in which the
     driver's face is missing (short gaps come interpolated) hold the last face before them, at the start the first one
     after them. Errors: `ValueError` when the driver is empty or shows no face at all.
     """
@@ -42,13 +42,13 @@ def motion_points(
         raise ValueError("The driver is empty: 0 frames; give a video or a landmark table with at least 1")
     if not driver.valid.any():
         raise ValueError(f"none of the driver's {len(driver)} frames shows a face: there is nothing to animate from")
-    driver = smooth_sequence(driver, smoothing)  # type: ignore[arg-type]
+    driver = smooth_sequence(driver, smoothing)
     if reference is not None:
         points = align_motion(driver, reference, geometry)
     else:
-        points = landmark_points(driver, variant, geometry)
-        union = box_of(points[np.isfinite(points).all(axis=(1, 2))].reshape(-1, 2))
-        points = square_around(union, driver.width, driver.height).to_square(points, size)
+        whole = union(pixel_boxes(driver.pixels()[driver.valid]))
+        square = face_square(whole, driver.width, driver.height, model.crop.margin)
+        points = square.to_square(landmark_points(driver, model.landmark_variant, geometry), model.size)
     points, held = hold_missing(points)
     return Motion(points, held, reference is not None)
 

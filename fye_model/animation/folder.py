@@ -1,6 +1,6 @@
 """Model folders: a checkpoint's networks and the frozen parts put together as one pipeline that anybody can load.
 
-Beside diffusers' own files a folder has `fye.json`: the landmark model, how landmarks are drawn, and what it came from.
+Beside diffusers' own files a folder has `fye.json` (`description.py`): all that animation shares with training.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fye_model.animation.description import ModelDescription
 from fye_model.config import NoiseConfig
+from fye_model.diffusion import make_scheduler
 from fye_model.files import whole_folder, write_json
-
-DESCRIPTION = "fye.json"
 
 
 @dataclass(frozen=True)
@@ -58,28 +58,12 @@ def load_pipeline(folder: Path, device: str) -> Any:
     return pipeline
 
 
-def make_scheduler(noise: NoiseConfig) -> Any:
-    """DDIM over the forward process that training used: trailing spacing, no clipping of samples. [release]"""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        num_train_timesteps=noise.train_timesteps,
-        beta_start=noise.beta_start,
-        beta_end=noise.beta_end,
-        beta_schedule=noise.beta_schedule,
-        rescale_betas_zero_snr=noise.zero_terminal_snr,
-        prediction_type=noise.prediction,
-        timestep_spacing="trailing",
-        clip_sample=False,
-    )
-
-
-def save_model(pipeline: Any, target: Path, description: dict[str, Any]) -> None:
-    """Write a model folder whole or not at all; an older one is replaced."""
+def save_model(pipeline: Any, target: Path, description: ModelDescription) -> None:
+    """Write a model folder whole or not at all, with what it says about itself; an older one is replaced."""
+    pipeline.description = description
     with whole_folder(target) as temporary:
         pipeline.save_pretrained(str(temporary), safe_serialization=True)
         _forget_places(temporary)
-        write_json(temporary / DESCRIPTION, description)
 
 
 def _forget_places(folder: Path) -> None:
@@ -95,30 +79,3 @@ def check_model(folder: Path) -> None:
     if not (folder / "model_index.json").is_file():
         problem = "has no model_index.json" if folder.is_dir() else "is not a folder"
         raise ValueError(f"{folder} {problem}; give the folder of a model, such as WORK/model after a retrain")
-
-
-def check_description(folder: Path, **expected: str) -> None:
-    """Raise ValueError where a model folder's `fye.json` says otherwise: numbers of a misused model mean nothing.
-
-    A folder without one (assembled by hand, converted weights) is taken as it is.
-    """
-    found = read_description(folder)
-    for name, value in expected.items():
-        if found and found.get(name) != value:
-            raise ValueError(f"{folder} was trained with {name} {found.get(name)!r}, and this run has {value!r}")
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """What a model folder says about itself; one assembled by hand (converted weights) may say nothing."""
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        return {}
-    try:
-        description = dict(json.loads(path.read_text()))
-        size = int(description.get("size", 512))
-        dict(description.get("sampling", {}))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); select the model again") from error
-    if size < 8 or size % 8:
-        raise ValueError(f"{path} says size {size}; expected a multiple of 8, the latent grid")
-    return description

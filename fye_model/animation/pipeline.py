@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,13 +10,13 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModel
 
 from fye_model.animation import components
 from fye_model.animation.compatibility import check_components, check_folder
+from fye_model.animation.description import DESCRIPTION, ModelDescription, read_description
 from fye_model.animation.inputs import (
     LandmarkSource,
     Picture,
@@ -26,14 +24,16 @@ from fye_model.animation.inputs import (
     landmark_tensor,
     portrait_image,
 )
+from fye_model.animation.output import FollowYourEmojiOutput, as_output, joined
 from fye_model.animation.overlap import overlap_latents
 from fye_model.animation.progressive import FrameNoise, progressive_latents
+from fye_model.animation.request import Request, check_callback_inputs
 from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
 from fye_model.animation.schedule import Window, overlap_windows, progressive_windows
 from fye_model.animation.step_cache import StepCache
 from fye_model.config import StepCacheConfig
-from fye_model.fast.make_fast import compile_blocks, make_fast
-from fye_model.fast.replay import Replay
+from fye_model.fast.path import FastPath
+from fye_model.fast.report import FastReport
 from fye_model.networks.appearance_net import AppearanceNet
 from fye_model.networks.autoencoder import load_autoencoder
 from fye_model.networks.bundle import COMPONENTS
@@ -43,17 +43,10 @@ from fye_model.networks.image_prompt import ImagePrompt
 from fye_model.networks.landmark_encoder import LandmarkEncoder
 from fye_model.networks.weights import first_line, load_model
 
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-STRATEGIES = ("progressive", "overlap")
+__all__ = ["FollowYourEmojiOutput", "FollowYourEmojiPipeline"]
+
 Landmarks = LandmarkSource | np.ndarray | Tensor | Sequence[Image.Image]
 Callback = Callable[["FollowYourEmojiPipeline", int, int, dict[str, Any]], dict[str, Any] | None]
-
-
-@dataclass
-class FollowYourEmojiOutput(BaseOutput):
-    """frames: list of PIL, array (f, h, w, 3) or CPU tensor (f, 3, h, w) in [0, 1], or latents (1, 4, f, h, w)."""
-
-    frames: Any
 
 
 class FollowYourEmojiPipeline(DiffusionPipeline):
@@ -87,9 +80,8 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         scheduler: Any,
     ) -> None:
         super().__init__()
-        self._compiled = False
-        self._replay: Replay | None = None
-        self._replay_portrait: Replay | None = None
+        self._fast: FastPath | None = None
+        self.description: ModelDescription | None = None
         self.register_modules(
             vae=vae,
             image_encoder=image_encoder,
@@ -111,6 +103,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         """
         root = Path(folder)
         check_folder(root, kwargs)
+        description = read_description(root)
         old_name = kwargs.pop("torch_dtype", None)
         dtype = kwargs.pop("dtype", old_name)
         variant = kwargs.get("variant")
@@ -126,15 +119,21 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
                     network = load_model(COMPONENTS[name], root / name, variant)
                 kwargs[name] = network if wanted is None or network.dtype == wanted else network.to(wanted)
         try:
-            return super().from_pretrained(str(root), **kwargs)
+            pipeline = super().from_pretrained(str(root), **kwargs)
         except OSError as error:
             raise ValueError(f"{root} is not a whole model folder: {first_line(error)}") from error
+        pipeline.description = description
+        return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write a model folder: one folder per component and `model_index.json`."""
+        """Write a model folder: a folder per component, `model_index.json`, and `fye.json` from the description."""
         named = {name: (components.__name__, kind.__name__) for name, kind in COMPONENTS.items()}
         self.register_to_config(**named)
         super().save_pretrained(str(save_directory), **kwargs)
+        if self.description is not None:
+            self.description.write(Path(save_directory))
+        else:  # what an earlier model left there would not be true of this one
+            (Path(save_directory) / DESCRIPTION).unlink(missing_ok=True)
 
     # --- what a caller uses -----------------------------------------------------------------------------------------
 
@@ -178,33 +177,13 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         Returns `FollowYourEmojiOutput`, or `(frames,)` with `return_dict=False`. Errors: `ValueError` says what was
         expected. All frames are held in memory; `stream` hands them out as they are finished.
         """
-        parts = list(
-            self.stream(
-                reference_image,
-                landmarks,
-                height,
-                width,
-                num_inference_steps,
-                guidance_scale,
-                generator,
-                latents,
-                strategy,
-                window,
-                overlap,
-                step_cache,
-                output_type,
-                callback_on_step_end,
-                callback_on_step_end_tensor_inputs,
-                decode_chunk_size,
-            )
-        )
-        frames: Any
-        if output_type == "pil":
-            frames = [frame for part in parts for frame in part]
-        elif output_type == "np":
-            frames = np.concatenate(parts)
-        else:
-            frames = torch.cat(parts, dim=2 if output_type == "latent" else 0)
+        what: tuple[Any, ...] = reference_image, landmarks, height, width
+        how: tuple[Any, ...] = num_inference_steps, guidance_scale, generator, latents
+        where: tuple[Any, ...] = strategy, window, overlap, step_cache, output_type
+        watched: tuple[Any, ...] = callback_on_step_end, callback_on_step_end_tensor_inputs, decode_chunk_size
+        settings: tuple[Any, ...] = (*what, *how, *where, *watched)
+        parts = list(self.stream(*settings))
+        frames = joined(parts, output_type)
         return FollowYourEmojiOutput(frames=frames) if return_dict else (frames,)
 
     def stream(
@@ -231,78 +210,49 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         The arguments and errors are those of calling the pipeline, and are checked at once. With the progressive
         strategy memory does not grow with the length when `landmarks` is a lazy source.
         """
-        step_cache = StepCacheConfig.model_validate(step_cache) if isinstance(step_cache, dict) else step_cache
         source = landmark_source(landmarks)
-        height, width = height or source.height, width or source.width
-        self.check_inputs(source, height, width, num_inference_steps, window, strategy, latents, output_type)
-        if not math.isfinite(guidance_scale) or decode_chunk_size < 1:
-            raise ValueError(
-                f"guidance_scale is {guidance_scale} and decode_chunk_size {decode_chunk_size}; expected a finite "
-                "number, and at least 1"
-            )
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise ValueError(f"generator is a {type(generator).__name__}; one video takes one torch.Generator")
-        if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
-            raise ValueError(
-                f"callback_on_step_end_tensor_inputs: {unknown} unknown; choose {self._callback_tensor_inputs}"
-            )
-        spans = overlap_windows(len(source), window, overlap) if strategy == "overlap" else []
-        windows = progressive_windows(len(source), window) if strategy == "progressive" else []
-        on_step, bar = self._steps(max(len(windows), 1) * num_inference_steps, callback_on_step_end)
-
-        device = self._execution_device
-        conditions = self.encode_portrait(portrait_image(reference_image, width, height), guidance_scale)
-        sampler = WindowSampler(
-            self._denoise_for([len(span) for span in spans] + [len(item.frames) for item in windows]),
-            self.scheduler,
-            conditions,
-            num_inference_steps,
-            device,
-            self.denoiser.dtype,
-            takes_given=self.denoiser.conv_given is not None,
-            cache=None if step_cache is None else StepCache(step_cache, num_inference_steps),
+        request = Request(
+            source=source,
+            height=height or source.height,
+            width=width or source.width,
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            generator=generator,
+            latents=latents,
+            strategy=strategy,
+            window=window,
+            overlap=overlap,
+            step_cache=StepCacheConfig.model_validate(step_cache) if isinstance(step_cache, dict) else step_cache,
+            output_type=output_type,
+            decode_chunk_size=decode_chunk_size,
         )
-        grid = height // self.vae_scale_factor, width // self.vae_scale_factor
-        noise = FrameNoise((self.denoiser.config["in_channels"], *grid), device, generator, latents)
+        request.check(self.denoiser, self.vae_scale_factor, self.scheduler.config.num_train_timesteps)
+        check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        return self._generate(request, reference_image, callback_on_step_end)
 
-        def denoise_window(item: Window, kept: Tensor | None) -> Tensor:
-            here = torch.tensor(item.given) if kept is not None else None
-            return sampler.sample(noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step)
-
-        @torch.no_grad()
-        def generate() -> Iterator[Any]:
-            parts: Iterator[Tensor]
-            if strategy == "progressive":
-                parts = progressive_latents(windows, denoise_window)
-            else:
-                features = {span: self._landmarks(source, span) for span in spans}
-                frames = noise(range(len(source)))
-                parts = iter([overlap_latents(spans, sampler, frames, features.__getitem__, on_step)])
-            with bar:
-                for part in parts:
-                    yield from self._decoded(part, output_type, decode_chunk_size)
-            self.maybe_free_model_hooks()
-
-        return generate()
-
-    def enable_fast_path(self, compile: bool = False) -> None:
-        """Rearrange denoiser and VAE for speed; the same function within the precision of their dtype (see `fast.py`).
+    def enable_fast_path(self, compile: bool = False) -> FastReport:
+        """Rearrange denoiser and VAE for speed; the same function within the precision of their dtype (see `fast`).
 
         On a GPU the denoiser's work for the most frequent size of a video's windows is recorded and repeated, and so
-        is the encoding of portraits from the second one on (`replay.py`).
+        is the encoding of portraits from the second one on (`fast.replay`).
 
         compile: hand the denoiser's blocks to `torch.compile`, for that size. That takes about a minute once per size
         and makes a frame a tenth faster, which pays from about two thousand frames on, or when one process makes many
-        videos. Not for offloaded pipelines. Call it again after changing weights.
+        videos. Call it again after changing weights. Move the pipeline to its device first: that is what is reported.
+
+        Returns what is in use and what is not, with the reasons; as text it is one line, which is logged too. Raises
+        `ValueError` for an offloaded pipeline.
         """
-        make_fast(self.denoiser)
-        make_fast(self.vae)
-        self._replay = Replay(lambda *inputs: self.denoiser(*inputs[:-1], plain=inputs[-1]), self.denoiser)
-        parts = self.vae, self.image_encoder, self.image_prompt, self.appearance_net, self.denoiser
-        self._replay_portrait = Replay(self._encode, *parts)
-        if compile:
-            compile_blocks(self.denoiser)
-            self._compiled = True
+        self.disable_fast_path()
+        encoders = self.vae, self.image_encoder, self.image_prompt, self.appearance_net, self.denoiser
+        self._fast = FastPath(self.denoiser, self.vae, self._encode, encoders, compile)
+        return self._fast.report
+
+    def disable_fast_path(self) -> None:
+        """Have the plain modules back, the very same ones, and free what was recorded; nothing if they are there."""
+        if self._fast is not None:
+            self._fast.undo()
+            self._fast = None
 
     def enable_vae_slicing(self) -> None:
         """Decode one frame at a time: less memory, somewhat slower."""
@@ -314,39 +264,56 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def check_inputs(
-        self,
-        source: LandmarkSource,
-        height: int,
-        width: int,
-        steps: int,
-        window: int,
-        strategy: str,
-        latents: Tensor | None,
-        output_type: str,
-    ) -> None:
-        """Raise `ValueError` for what cannot be computed, before anything is."""
-        factor = self.vae_scale_factor
-        if height % factor or width % factor:
-            raise ValueError(f"height and width must be divisible by {factor} (the latent grid), got {height}x{width}")
-        if (source.height, source.width) != (height, width):
-            raise ValueError(
-                f"landmark pictures are {source.height}x{source.width}, but {height}x{width} was asked for; "
-                "draw the landmarks at the size of the result"
-            )
-        limit = self.denoiser.config["motion_max_frames"]
-        if window > limit:
-            raise ValueError(f"window is {window} frames, but the motion modules have positions for at most {limit}")
-        if strategy not in STRATEGIES:
-            raise ValueError(f"strategy is {strategy!r}; expected one of {', '.join(STRATEGIES)}")
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type is {output_type!r}; expected one of {', '.join(OUTPUT_TYPES)}")
-        most = self.scheduler.config.num_train_timesteps
-        if not 1 <= steps <= most:
-            raise ValueError(f"num_inference_steps is {steps}; expected 1 to {most}, the steps of training")
-        wanted = (1, self.denoiser.config["in_channels"], len(source), height // factor, width // factor)
-        if latents is not None and tuple(latents.shape) != wanted:
-            raise ValueError(f"latents must have shape {wanted} for {len(source)} frames, got {tuple(latents.shape)}")
+    def _generate(self, request: Request, portrait: Picture, callback: Callback | None) -> Iterator[Any]:
+        """Finished frames of a request that was checked; the portrait is encoded at once."""
+        length, window, source = len(request.source), request.window, request.source
+        spans = overlap_windows(length, window, request.overlap) if request.strategy == "overlap" else []
+        windows = progressive_windows(length, window) if request.strategy == "progressive" else []
+        on_step, bar = self._steps(max(len(windows), 1) * request.steps, callback)
+        sizes = [len(span) for span in spans] + [len(item.frames) for item in windows]
+        sampler = self._sampler(request, portrait, sizes)
+        noise = self._noise(request)
+
+        def denoise_window(item: Window, kept: Tensor | None) -> Tensor:
+            here = torch.tensor(item.given) if kept is not None else None
+            return sampler.sample(noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step)
+
+        @torch.no_grad()
+        def generate() -> Iterator[Any]:
+            parts: Iterator[Tensor]
+            if request.strategy == "progressive":
+                parts = progressive_latents(windows, denoise_window)
+            else:
+                features = {span: self._landmarks(source, span) for span in spans}
+                frames = noise(range(length))
+                parts = iter([overlap_latents(spans, sampler, frames, features.__getitem__, on_step)])
+            with bar:
+                for part in parts:
+                    yield from self._decoded(part, request.output_type, request.decode_chunk_size)
+            self.maybe_free_model_hooks()
+
+        return generate()
+
+    def _sampler(self, request: Request, portrait: Picture, sizes: list[int]) -> WindowSampler:
+        """The sampler of a video under its portrait; `sizes` are the frames of its windows."""
+        picture = portrait_image(portrait, request.width, request.height)
+        cache = None if request.step_cache is None else StepCache(request.step_cache, request.steps)
+        return WindowSampler(
+            self.denoiser if self._fast is None else self._fast.denoise_for(sizes),
+            self.scheduler,
+            self.encode_portrait(picture, request.guidance_scale),
+            request.steps,
+            self._execution_device,
+            self.denoiser.dtype,
+            takes_given=self.denoiser.conv_given is not None,
+            cache=cache,
+        )
+
+    def _noise(self, request: Request) -> FrameNoise:
+        """The initial noise of each frame."""
+        grid = request.height // self.vae_scale_factor, request.width // self.vae_scale_factor
+        shape = (self.denoiser.config["in_channels"], *grid)
+        return FrameNoise(shape, self._execution_device, request.generator, request.latents)
 
     @torch.no_grad()
     def encode_portrait(self, portrait: Image.Image, guidance_scale: float) -> Conditions:
@@ -354,7 +321,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         device = self._execution_device
         pixels = torch.from_numpy(np.asarray(portrait).copy()).to(device, self.vae.dtype).permute(2, 0, 1)[None]
         clip = self.feature_extractor(images=portrait, return_tensors="pt").pixel_values
-        encode = self._replay_portrait or self._encode
+        encode = self._encode if self._fast is None else self._fast.encode
         context, features = encode(pixels / 127.5 - 1, clip.to(device, self.image_encoder.dtype), guidance_scale > 1)
         return Conditions(context, features, guidance_scale)
 
@@ -384,35 +351,12 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         features = encoder(landmark_tensor(source, frames, self._execution_device, encoder.dtype))
         return features.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
 
-    def _denoise_for(self, sizes: list[int]) -> Callable[..., Any]:
-        """The denoiser; on the fast path recorded, and compiled, for windows of the most frequent size alone."""
-        replay = self._replay
-        if replay is None:
-            return self.denoiser
-        usual = max(sizes, key=sizes.count)
-
-        def denoise(noisy: Tensor, *rest: Any, plain: int, **deep: Any) -> Any:
-            rare = noisy.shape[2] != usual
-            with torch.compiler.set_stance("eager_on_recompile" if self._compiled and rare else "default"):
-                if rare or deep:
-                    return self.denoiser(noisy, *rest, plain=plain, **deep)
-                return replay(noisy, *rest, plain)
-
-        return denoise
-
     def _decoded(self, latents: Tensor, output_type: str, chunk: int) -> Iterator[Any]:
         if output_type == "latent":
             yield latents.cpu()
             return
         for part in latents.split(chunk, dim=2):
-            pictures = self.decode_latents(part)
-            if output_type == "pt":
-                yield pictures.cpu()
-            elif output_type == "np":
-                yield pictures.permute(0, 2, 3, 1).cpu().numpy()
-            else:
-                eight_bits = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-                yield [Image.fromarray(picture) for picture in eight_bits]
+            yield as_output(self.decode_latents(part), output_type)
 
     def _steps(self, total: int, callback: Callback | None) -> tuple[OnStep, Any]:
         """What is called after each step, and the progress bar that it moves."""

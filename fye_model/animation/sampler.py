@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fye_model.animation.step_cache import StepCache, clean_estimate, prediction_of
+from fye_model.animation.step_cache import StepCache
+from fye_model.diffusion import clean_estimate, prediction_of
 from fye_model.networks.attention import KeyValue
 
 OnStep = Callable[[int, int, Tensor], Tensor | None]  # step, timestep, latents (1, 4, f, h, w) -> changed latents
@@ -115,7 +116,7 @@ class WindowSampler:
             (clean,) = cache.extrapolate(step)
             return prediction_of(clean, noisy, alpha_bar, kind)
         output, _ = self.guided_prediction(noisy, timestep, landmarks, given)
-        cache.store(step, [clean_estimate(output, noisy, alpha_bar, kind)])
+        cache.store(step, [clean_estimate(noisy, output, alpha_bar, kind)])
         return output
 
     def sample(

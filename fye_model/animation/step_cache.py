@@ -12,7 +12,6 @@ Two kinds of features, chosen by `StepCacheConfig.depth`:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from fye_model.config import StepCacheConfig
@@ -74,25 +73,3 @@ def sum_weighted(weights: list[float], tensors: tuple[Tensor, ...]) -> Tensor:
     for weight, tensor in zip(weights[1:], tensors[1:], strict=True):
         total = total.add_(tensor, alpha=weight)
     return total.to(tensors[0].dtype)
-
-
-def clean_estimate(prediction: Tensor, noisy: Tensor, alpha_bar: float, kind: str) -> Tensor:
-    """Clean latents that the network's output stands for. `kind`: the scheduler's prediction_type."""
-    a = torch.tensor(alpha_bar, dtype=torch.float64)
-    root, rest = float(a.sqrt()), float((1 - a).sqrt())
-    if kind == "v_prediction":
-        return root * noisy - rest * prediction
-    if kind == "epsilon":
-        return (noisy - rest * prediction) / root
-    raise ValueError(f"prediction_type {kind!r} has no step cache; use v_prediction or epsilon")
-
-
-def prediction_of(clean: Tensor, noisy: Tensor, alpha_bar: float, kind: str) -> Tensor:
-    """Inverse of `clean_estimate`: the output that stands for these clean latents."""
-    a = torch.tensor(alpha_bar, dtype=torch.float64)
-    root, rest = float(a.sqrt()), float((1 - a).sqrt())
-    if kind == "v_prediction":
-        return (root * noisy - clean) / rest
-    if kind == "epsilon":
-        return (noisy - root * clean) / rest
-    raise ValueError(f"prediction_type {kind!r} has no step cache; use v_prediction or epsilon")

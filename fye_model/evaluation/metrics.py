@@ -1,27 +1,28 @@
-"""Image and landmark metrics of a reenactment, frame by frame, and what each number was measured on.
+"""Picture and landmark measures of one frame, and what each number was measured on.
 
-Every metric works on one frame at a time in float64, so its digits do not depend on batch sizes or on the number of
-workers. A frame in which the landmark model finds no face is counted and enters the mean with a declared error; it is
-never left out, because leaving it out would reward a result that no longer looks like a face.
+Every measure works on one frame at a time in float64, so its digits do not depend on batch sizes or on the number of
+workers. `table.py` says which of them are metrics, and how frames without a face count.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.ndimage import correlate1d
 
-# Outer corners of the right and left eye in MediaPipe's mesh; their distance is the interocular distance (IOD).
-EYE_CORNERS = (33, 263)
+from fye_model.landmarks.topology import interocular_distance
+
 # Error, in IOD, of a frame whose result has no face. A frozen or wrong face is typically below 0.5.
 NO_FACE_ERROR = 1.0
+# Errors of a point, in IOD, up to which it counts as found: average precision is the mean over these.
+AP_THRESHOLDS = tuple(step / 100 for step in range(1, 11))
 
 # Metrics of the paper's protocol that need networks whose weights this project neither ships nor downloads.
 MISSING_METRICS = {
     "lpips": "needs the LPIPS weights (AlexNet or VGG backbone and its linear layers), which are not on this machine",
+    "tlp": "the change of LPIPS from frame to frame; needs the LPIPS weights, which are not on this machine",
     "fvd": "needs the I3D weights (Kinetics-400), which are not on this machine",
     "arcface": "needs ArcFace weights (an InsightFace pack, non-commercial), which are not on this machine; "
     "measures cross reenactment",
@@ -33,49 +34,6 @@ _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5  # 11 taps
 
 
-@dataclass(frozen=True)
-class FrameScores:
-    """Scores of one reenacted clip. Arrays have one entry a frame.
-
-    landmark_error: mean point distance over the truth's IOD; NaN where either picture has no face.
-    result_has_face, truth_has_face: where the landmark model found one.
-    size: (height, width) in pixels of the pictures that were compared.
-    """
-
-    l1: np.ndarray
-    psnr: np.ndarray
-    ssim: np.ndarray
-    landmark_error: np.ndarray
-    result_has_face: np.ndarray
-    truth_has_face: np.ndarray
-    size: tuple[int, int]
-
-    @property
-    def frames(self) -> int:
-        return len(self.l1)
-
-    def summary(self) -> dict[str, float]:
-        """Means over the clip's frames, and the counts that belong to them.
-
-        `landmark_error` counts a frame without a face in the result as `NO_FACE_ERROR`; `landmark_error_found` is the
-        mean over the frames where both faces were found. Frames whose truth has no face cannot be compared: they are
-        in neither mean, and counted. NaN when nothing could be compared.
-        """
-        comparable = self.truth_has_face
-        counted = np.where(self.result_has_face, self.landmark_error, NO_FACE_ERROR)[comparable]
-        found = self.landmark_error[comparable & self.result_has_face]
-        return {
-            "frames": self.frames,
-            "l1": float(self.l1.mean()),
-            "psnr": float(self.psnr.mean()),
-            "ssim": float(self.ssim.mean()),
-            "landmark_error": float(counted.mean()) if counted.size else math.nan,
-            "landmark_error_found": float(found.mean()) if found.size else math.nan,
-            "no_face_in_result": int((comparable & ~self.result_has_face).sum()),
-            "no_face_in_truth": int((~comparable).sum()),
-        }
-
-
 def l1_error(result: np.ndarray, truth: np.ndarray) -> float:
     """Mean absolute difference of two pictures (h, w, 3) uint8, on the scale 0 to 1."""
     first, second = _pair(result, truth)
@@ -85,8 +43,7 @@ def l1_error(result: np.ndarray, truth: np.ndarray) -> float:
 def psnr(result: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of two pictures (h, w, 3) uint8; infinite for equal pictures."""
     first, second = _pair(result, truth)
-    mse = float(np.square(first - second).mean())
-    return math.inf if mse == 0 else -10 * math.log10(mse)
+    return _decibel(float(np.square(first - second).mean()))
 
 
 def ssim(result: np.ndarray, truth: np.ndarray) -> float:
@@ -95,6 +52,35 @@ def ssim(result: np.ndarray, truth: np.ndarray) -> float:
     Gaussian window of sigma 1.5 and 11 taps, population covariance, K1 = 0.01, K2 = 0.03; the 5 pixels at each border,
     where the window leaves the picture, are left out.
     """
+    return float(_similarity(result, truth).mean())
+
+
+def picture_scores(result: np.ndarray, truth: np.ndarray, masks: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """L1, PSNR and SSIM of two pictures, and of their pixels inside each mask (h, w) as `l1_<mask>` and so on.
+
+    A window of SSIM belongs to a mask by its middle pixel. NaN inside an empty mask.
+    """
+    first, second = _pair(result, truth)
+    difference, similarity = np.abs(first - second), _similarity(result, truth)
+    square = np.square(first - second)
+    scores = {
+        "l1": float(difference.mean()),
+        "psnr": _decibel(float(square.mean())),
+        "ssim": float(similarity.mean()),
+    }
+    for name, where in masks.items():
+        inner = where[_SSIM_RADIUS:-_SSIM_RADIUS, _SSIM_RADIUS:-_SSIM_RADIUS]
+        scores[f"l1_{name}"] = float(difference[where].mean()) if where.any() else math.nan
+        scores[f"psnr_{name}"] = _decibel(float(square[where].mean())) if where.any() else math.nan
+        scores[f"ssim_{name}"] = float(similarity[inner].mean()) if inner.any() else math.nan
+    return scores
+
+
+def _decibel(mse: float) -> float:
+    return math.inf if mse == 0 else -10 * math.log10(mse)
+
+
+def _similarity(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
     first, second = _pair(result, truth)
     if min(first.shape[:2]) < 2 * _SSIM_RADIUS + 1:
         raise ValueError(f"SSIM needs pictures of at least 11x11 pixels, got {first.shape[1]}x{first.shape[0]}")
@@ -103,56 +89,35 @@ def ssim(result: np.ndarray, truth: np.ndarray) -> float:
     variance2 = _blur(second * second) - mean2 * mean2
     covariance = _blur(first * second) - mean1 * mean2
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean1 * mean2 + c1) * (2 * covariance + c2)) / (
+    similarity: np.ndarray = ((2 * mean1 * mean2 + c1) * (2 * covariance + c2)) / (
         (mean1 * mean1 + mean2 * mean2 + c1) * (variance1 + variance2 + c2)
     )
-    return float(similarity.mean())
+    return similarity
 
 
-def landmark_error(result: np.ndarray, truth: np.ndarray, height: int, width: int) -> float:
-    """Mean distance of corresponding points over the truth's interocular distance.
+def point_distances(result: np.ndarray, truth: np.ndarray, height: int, width: int) -> tuple[np.ndarray, float]:
+    """Distance of each point from its place in the truth (478,), and the truth's interocular distance, in pixels.
 
     result, truth: (478, 2 or more), x and y as fractions of a picture of `height` x `width` pixels.
     """
     scale = np.array([width, height], np.float64)
     first, second = result[:, :2] * scale, truth[:, :2] * scale
-    iod = float(np.linalg.norm(second[EYE_CORNERS[0]] - second[EYE_CORNERS[1]]))
+    iod = float(interocular_distance(second))
     if iod <= 0:
         raise ValueError("the truth's eye corners coincide: these are no landmarks of a face")
-    return float(np.linalg.norm(first - second, axis=1).mean()) / iod
+    return np.asarray(np.linalg.norm(first - second, axis=1)), iod
 
 
-def score_frames(
-    result: np.ndarray,
-    truth: np.ndarray,
-    result_points: Sequence[np.ndarray | None],
-    truth_points: Sequence[np.ndarray | None],
-) -> FrameScores:
-    """Score result against truth, both (f, h, w, 3) uint8 of the same shape.
+def landmark_error(result: np.ndarray, truth: np.ndarray, height: int, width: int) -> float:
+    """Mean distance of corresponding points over the truth's interocular distance; arguments: `point_distances`."""
+    distances, iod = point_distances(result, truth, height, width)
+    return float(distances.mean()) / iod
 
-    result_points, truth_points: per frame the landmarks (478, >= 2) detected in it as fractions, None for no face.
-    """
-    if result.shape != truth.shape or result.ndim != 4 or len(result) == 0:
-        raise ValueError(f"expected two equal stacks of frames (f, h, w, 3), got {result.shape} and {truth.shape}")
-    if not len(result) == len(result_points) == len(truth_points):
-        raise ValueError(
-            f"{len(result)} frames need as many landmark entries, got {len(result_points)} and {len(truth_points)}"
-        )
-    height, width = result.shape[1:3]
-    errors = [
-        math.nan if ours is None or theirs is None else landmark_error(ours, theirs, height, width)
-        for ours, theirs in zip(result_points, truth_points, strict=True)
-    ]
-    pairs = list(zip(result, truth, strict=True))
-    return FrameScores(
-        l1=np.array([l1_error(a, b) for a, b in pairs]),
-        psnr=np.array([psnr(a, b) for a, b in pairs]),
-        ssim=np.array([ssim(a, b) for a, b in pairs]),
-        landmark_error=np.array(errors),
-        result_has_face=np.array([points is not None for points in result_points]),
-        truth_has_face=np.array([points is not None for points in truth_points]),
-        size=(height, width),
-    )
+
+def landmark_precision(result: np.ndarray, truth: np.ndarray, height: int, width: int) -> float:
+    """Average precision: the fraction of points within each of `AP_THRESHOLDS` of the truth, mean over these."""
+    distances, iod = point_distances(result, truth, height, width)
+    return float(np.mean([(distances / iod <= threshold).mean() for threshold in AP_THRESHOLDS]))
 
 
 def _pair(result: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,4 +133,4 @@ def _blur(picture: np.ndarray) -> np.ndarray:
     taps = np.exp(-0.5 * (np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1) / _SSIM_SIGMA) ** 2)
     taps /= taps.sum()
     rows = correlate1d(picture, taps, axis=0)[_SSIM_RADIUS:-_SSIM_RADIUS]
-    return correlate1d(rows, taps, axis=1)[:, _SSIM_RADIUS:-_SSIM_RADIUS]
+    return np.asarray(correlate1d(rows, taps, axis=1)[:, _SSIM_RADIUS:-_SSIM_RADIUS])

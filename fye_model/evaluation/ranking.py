@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 RULE = (
-    "score = {loss:g} x rank by validation loss + {landmark:g} x rank by landmark error (1 is best, equal values share "
-    "the better rank); lowest score wins, then lower L1, then the earlier checkpoint"
+    "score = {loss:g} x rank by validation loss + {expression:g} x rank by expression error (1 is best, equal values "
+    "share the better rank); lowest score wins, then lower L1, then the earlier checkpoint"
 )
 
 
@@ -18,14 +18,14 @@ def rank(values: Sequence[float]) -> list[int]:
 
 
 def weighted_ranks(
-    losses: Sequence[float], landmark_errors: Sequence[float], loss_weight: float, landmark_weight: float
+    losses: Sequence[float], expression_errors: Sequence[float], loss_weight: float, expression_weight: float
 ) -> list[float]:
     """Score of each candidate under `RULE`, lower is better. Raises ValueError when both weights are 0."""
-    total = loss_weight + landmark_weight
+    total = loss_weight + expression_weight
     if total <= 0:
-        raise ValueError("selection.loss_weight and selection.landmark_weight are both 0: nothing would be compared")
-    pairs = zip(rank(losses), rank(landmark_errors), strict=True)
-    return [(loss_weight * by_loss + landmark_weight * by_landmark) / total for by_loss, by_landmark in pairs]
+        raise ValueError("selection.loss_weight and selection.expression_weight are both 0: nothing would be compared")
+    pairs = zip(rank(losses), rank(expression_errors), strict=True)
+    return [(loss_weight * by_loss + expression_weight * by_expression) / total for by_loss, by_expression in pairs]
 
 
 def order(scores: Sequence[float], l1: Sequence[float]) -> list[int]:

@@ -92,12 +92,16 @@ def expression_score(sequence: LandmarkSequence, vertices: np.ndarray, usable: n
     brows, corners = vertices[:, topology.BROW_MIDDLES, 1], vertices[:, topology.EYE_CORNERS, 1]
     brow_height = (brows.mean(axis=1) - corners.mean(axis=1)) / unit
     pupils = gaze(sequence.pixels())[..., 0]
-    changes = [0.5 * _off_median(value, usable) for value in (mouth_width / unit, brow_height)]
-    return mouth_opening / mouth_width + 0.5 * closed + sum(changes) + _off_median(pupils, usable).mean(axis=1)
+    changes = [0.7 * _off_median(value, usable) for value in (mouth_width / unit, brow_height)]
+    result: np.ndarray = (
+        mouth_opening / mouth_width + 0.5 * closed + sum(changes) + _off_median(pupils, usable).mean(axis=1)
+    )
+    return result
 
 
 def _off_median(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    return np.abs(values - np.median(values[usable], axis=0))
+    result: np.ndarray = np.abs(values - np.median(values[usable], axis=0))
+    return result
 
 
 def _opening(vertices: np.ndarray, indices: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -145,7 +145,8 @@ def _draw_lines(
 def _advance(delta: np.ndarray, step: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Offset along one axis after `step` of `n` steps of a line that spans `delta` on that axis."""
     magnitude = np.abs(delta) * step
-    return np.sign(delta) * -((n - 2 * magnitude) // (2 * n))
+    result: np.ndarray = np.sign(delta) * -((n - 2 * magnitude) // (2 * n))
+    return result
 
 
 def _draw_pupils(images: np.ndarray, frames: np.ndarray, points: np.ndarray, half: int) -> None:

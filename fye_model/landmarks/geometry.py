@@ -156,7 +156,8 @@ def euler_deg(matrix: np.ndarray) -> np.ndarray:
     pitch = np.arctan2(rotation[:, 2, 1], rotation[:, 2, 2])
     yaw = np.arcsin(np.clip(-rotation[:, 2, 0], -1, 1))
     roll = np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])
-    return np.degrees(np.stack([pitch, yaw, roll], axis=1))
+    result: np.ndarray = np.degrees(np.stack([pitch, yaw, roll], axis=1))
+    return result
 
 
 def rotation_difference_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -165,4 +166,5 @@ def rotation_difference_deg(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = (m / np.linalg.norm(m, axis=1, keepdims=True) for m in (a, b))
     # The chord is exact at small angles, where the arc cosine of the trace is not.
     chord = np.linalg.norm(a - b, axis=(1, 2)) / (2 * np.sqrt(2))
-    return np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+    result: np.ndarray = np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+    return result

@@ -76,4 +76,5 @@ def to_latent(mask: np.ndarray, factor: int = 8) -> np.ndarray:
     if height % factor or width % factor:
         raise ValueError(f"mask of {height}x{width} cannot be averaged to latents: sides must be divisible by {factor}")
     cells = mask.reshape(frames, height // factor, factor, width // factor, factor)
-    return cells.mean(axis=(2, 4), dtype=np.float32)
+    result: np.ndarray = cells.mean(axis=(2, 4), dtype=np.float32)
+    return result

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from fye_model.files import write_atomic
 from fye_model.landmarks import topology
 from fye_model.landmarks.geometry import FaceGeometry, weighted_procrustes
 from fye_model.landmarks.table import LandmarkSequence, read_landmarks, sequences_same_model
@@ -64,13 +64,7 @@ def write_mean_mesh(geometry: FaceGeometry, path: str | Path, source: str) -> No
         weights=geometry.weights.astype(np.float32),
         source=np.array(source),
     )
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(temporary, "wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomic(Path(path), buffer.getvalue())
 
 
 def _spread(sequence: LandmarkSequence, count: int) -> LandmarkSequence:
@@ -88,7 +82,8 @@ def _orthographic(sequence: LandmarkSequence) -> np.ndarray:
 def _aligned(faces: np.ndarray, mean: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Faces (f, 468, 3) moved, turned and scaled onto the mean."""
     rotation, scale, translation = weighted_procrustes(mean, faces, weights)
-    return (faces - translation[:, None]) @ rotation / scale[:, None, None]
+    result: np.ndarray = (faces - translation[:, None]) @ rotation / scale[:, None, None]
+    return result
 
 
 def _upright(mean: np.ndarray) -> np.ndarray:
@@ -104,7 +99,8 @@ def _upright(mean: np.ndarray) -> np.ndarray:
     turned *= _PUPIL_DISTANCE_CM / np.linalg.norm(left - right)
     middle = turned[[_FOREHEAD, _CHIN]].mean(axis=0)
     ears = turned[list(_EARS)].mean(axis=0)
-    return turned - [ears[0], middle[1], ears[2]]
+    result: np.ndarray = turned - [ears[0], middle[1], ears[2]]
+    return result
 
 
 def _mirror_indices(mean: np.ndarray) -> np.ndarray:
@@ -124,7 +120,8 @@ def _stability(shapes: Sequence[np.ndarray], mirror: np.ndarray) -> np.ndarray:
     variance = np.mean(within, axis=0)
     variance = (variance + variance[mirror]) / 2
     weights = 1 / (variance + np.median(variance) / 10)
-    return weights / weights.sum()
+    result: np.ndarray = weights / weights.sum()
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,10 +18,10 @@ from fye_model.landmarks.table import LandmarkSequence
 
 Method = Literal["none", "one_euro", "savgol"]
 
-# One Euro filter (Casiez et al. 2012): the cutoff grows with speed. Jitter moves points at about 0.1 IOD/s, a lid in a
-# blink at 1 IOD/s and more; the square keeps the first well filtered and lets the second through untouched.
+# One Euro filter (Casiez et al. 2012): the cutoff grows with speed. Jitter moves points at about 0.07 IOD/s, a lid in a
+# blink at 0.7 IOD/s and more; the square keeps the first well filtered and lets the second through untouched.
 _MIN_CUTOFF_HZ = 2.0
-_CUTOFF_PER_SPEED2 = 20.0  # Hz per (IOD/s)^2
+_CUTOFF_PER_SPEED2 = 40.0  # Hz per (IOD/s)^2
 _SPEED_WINDOW_S = 0.12  # a speed lasts from this long before to this long after the motion
 _SAVGOL_WINDOW_S = 0.2
 _SAVGOL_ORDER = 2
@@ -61,7 +61,8 @@ def _savgol(run: np.ndarray, fps: float) -> np.ndarray:
     # At low frame rates no two neighbours are close enough in time to be averaged.
     if window <= _SAVGOL_ORDER + 1 or len(run) < window:
         return run
-    return savgol_filter(run, window, _SAVGOL_ORDER, axis=0)
+    result: np.ndarray = savgol_filter(run, window, _SAVGOL_ORDER, axis=0)
+    return result
 
 
 def _one_euro(run: np.ndarray, fps: float) -> np.ndarray:
@@ -77,7 +78,8 @@ def _one_euro(run: np.ndarray, fps: float) -> np.ndarray:
     speed = maximum_filter1d(speed, 2 * round(_SPEED_WINDOW_S * fps) + 1, axis=0, mode="nearest")
     cutoff = _MIN_CUTOFF_HZ + _CUTOFF_PER_SPEED2 * speed**2
     gain = 1 / (1 + fps / (2 * np.pi * cutoff))[..., None]
-    return (_low_pass(run, gain) + _low_pass(run[::-1], gain[::-1])[::-1]) / 2
+    result: np.ndarray = (_low_pass(run, gain) + _low_pass(run[::-1], gain[::-1])[::-1]) / 2
+    return result
 
 
 def _low_pass(run: np.ndarray, gain: np.ndarray) -> np.ndarray:

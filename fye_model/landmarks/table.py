@@ -6,7 +6,6 @@ metadata, so that a file explains itself and two landmark models are never mixed
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fye_model.files import whole_file
 from fye_model.landmarks import topology
 
 LANDMARKS_SCHEMA = "fye-landmarks-1"
@@ -186,22 +186,14 @@ def _array(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # an empty table has no chunk to combine
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    result: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    return result
 
 
 def _write(columns: Mapping[str, pa.Array], metadata: Mapping[str, str], path: str | Path) -> None:
     table = pa.table(dict(columns)).replace_schema_metadata(dict(sorted(metadata.items())))
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            pq.write_table(table, file, compression="zstd", use_dictionary=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(Path(path)) as temporary, open(temporary, "wb") as file:
+        pq.write_table(table, file, compression="zstd", use_dictionary=False)
 
 
 def _read(path: str | Path, schema: str) -> tuple[pa.Table, dict[str, str]]:

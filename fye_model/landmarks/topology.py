@@ -46,7 +46,8 @@ LEFT_IRIS = (473, 474, 475, 476, 477)
 RIGHT_EYE_OPENING = (159, 145, 33, 133)  # upper lid, lower lid, outer corner, inner corner
 LEFT_EYE_OPENING = (386, 374, 263, 362)
 MOUTH_OPENING = (13, 14, 78, 308)  # upper lip, lower lip, right corner, left corner
-EYE_CORNERS = (33, 133, 362, 263)
+EYE_CORNERS = (33, 133, 362, 263)  # outer and inner of the right eye, inner and outer of the left one
+OUTER_EYE_CORNERS = (33, 263)
 BROW_MIDDLES = (105, 334)
 
 
@@ -80,10 +81,11 @@ EXPRESSION_POINTS: tuple[int, ...] = tuple(
 
 
 def interocular_distance(points: np.ndarray) -> np.ndarray:
-    """Distance between the centres of the two eye contours: the unit (IOD) of this project's landmark errors.
+    """Distance between the outer corners of the eyes: the interocular distance (IOD), in which this project measures
+    landmark errors, motion and speed. About 9 cm of an adult's face; the pupils are about 6.3 cm apart.
 
-    points: (..., 468 or 478, d) -> (...), in the unit of the points.
+    points: (..., 468 or 478, d) -> (...), in the unit of the points, which must be the same along all axes.
     """
-    right = points[..., RIGHT_EYE, :].mean(axis=-2)
-    left = points[..., LEFT_EYE, :].mean(axis=-2)
-    return np.linalg.norm(right - left, axis=-1)
+    right, left = (points[..., corner, :] for corner in OUTER_EYE_CORNERS)
+    result: np.ndarray = np.linalg.norm(right - left, axis=-1)
+    return result

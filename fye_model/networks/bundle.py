@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from fye_model.files import whole_folder
 from fye_model.networks.appearance_net import AppearanceNet
 from fye_model.networks.attention import KeyValue
 from fye_model.networks.denoiser import Denoiser
@@ -184,16 +182,9 @@ class Networks(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write one subfolder per network (config.json and safetensors). Each appears complete or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
         for name in COMPONENTS:
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as temporary:
-                getattr(self, name).save_pretrained(Path(temporary) / name)
-                for file in (Path(temporary) / name).iterdir():
-                    with file.open("rb") as handle:
-                        os.fsync(handle.fileno())
-                if (folder / name).exists():
-                    shutil.rmtree(folder / name)
-                os.replace(Path(temporary) / name, folder / name)
+            with whole_folder(folder / name) as temporary:
+                getattr(self, name).save_pretrained(temporary)
 
     @classmethod
     def load(cls, folder: Path, expected: dict[str, dict[str, Any]] | None = None) -> Self:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -13,6 +14,49 @@ from torch import Tensor, nn
 from fye_model.networks import attention, motion
 from fye_model.networks.attention import KeyValue, SpatialTransformer
 from fye_model.networks.base import Network
+
+
+class LayerCalls:
+    """How a denoiser gives the parts of a layer their inputs. Blocks that take them otherwise bring other calls."""
+
+    def resnet(self, resnet: nn.Module, hidden: Tensor, temb: Tensor, skip: Tensor | None) -> Tensor:
+        """A residual block on hidden (b, c, h, w), with the skip connection's channels (b, d, h, w) behind its own."""
+        hidden = hidden if skip is None else torch.cat([hidden, skip], 1)
+        return resnet(hidden, temb[: len(hidden)])
+
+    def transformer(
+        self,
+        transformer: SpatialTransformer,
+        hidden: Tensor,
+        items: int,
+        context: KeyValue,
+        reference: KeyValue | None,
+        plain: int | Tensor,
+        frames: int,
+    ) -> Tensor:
+        """A spatial transformer on what `items` share, or each has (b·f, c, h, w): the result is of each."""
+        return transformer(of_each(hidden, items * frames), context, reference, plain, frames)[0]
+
+
+class Layer(NamedTuple):
+    """A residual block and what follows it."""
+
+    resnet: nn.Module
+    transformer: SpatialTransformer | None
+    motion_module: nn.Module | None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every layer of one call is given besides the features; `temb` is (b·f, t)."""
+
+    temb: Tensor
+    context: list[KeyValue]
+    reference: list[KeyValue] | None
+    plain: int | Tensor
+    items: int
+    frames: int
+    temporal: bool
 
 
 class Denoiser(Network):
@@ -63,6 +107,7 @@ class Denoiser(Network):
         if covered_latents:
             self.conv_given = nn.Conv2d(in_channels + 1, block_out_channels[0], 3, padding=1, bias=False)
             nn.init.zeros_(self.conv_given.weight)
+        self.calls = LayerCalls()
 
     def project_context(self, tokens: Tensor) -> list[KeyValue]:
         """Keys and values of image-prompt tokens (b, m, c) in each cross-attention; they hold for all steps."""
@@ -98,85 +143,107 @@ class Denoiser(Network):
         ValueError for more frames than the motion modules have positions, and for shapes that do not go together.
         """
         self._check(noisy, timesteps, landmark_features, given, temporal, depth)
-        unet, batch, frames = self.unet, len(timesteps), noisy.shape[2]
+        conditions = self._conditions(timesteps, context, reference, plain, noisy.shape[2], temporal)
+        hidden = self._enter(noisy, landmark_features, given)
+        outer = depth if deep_features is not None else None
+        hidden, skips = self._down(hidden, conditions, outer)
+        if deep_features is None:
+            hidden = self._middle(hidden, conditions)
+            hidden = self._up(hidden, skips, conditions, slice(-depth))
+            deep_features = hidden
+        hidden = self._up(deep_features, skips, conditions, slice(-depth, None))
+        sample = self._leave(hidden, conditions)
+        return (sample, deep_features) if return_deep else sample
+
+    def _conditions(
+        self,
+        timesteps: Tensor,
+        context: Tensor | list[KeyValue],
+        reference: Sequence[Tensor] | list[KeyValue] | None,
+        plain: int | Tensor,
+        frames: int,
+        temporal: bool,
+    ) -> Conditions:
+        """Tokens projected, time steps embedded."""
+        unet = self.unet
         context = self.project_context(context) if isinstance(context, Tensor) else context
         if reference is not None and not isinstance(reference[0], KeyValue):
             reference = self.project_reference(reference)  # type: ignore[arg-type]
         temb = unet.time_embedding(unet.time_proj(timesteps).to(unet.conv_in.weight.dtype))
         temb = temb.repeat_interleave(frames, 0)
+        return Conditions(temb, context, reference, plain, len(timesteps), frames, temporal)  # type: ignore[arg-type]
 
-        def each(hidden: Tensor) -> Tensor:
-            """What all items shared so far, for each of them."""
-            return hidden if len(hidden) == len(temb) else torch.cat([hidden] * batch)
-
-        def layer(
-            resnet: nn.Module,
-            transformer: SpatialTransformer | None,
-            motion_module: nn.Module | None,
-            hidden: Tensor,
-            skip: Tensor | None = None,
-        ) -> Tensor:
-            def run(
-                hidden: Tensor, skip: Tensor | None, temb: Tensor, prompt: KeyValue | None, portrait: KeyValue | None
-            ) -> Tensor:
-                beside = {}
-                if skip is not None and getattr(resnet, "takes_skip", False):
-                    beside["skip"] = skip
-                elif skip is not None:
-                    hidden = torch.cat([hidden, skip], 1)
-                hidden = resnet(hidden, temb[: len(hidden)], **beside)
-                if not getattr(transformer, "takes_shared", False):
-                    hidden = each(hidden)
-                if transformer is not None:
-                    hidden, _ = transformer(hidden, prompt, portrait, plain, frames)
-                return motion_module(hidden, num_frames=frames) if motion_module is not None and temporal else hidden
-
-            if transformer is None:
-                return self.run_layer(run, hidden, skip, temb, None, None)
-            portrait = None if reference is None else reference[transformer.position]
-            return self.run_layer(run, hidden, skip, temb, context[transformer.position], portrait)
-
-        hidden = unet.conv_in(_fold(noisy))
+    def _enter(self, noisy: Tensor, landmark_features: Tensor | None, given: Tensor | None) -> Tensor:
+        """The first features, (b·f, c, h, w), with what the landmarks and the given latents add."""
+        hidden = self.unet.conv_in(_fold(noisy))
         if given is not None:
             assert self.conv_given is not None
             hidden = hidden + self.conv_given(_fold(given))
         if landmark_features is not None:
             hidden = hidden + _fold(landmark_features)
+        return hidden
 
-        skips = [each(hidden)]
-        outer = len(unet.down_blocks) if deep_features is None else depth
-        for level, block in enumerate(unet.down_blocks[:outer]):
-            for resnet, transformer, motion_module in _layers(block):
-                hidden = layer(resnet, transformer, motion_module, hidden)
+    def _down(self, hidden: Tensor, conditions: Conditions, outer: int | None) -> tuple[Tensor, list[Tensor]]:
+        """Run the levels on the way down, or the `outer` ones alone, without leaving the last of those.
+
+        Returns the features and the skip connections, the first one included.
+        """
+        skips = [of_each(hidden, len(conditions.temb))]
+        for level, block in enumerate(list(self.unet.down_blocks)[:outer]):
+            for layer in _layers(block):
+                hidden = self._layer(layer, hidden, conditions)
                 skips.append(hidden)
-            if deep_features is None or level < depth - 1:
+            if outer is None or level < outer - 1:
                 for downsampler in block.downsamplers or ():
                     hidden = downsampler(hidden)
                     skips.append(hidden)
+        return hidden, skips
 
-        if deep_features is None:
-            middle = unet.mid_block
-            hidden = layer(middle.resnets[0], middle.attentions[0], middle.motion_modules[0], hidden)
-            hidden = layer(middle.resnets[1], None, None, hidden)
+    def _middle(self, hidden: Tensor, conditions: Conditions) -> Tensor:
+        middle = self.unet.mid_block
+        hidden = self._layer(
+            Layer(middle.resnets[0], middle.attentions[0], middle.motion_modules[0]), hidden, conditions
+        )
+        return self._layer(Layer(middle.resnets[1], None, None), hidden, conditions)
 
-        deep = deep_features
-        first = 0 if deep_features is None else len(unet.up_blocks) - depth
-        for level, block in enumerate(unet.up_blocks):
-            if level < first:
-                continue
-            if level == len(unet.up_blocks) - depth:
-                deep = hidden = hidden if deep_features is None else deep_features
-            for resnet, transformer, motion_module in _layers(block):
-                hidden = layer(resnet, transformer, motion_module, hidden, skips.pop())
+    def _up(self, hidden: Tensor, skips: list[Tensor], conditions: Conditions, levels: slice) -> Tensor:
+        """Run some levels on the way up, each layer with the last of `skips`, which are taken off the list."""
+        for block in list(self.unet.up_blocks)[levels]:
+            for layer in _layers(block):
+                hidden = self._layer(layer, hidden, conditions, skips.pop())
             for upsampler in block.upsamplers or ():
                 hidden = upsampler(hidden, skips[-1].shape[-2:])
+        return hidden
 
+    def _leave(self, hidden: Tensor, conditions: Conditions) -> Tensor:
+        """The prediction (b, 4, f, h, w)."""
+        unet = self.unet
         hidden = unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
-        sample = hidden.unflatten(0, (batch, frames)).transpose(1, 2)
-        if not return_deep:
-            return sample
-        assert deep is not None
-        return sample, deep
+        return hidden.unflatten(0, (conditions.items, conditions.frames)).transpose(1, 2)
+
+    def _layer(self, layer: Layer, hidden: Tensor, conditions: Conditions, skip: Tensor | None = None) -> Tensor:
+        """One layer; what a checkpoint keeps and what it computes anew begins and ends here."""
+        resnet, transformer, motion_module = layer
+        items, frames, plain = conditions.items, conditions.frames, conditions.plain
+
+        def run(
+            hidden: Tensor, skip: Tensor | None, temb: Tensor, prompt: KeyValue | None, portrait: KeyValue | None
+        ) -> Tensor:
+            hidden = self.calls.resnet(resnet, hidden, temb, skip)
+            if transformer is None:
+                hidden = of_each(hidden, len(temb))
+            else:
+                assert prompt is not None
+                hidden = self.calls.transformer(transformer, hidden, items, prompt, portrait, plain, frames)
+            if motion_module is not None and conditions.temporal:
+                hidden = motion_module(hidden, num_frames=frames)
+            return hidden
+
+        if transformer is None:
+            return self.run_layer(run, hidden, skip, conditions.temb, None, None)
+        prompt = conditions.context[transformer.position]
+        portrait = None if conditions.reference is None else conditions.reference[transformer.position]
+        return self.run_layer(run, hidden, skip, conditions.temb, prompt, portrait)
 
     def _check(
         self,
@@ -211,10 +278,15 @@ class Denoiser(Network):
             raise ValueError(f"depth is {depth}, expected 1 to {levels - 1}")
 
 
-def _layers(block: Any) -> list[tuple[nn.Module, SpatialTransformer | None, nn.Module]]:
-    """(resnet, spatial transformer or None, motion module) of each layer of a down or up block."""
+def of_each(hidden: Tensor, count: int) -> Tensor:
+    """What all items shared so far, for each of them: `count` images."""
+    return hidden if len(hidden) == count else torch.cat([hidden] * (count // len(hidden)))
+
+
+def _layers(block: Any) -> list[Layer]:
+    """The layers of a down or up block."""
     attentions = getattr(block, "attentions", [None] * len(block.resnets))
-    return list(zip(block.resnets, attentions, block.motion_modules, strict=True))
+    return [Layer(*parts) for parts in zip(block.resnets, attentions, block.motion_modules, strict=True)]
 
 
 def _fold(video: Tensor) -> Tensor:

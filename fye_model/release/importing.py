@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fye_model.config import NetworkConfig
+from fye_model.files import file_digest, write_atomic
 from fye_model.networks import Networks, component_arguments
 from fye_model.networks.bundle import COMPONENTS
 from fye_model.networks.weights import LoadReport, check_names, read_weights
@@ -108,14 +107,9 @@ def import_release(source: Path, output: Path, config: NetworkConfig = RELEASED)
         if extra:
             added[name] = tuple(extra)
 
-    report = ImportReport(tuple(reports), {path.name: _sha256(path) for path in paths.values()}, added)
+    report = ImportReport(tuple(reports), {path.name: file_digest(path) for path in paths.values()}, added)
     Networks(**loaded).save(output)  # type: ignore[arg-type]  # one of each kind, by name
-    temporary = output / f".{REPORT}.tmp"
-    with temporary.open("w") as handle:
-        handle.write(report.as_json())
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, output / REPORT)
+    write_atomic(output / REPORT, report.as_json().encode())
     return report
 
 
@@ -147,8 +141,3 @@ def _find(source: Path, file: str) -> Path:
         f"{source} has no {file}.pth; expected the folder of the released {', '.join(f + '.pth' for f in FILES)} "
         f"(found: {there or 'nothing'})"
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

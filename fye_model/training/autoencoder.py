@@ -131,7 +131,7 @@ def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
 
 
 def save_folder(model: Any, folder: Path) -> None:
-    """`save_pretrained`, complete or not at all; an older folder is replaced."""
+    """`save_pretrained`, whole or not at all; an older folder is replaced."""
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         _drop_versions(temporary / "config.json")

@@ -31,17 +31,17 @@ _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 class LatentEncoder:
     """The autoencoder and the image encoder, as the pipeline uses them, on the device of the run.
 
-    On a GPU the autoencoder runs in half precision, with the layers of a training step, once its latents of the first
-    frames have been found equal to those in single precision; where they are not, single precision stays, and the log
-    says so.
+    With `half`, and on a GPU, the autoencoder runs in half precision with the layers of a training step, once its
+    latents of the first frames have been found equal to those in single precision; where they are not, single precision
+    stays, and the log says so.
     """
 
-    def __init__(self, vae: Path, image_encoder: Path, device: str = "cpu") -> None:
+    def __init__(self, vae: Path, image_encoder: Path, device: str = "cpu", half: bool = False) -> None:
         place = choose_device(device).torch
         self.vae = load_autoencoder(vae)
         self.vae.to(place)  # type: ignore[arg-type]  # diffusers hides its signature
         self.image_encoder = load_image_encoder(ImageEncoderConfig(path=image_encoder)).to(place)
-        self._to_check = place.type == "cuda"
+        self._to_check = half and place.type == "cuda"
 
     def latents(self, frames: np.ndarray) -> Tensor:
         """Posterior means times the scaling factor: (n, s, s, 3) uint8 to (n, c, s/8, s/8) float32."""

@@ -266,7 +266,8 @@ class _Run:
                 processes=self.world.size,
             )
             self.saver.save(job.output, self.trained, meta, found, config.keep_last)
-            self.log(f"step {step}/{config.steps} saved {checkpoint.checkpoint_path(job.output, step)}")
+            done = "is being saved as" if self.on_gpu else "saved as"  # in the background on a GPU
+            self.log(f"step {step}/{config.steps} {done} {checkpoint.checkpoint_path(job.output, step)}")
         self.world.wait()
 
 

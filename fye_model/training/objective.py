@@ -7,11 +7,11 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from fye_model.diffusion import add_noise, alphas_cumprod, prediction_target
 from fye_model.losses import LossTerms, training_loss
 from fye_model.networks import Networks
 from fye_model.training.covering import given_latents
 from fye_model.training.job import TrainJob
-from fye_model.training.noise import add_noise, alphas_cumprod, prediction_target
 
 
 class Objective(nn.Module):

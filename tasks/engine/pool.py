@@ -12,10 +12,12 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from tasks.engine.contract import GIB, ONE_CPU, Resources
 
 Handler = Callable[[Any], Any]
 MakeHandler = Callable[[], AbstractContextManager[Handler]]
@@ -103,6 +105,23 @@ class _Flight:
     deadline: float
 
 
+def _fitting(workers: int, share: Resources, there: Mapping[str, float]) -> int:
+    """How many workers with this share the machines hold, at most `workers`; ValueError when not even one."""
+    wanted = {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory_gib * GIB}
+    room = {name: int(there.get(name, 0.0) / amount) for name, amount in wanted.items() if amount > 0}
+    tight = min(room, key=lambda name: room[name])
+    if room[tight] == 0:
+        has, needs = there.get(tight, 0.0), wanted[tight]
+        unit = (1 / GIB, " GiB of free memory") if tight == "memory" else (1.0, f" {tight}s")
+        raise ValueError(
+            f"a worker needs {needs * unit[0]:.3g}{unit[1]}, and Ray has {has * unit[0]:.3g}; free some, give Ray more "
+            "machines (RAY_ADDRESS), or work in this process with --workers 0"
+        )
+    if room[tight] < workers:
+        logger.info("%d workers instead of %d: there is no more %s", room[tight], workers, tight)
+    return min(workers, room[tight])
+
+
 def run_inline(make_handler: MakeHandler, jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     """The same in this process, one by one: for debugging, whole stages and stores that only this process sees."""
     with make_handler() as handler:
@@ -117,19 +136,28 @@ def run_pool(
     workers: int,
     timeout_s: float,
     attempts: int,
+    share: Resources = ONE_CPU,
     recycle_after: int = 300,
     first_job_extra_s: float = 120.0,
 ) -> Iterator[tuple[int, Any | GivenUp]]:
     """Yield (job index, result) as jobs finish, in any order; an exception of the handler is raised here.
 
+    `workers` at most, and no more than the machine holds of `share`, what one of them takes; each sees its GPU alone.
     `timeout_s` is a job's limit; a worker's first job gets `first_job_extra_s` more, for the process and its imports.
     After `recycle_after` jobs a worker is replaced (decoders leak).
     """
     start()
     import ray
 
-    # One CPU each: Ray then also gives each worker one BLAS and OpenMP thread.
-    remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
+    # Ray also gives each worker as many BLAS and OpenMP threads as it has CPUs, and hides the other workers' GPUs.
+    workers = _fitting(workers, share, ray.cluster_resources())  # type: ignore[no-untyped-call]
+    remote = ray.remote(
+        num_cpus=share.cpus,
+        num_gpus=share.gpus,
+        memory=int(share.memory_gib * GIB),
+        max_restarts=0,
+        max_task_retries=0,
+    )(_Actor)
 
     def new_actor() -> Any:
         return remote.remote(make_handler)

@@ -16,16 +16,16 @@ from typing import Any, Literal
 from prefect.filesystems import RemoteFileSystem, WritableFileSystem
 from prefect.serializers import Serializer
 
-from tasks.engine.stage import verify_receipt
+from tasks.engine.receipts import Receipts, StageReceipt
 from tasks.engine.store import Store, digest
 
-_asking: ContextVar[Store] = ContextVar("store of the stage that runs")
+_asking: ContextVar[Receipts[Any]] = ContextVar("receipts of the stage that runs")
 
 
 @contextmanager
-def receipts_of(store: Store) -> Iterator[None]:
-    """Within the body, records are checked against this store."""
-    token = _asking.set(store)
+def checked_against(receipts: Receipts[Any]) -> Iterator[None]:
+    """Within the body, records are checked against these receipts."""
+    token = _asking.set(receipts)
     try:
         yield
     finally:
@@ -40,14 +40,14 @@ class ReceiptSerializer(Serializer):  # type: ignore[type-arg]  # its generic fo
 
     type: Literal["fye-receipt"] = "fye-receipt"
 
-    def dumps(self, obj: dict[str, Any] | BaseException) -> bytes:
+    def dumps(self, obj: StageReceipt | BaseException) -> bytes:
         if isinstance(obj, BaseException):  # Prefect keeps what a failed stage raised; it is no receipt when read
-            obj = {"failed": f"{type(obj).__name__}: {obj}"}
-        return json.dumps(obj, indent=1, sort_keys=True).encode()
+            return json.dumps({"failed": f"{type(obj).__name__}: {obj}"}).encode()
+        return json.dumps(obj.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True).encode()
 
-    def loads(self, blob: bytes) -> dict[str, Any]:
-        receipt: dict[str, Any] = json.loads(blob)
-        verify_receipt(_asking.get(), receipt)
+    def loads(self, blob: bytes) -> StageReceipt:
+        receipt = StageReceipt.model_validate_json(blob)
+        _asking.get().verify(receipt)
         return receipt
 
 

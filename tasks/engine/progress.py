@@ -32,7 +32,7 @@ class Progress:
             key = self._stage.replace("_", "-")
             self._artifact = self._create(progress=0.0, key=f"{key}-progress", description=f"{self._stage}: items done")
 
-    def advance(self, outcome: Outcome) -> None:
+    def advance(self, outcome: Outcome[Any]) -> None:
         from prefect.artifacts import update_progress_artifact
 
         self._finished += 1
@@ -49,7 +49,7 @@ class Progress:
             )
             update_progress_artifact(artifact_id=self._artifact, progress=100.0 * self._finished / self._missing)
 
-    def end(self, outcomes: Sequence[Outcome]) -> None:
+    def end(self, outcomes: Sequence[Outcome[Any]]) -> None:
         bad = sum(not outcome.done for outcome in outcomes)
         seconds = time.monotonic() - self._begun
         self._logger.info("%s: %d done, %d quarantined, %.1f s", self._stage, len(outcomes) - bad, bad, seconds)

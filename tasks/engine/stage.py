@@ -1,11 +1,10 @@
-"""How a stage is cached, resumed and shown: the only file that knows Prefect's caching and our receipts.
+"""How a stage is declared, keyed, cached and resumed: the only file that knows Prefect's caching of stages.
 
 A stage turns items into output folders. An item's key is the digest of what can change its result: the stage's name
-and version, its configuration, its input files' contents, its parameters and the model files used. Two caches stand
+and version, its settings, its input files' contents, its facts and the landmark model if it uses one. Two caches stand
 on these keys: every finished item has a receipt (so a killed or damaged run redoes only what is missing), and every
 finished stage has a Prefect result record (so an unchanged stage shows as Cached without looking at its items' data).
-Both are believed only after the files that they name have been found with the recorded sizes; a file that was written
-to since has its content compared.
+Both are believed only after the files that they name have been found (`receipts.py`).
 """
 
 from __future__ import annotations
@@ -20,19 +19,26 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from fye_model.config import Config, Runtime
+from pydantic import JsonValue
+
+from fye_model.config import Config, Recipe, Runtime
+from fye_model.devices import Device, choose_device
 from tasks.engine import pool
-from tasks.engine.items import Item, Outcome, Quarantine, StageResult, Worker, read_manifest, write_manifest
+from tasks.engine.contract import Files, Resources, problems_with
+from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
 from tasks.engine.progress import Progress
-from tasks.engine.store import Store, digest, folder_files
+from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, item_folder
+from tasks.engine.store import Store, digest
 
 if TYPE_CHECKING:
     from prefect.states import State
     from prefect.tasks import Task
 
-RECEIPT_SCHEMA = 1
+    from tasks.faces.landmarker import LandmarkerAsset
+
+Settings = TypeVar("Settings", bound=Config)
 logger = logging.getLogger(__name__)
 
 
@@ -41,90 +47,131 @@ class StorageFull(OSError):
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A step of the pipeline. Raise `version` when its code gives other results for the same inputs."""
+class Context:
+    """What a worker finds in the process that it works in, beside its settings: nothing that changes its results.
+
+    `device` is the one that the run has, and the CPU for a stage that declares no GPU.
+    """
+
+    runtime: Runtime
+    device: str
+    asset: LandmarkerAsset | None = None
+
+    @property
+    def landmarker(self) -> LandmarkerAsset:
+        """The landmark model of the run; RuntimeError in a stage that does not declare that it uses one."""
+        if self.asset is None:
+            raise RuntimeError("this stage does not declare `uses_landmarker`, so no landmark model is in its key")
+        return self.asset
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Settings, Facts, Row]):
+    """A step of the pipeline. Raise `version` when its code gives other results for the same inputs.
+
+    settings: the parts of a recipe that change its results, and nothing else. reads, writes: its files and what they
+    hold. row: the record that its worker returns. open: the worker for these settings; a context manager.
+    """
 
     name: str
     version: str
-    worker: Callable[..., Worker]
-    pooled: bool = True  # by Ray actors, item by item; else in this process
+    settings: Callable[[Recipe], Settings]
+    reads: Files
+    writes: Files
+    row: type[Row]
+    open: Callable[[Settings, Context], Worker[Facts, Row]]
+    resources: Resources
     resumable: bool = False  # its scratch folder is kept over a kill, and the worker goes on in it
     tools: tuple[str, ...] = ()  # packages whose version can change the result
-    needs: tuple[str, ...] = ()  # of the run, handed to the worker: "landmarker", "runtime"
+    uses_landmarker: bool = False
 
-    def key(self, config: dict[str, Any], assets: dict[str, str], item: Item) -> str:
-        inputs = {name: ref.sha256 for name, ref in item.inputs.items()}
-        tools = {name: version(name) for name in self.tools}
-        code = [RECEIPT_SCHEMA, self.name, self.version, tools]
-        return digest([code, config, assets, item.id, inputs, item.params])
+    def key(self, settings: JsonValue, landmark_model: str | None, item: Item[Any]) -> str:
+        """The digest of all that can change an item's result. `settings`: as `settings_by_content` gives them."""
+        inputs: dict[str, JsonValue] = {name: ref.sha256 for name, ref in item.inputs.items()}
+        tools: dict[str, JsonValue] = {name: version(name) for name in self.tools}
+        code: list[JsonValue] = [RECEIPT_SCHEMA, self.name, self.version, tools, landmark_model]
+        return digest([code, settings, item.id, inputs, as_json(item.facts)])
+
+    def keys(
+        self, store: Store, settings: Settings, asset: LandmarkerAsset | None, items: Sequence[Item[Facts]]
+    ) -> list[str]:
+        """The items' keys. Raises ValueError for an item whose files are not those that the stage declares."""
+        for item in items:
+            if problems := problems_with(item.inputs, self.reads):
+                raise ValueError(f"{self.name} of {item.name}: {'; '.join(problems)}")
+        values = settings_by_content(store, settings.model_dump())
+        model = asset.model if asset is not None and self.uses_landmarker else None
+        return [self.key(values, model, item) for item in items]
 
     def run(
         self,
         store: Store,
         runtime: Runtime,
-        items: Sequence[Item],
-        configs: dict[str, Config] | None = None,
-        *,
-        assets: dict[str, str] | None = None,
-        arguments: dict[str, Any] | None = None,
-    ) -> StageResult:
+        items: Sequence[Item[Facts]],
+        settings: Settings,
+        asset: LandmarkerAsset | None = None,
+    ) -> StageResult[Row]:
         """Bring every item to its outcome, from the caches where they hold, and say so through Prefect.
 
-        The worker class is called with `**configs, **arguments`. `configs` and `assets` (name -> digest) change
-        results and are part of the key; `arguments` must follow from them, or change only speed (paths, devices).
-        A path in a configuration counts by what lies there. Must be called inside a Prefect flow.
+        Must be called inside a Prefect flow.
         """
         begun = time.monotonic()
-        settings = {name: _by_content(store, config.model_dump()) for name, config in (configs or {}).items()}
-        made_of = {**(configs or {}), **(arguments or {})}
-        job = _Job(self, store, runtime, list(items), settings, assets or {}, made_of)
-        from tasks.engine.prefect_records import receipts_of
+        job: _Job[Row] = _Job(self, store, runtime, list(items), settings, asset)
+        from tasks.engine.prefect_records import checked_against
 
-        with receipts_of(store):
+        with checked_against(job.receipts):
             state: State[Any] = _prefect_task(self, job)(job, return_state=True)  # type: ignore[assignment]
-            receipt: dict[str, Any] = state.result(raise_on_failure=True)  # type: ignore[assignment]
-        outcomes = read_manifest(store, receipt["manifest"])
+            receipt: StageReceipt = state.result(raise_on_failure=True)  # type: ignore[assignment]
+            outcomes = job.receipts.outcomes(receipt)
         cached = state.name == "Cached"
         return StageResult(
             stage=self.name,
             outcomes=outcomes,
-            digest=receipt["digest"],
+            digest=receipt.digest,
             seconds=time.monotonic() - begun,
             work_seconds=sum(outcome.seconds for outcome in outcomes),
-            fresh=0 if cached else receipt["fresh"],
+            fresh=0 if cached else receipt.fresh,
             state="Cached" if cached else "Completed",
         )
 
 
-class _Job:
+AnyStage = Stage[Any, Any, Any]
+
+
+class _Job(Generic[Row]):
     """A stage's call. A plain object, which Prefect passes on without looking into it for futures."""
 
     def __init__(
         self,
-        stage: Stage,
+        stage: Stage[Any, Any, Row],
         store: Store,
         runtime: Runtime,
-        items: list[Item],
-        settings: dict[str, Any],
-        assets: dict[str, str],
-        arguments: dict[str, Any],
+        items: list[Item[Any]],
+        settings: Config,
+        asset: LandmarkerAsset | None,
     ) -> None:
         self.stage, self.store, self.runtime, self.items = stage, store, runtime, items
-        self.make_worker = partial(stage.worker, **arguments)
-        self.keys = [stage.key(settings, assets, item) for item in items]
+        self.settings, self.asset = settings, asset if stage.uses_landmarker else None
+        self.keys = stage.keys(store, settings, asset, items)
         self.key = digest([stage.name, [[item.name, key] for item, key in zip(items, self.keys, strict=True)]])
+        self.receipts = Receipts(store, stage)
+
+    def make_worker(self, device: Device) -> Callable[[], Worker[Any, Row]]:
+        """Opens the stage's worker, in whatever process it is called."""
+        name = device.name if self.stage.resources.gpus else "cpu"
+        return partial(self.stage.open, self.settings, Context(self.runtime, name, self.asset))
 
 
-def _by_content(store: Store, value: Any) -> Any:
-    """A configuration as JSON values, each path replaced by the digest of the file or folder that it names."""
+def settings_by_content(store: Store, value: Any) -> JsonValue:
+    """Settings as JSON values, each path replaced by the digest of the file or folder that it names."""
     if isinstance(value, dict):
-        return {key: _by_content(store, entry) for key, entry in value.items()}
+        return {key: settings_by_content(store, entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_by_content(store, entry) for entry in value]
+        return [settings_by_content(store, entry) for entry in value]
     return store.content_digest(value) if isinstance(value, Path) else value
 
 
-def _prefect_task(stage: Stage, job: _Job) -> Task[..., Any]:
+def _prefect_task(stage: AnyStage, job: _Job[Row]) -> Task[..., Any]:
     """The stage as a Prefect task whose record is keyed by content and checked against the store when read."""
     from prefect import task
 
@@ -132,6 +179,7 @@ def _prefect_task(stage: Stage, job: _Job) -> Task[..., Any]:
 
     return task(
         name=stage.name,
+        tags=["gpu"] if stage.resources.gpus and job.runtime.device != "cpu" else [],
         task_run_name=f"{stage.name} ({len(job.items)} item{'s' if len(job.items) != 1 else ''})",
         cache_key_fn=lambda *_: f"{stage.name}-{job.key}",
         persist_result=True,
@@ -141,148 +189,76 @@ def _prefect_task(stage: Stage, job: _Job) -> Task[..., Any]:
     )(_execute_stage)
 
 
-def verify_receipt(store: Store, receipt: dict[str, Any]) -> None:
-    """Raise ValueError unless everything that a stage receipt names is there as recorded."""
-    if receipt.get("schema") != RECEIPT_SCHEMA or not receipt.get("settled"):
-        raise ValueError("the receipt is of another version, or of a run with failures to try again")
-    manifest = receipt["manifest"]
-    if store.size(manifest["path"]) != manifest["size"]:
-        raise ValueError(f"{manifest['path']} is missing or damaged")
-    for outcome in read_manifest(store, manifest):
-        if not _is_complete(store, outcome):
-            raise ValueError(f"an output of {outcome.name} is missing or damaged")
-
-
-def _is_complete(store: Store, outcome: Outcome) -> bool:
-    receipt = f"{outcome.folder}/receipt.json"
-    return store.exists(receipt) and all(
-        store.holds(f"{outcome.folder}/{name}", size, sha256, since=receipt)
-        for name, (size, sha256) in outcome.files.items()
-    )
-
-
-def _execute_stage(job: _Job) -> dict[str, Any]:
+def _execute_stage(job: _Job[Row]) -> StageReceipt:
     """Body of the Prefect task: find what is done, do the rest, write the manifest, return the receipt."""
-    stage, store = job.stage, job.store
-    progress = Progress(stage.name, len(job.items))
-    outcomes: dict[int, Outcome] = {}
+    progress = Progress(job.stage.name, len(job.items))
+    outcomes: dict[int, Outcome[Row]] = {}
     for index, (item, key) in enumerate(zip(job.items, job.keys, strict=True)):
-        found = _find_outcome(store, stage, item, key)
+        found = job.receipts.find(item, key)
         if found is not None:
             outcomes[index] = found
     missing = [index for index in range(len(job.items)) if index not in outcomes]
     progress.begin(cached=len(outcomes), missing=len(missing))
-
-    handler = partial(_item_handler, stage, store.url, job.make_worker)
-    jobs = [(job.items[index], job.keys[index]) for index in missing]
-    shared_memory_only = store.url.startswith("memory:")  # another process would not see it
-    if not jobs:
-        results: Iterator[tuple[int, Any]] = iter(())
-    elif stage.pooled and job.runtime.workers > 0 and not shared_memory_only:
-        limits = {"timeout_s": job.runtime.item_timeout_s, "attempts": job.runtime.item_attempts}
-        results = pool.run_pool(handler, jobs, workers=job.runtime.workers, **limits)  # type: ignore[arg-type]
-    else:
-        if not stage.pooled:
-            pool.shutdown()  # whole stages want the memory
-        results = pool.run_inline(handler, jobs)
-    for position, result in results:
-        index = missing[position]
-        if isinstance(result, pool.GivenUp):
-            result = _settle(
-                store, stage, job.items[index], job.keys[index], reason=result.reason, message=result.message
-            )
-        outcomes[index] = result
-        progress.advance(result)
+    for position, outcome in _work(job, missing):
+        outcomes[missing[position]] = outcome
+        progress.advance(outcome)
     ordered = [outcomes[index] for index in range(len(job.items))]
     progress.end(ordered)
-    return _write_receipt(store, stage, job.key, ordered, fresh=len(missing))
+    return job.receipts.write_stage(job.key, ordered, fresh=len(missing))
 
 
-def _find_outcome(store: Store, stage: Stage, item: Item, key: str) -> Outcome | None:
-    folder = _folder(stage, key)
-    try:
-        receipt = store.read_json(f"{folder}/receipt.json")
-    except FileNotFoundError:
-        return None
-    except (ValueError, UnicodeDecodeError):
-        logger.warning("%s/receipt.json is damaged; %s is done again", folder, item.name)
-        return None
-    outcome = _outcome(item, key, folder, receipt)
-    return outcome if _is_complete(store, outcome) else None
-
-
-def _folder(stage: Stage, key: str) -> str:
-    return f"items/{stage.name}/{key[:32]}"
-
-
-def _outcome(item: Item, key: str, folder: str, receipt: dict[str, Any]) -> Outcome:
-    kept = {name: receipt[name] for name in ("files", "row", "reason", "message", "seconds")}
-    return Outcome(id=item.id, name=item.name, key=key, folder=folder, **kept)
-
-
-def _settle(
-    store: Store,
-    stage: Stage,
-    item: Item,
-    key: str,
-    *,
-    scratch: Path | None = None,
-    row: dict[str, Any] | None = None,
-    reason: str | None = None,
-    message: str | None = None,
-    seconds: float = 0.0,
-) -> Outcome:
-    """Publish an item's outcome, receipt last."""
-    files = folder_files(scratch) if scratch is not None and reason is None else {}
-    receipt = {
-        "schema": RECEIPT_SCHEMA,
-        "stage": stage.name,
-        "version": stage.version,
-        "key": key,
-        "item": item.id,
-        "files": files,
-        "row": row or {},
-        "reason": reason,
-        "message": message,
-        "seconds": round(seconds, 3),
-    }
-    folder = _folder(stage, key)
-    if scratch is None or reason is not None:
-        if scratch is not None:
-            shutil.rmtree(scratch)
-        store.write_json(f"{folder}/receipt.json", receipt)
-    else:
-        store.publish(scratch, folder, receipt)
-    return _outcome(item, key, folder, receipt)
+def _work(job: _Job[Row], missing: list[int]) -> Iterator[tuple[int, Outcome[Row]]]:
+    """Outcomes of the missing items as they are made, each with its place in `missing`."""
+    if not missing:
+        return
+    stage, needs = job.stage, job.stage.resources
+    device = choose_device(job.runtime.device) if needs.gpus else Device("cpu", "the stage declares no GPU")
+    handler = partial(_item_handler, stage, job.store.url, job.make_worker(device))
+    jobs = [(job.items[index], job.keys[index]) for index in missing]
+    shared_memory_only = job.store.url.startswith("memory:")  # another process would not see it
+    if not needs.pooled or job.runtime.workers == 0 or shared_memory_only:
+        if not needs.pooled:
+            pool.shutdown()  # whole stages want the memory
+        yield from pool.run_inline(handler, jobs)
+        return
+    share = Resources(needs.cpus, needs.gpus if device.is_cuda else 0.0, needs.memory_gib)
+    limits = {"timeout_s": job.runtime.item_timeout_s, "attempts": job.runtime.item_attempts}
+    for position, result in pool.run_pool(handler, jobs, workers=job.runtime.workers, share=share, **limits):  # type: ignore[arg-type]
+        if isinstance(result, pool.GivenUp):
+            item, key = jobs[position]
+            yield position, job.receipts.set_aside(item, key, result.reason, result.message)
+        else:
+            yield position, result
 
 
 @contextlib.contextmanager
 def _item_handler(
-    stage: Stage, store_url: str, make_worker: Callable[[], Worker]
-) -> Iterator[Callable[[tuple[Item, str]], Outcome]]:
+    stage: Stage[Any, Any, Row], store_url: str, make_worker: Callable[[], Worker[Any, Row]]
+) -> Iterator[Callable[[tuple[Item[Any], str]], Outcome[Row]]]:
     """In the process that does the work: the worker's models loaded once, then item after item."""
     store = Store(store_url)
     with make_worker() as worker:
         yield partial(_process_item, stage, store, worker)
 
 
-def _process_item(stage: Stage, store: Store, worker: Worker, job: tuple[Item, str]) -> Outcome:
+def _process_item(
+    stage: Stage[Any, Any, Row], store: Store, worker: Worker[Any, Row], job: tuple[Item[Any], str]
+) -> Outcome[Row]:
     item, key = job
+    receipts = Receipts(store, stage)
     with store.claimed(f"{stage.name}/{key[:32]}") as scratch:
-        found = _find_outcome(store, stage, item, key)  # another run may have made it meanwhile
+        found = receipts.find(item, key)  # another run may have made it meanwhile
         if found is not None:
             return found
         if not stage.resumable:
             shutil.rmtree(scratch)
             scratch.mkdir()
         begun = time.monotonic()
-        settle = partial(_settle, store, stage, item, key, scratch=scratch)
         try:
-            files = {name: store.local_path(ref.path) for name, ref in item.inputs.items()}
-            row = worker.process(files, {**item.params, **item.extras}, scratch)
-            return settle(row=row, seconds=time.monotonic() - begun)
+            row = worker.process(given(store, item, scratch))
+            return receipts.settle(item, key, scratch, row, time.monotonic() - begun)
         except Quarantine as bad:
-            return settle(reason=bad.reason, message=bad.message, seconds=time.monotonic() - begun)
+            return receipts.set_aside(item, key, bad.reason, bad.message, time.monotonic() - begun, scratch)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -296,24 +272,16 @@ def _process_item(stage: Stage, store: Store, worker: Worker, job: tuple[Item, s
             return _unexpected(stage, item, key, error)
 
 
-def _unexpected(stage: Stage, item: Item, key: str, error: Exception) -> Outcome:
+def given(store: Store, item: Item[Facts], out: Path) -> Given[Facts]:
+    """An item as its worker sees it; remote files are fetched."""
+    files = {name: store.local_path(ref.path) for name, ref in item.inputs.items()}
+    return Given(item.name, files, item.facts, out)
+
+
+def _unexpected(stage: AnyStage, item: Item[Any], key: str, error: Exception) -> Outcome[Any]:
     """A failure nobody foresaw. A clip is set aside for this run only; a whole stage fails the run."""
-    if not stage.pooled:
+    if not stage.resources.pooled:
         raise error
     logger.exception("%s of %s failed", stage.name, item.name)
     message = f"{type(error).__name__}: {error}; not expected: it is tried again in the next run"
-    return Outcome(item.id, item.name, key, _folder(stage, key), {}, {}, "unexpected_error", message)
-
-
-def _write_receipt(store: Store, stage: Stage, key: str, outcomes: list[Outcome], *, fresh: int) -> dict[str, Any]:
-    return {
-        "schema": RECEIPT_SCHEMA,
-        "stage": stage.name,
-        "key": key,
-        "manifest": write_manifest(store, f"stages/{stage.name}/{key[:32]}.parquet", outcomes),
-        "digest": digest([outcome.identity() for outcome in outcomes]),
-        "done": sum(outcome.done for outcome in outcomes),
-        "quarantined": sum(not outcome.done for outcome in outcomes),
-        "fresh": fresh,
-        "settled": all(outcome.reason != "unexpected_error" for outcome in outcomes),
-    }
+    return Outcome(item.id, item.name, key, item_folder(stage, key), {}, None, UNEXPECTED, message)

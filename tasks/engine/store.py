@@ -10,7 +10,6 @@ All paths inside are relative, so a store may be moved or copied.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,16 +24,10 @@ import fsspec
 from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
+from fye_model.files import file_digest, place_folder, whole_file, write_atomic
+from fye_model.files import json_digest as digest
 
-def digest(value: Any) -> str:
-    """sha256 of a JSON-able value in canonical form."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a local file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+__all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files"]
 
 
 @dataclass(frozen=True)
@@ -106,19 +99,7 @@ class Store:
         if self.local_root is None:
             self.fs.pipe_file(full, data)
             return
-        target = Path(full)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomic(Path(full), data)
 
     def write_json(self, rel: str, value: Any) -> None:
         self.write_bytes(rel, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
@@ -135,25 +116,19 @@ class Store:
         elif self.fs.exists(full):
             self.fs.rm(full, recursive=True)
 
-    def publish(self, folder: Path, rel: str, receipt: dict[str, Any]) -> None:
+    def publish(self, folder: Path, rel: str, receipt: bytes) -> None:
         """Move a finished local folder to `rel`. Its receipt.json is what makes it visible, and comes last."""
         if self.local_root is not None:
             target = Path(self._full(rel))
-            for path in folder.rglob("*"):
-                if path.is_file():
-                    _sync(path)
-            Store(folder).write_json("receipt.json", receipt)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # an incomplete or damaged earlier output
-                (target / "receipt.json").unlink(missing_ok=True)
-                shutil.rmtree(target)
-            os.replace(folder, target)
-            _sync(target.parent)
+            write_atomic(folder / "receipt.json", receipt)
+            # an incomplete or damaged earlier output stops being believed before it goes
+            (target / "receipt.json").unlink(missing_ok=True)
+            place_folder(folder, target)
             return
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.fs.put_file(str(path), self._full(f"{rel}/{path.relative_to(folder).as_posix()}"))
-        self.write_json(f"{rel}/receipt.json", receipt)
+        self.write_bytes(f"{rel}/receipt.json", receipt)
         shutil.rmtree(folder)
 
     def content_digest(self, path: Path) -> str:
@@ -200,10 +175,8 @@ class Store:
         # Files of one folder stay together: models are loaded from folders.
         target = self.scratch("fetched") / PurePosixPath(path.replace("://", "/"))
         if not target.exists() or target.stat().st_size != fs.size(full):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{os.getpid()}.{target.name}")
-            fs.get_file(full, str(temporary))
-            os.replace(temporary, target)
+            with whole_file(target) as temporary:
+                fs.get_file(full, str(temporary))
         return target
 
 
@@ -215,7 +188,7 @@ class HashMemory:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, list[Any]] = store.read_json(HASHES) if store.exists(HASHES) else {}
+        self._known: dict[str, list[int | str]] = store.read_json(HASHES) if store.exists(HASHES) else {}
         self._changed = False
 
     def digest(self, path: Path) -> tuple[str, int]:
@@ -226,7 +199,7 @@ class HashMemory:
             entry = [status.st_size, status.st_mtime_ns, file_digest(path)]
             self._known[str(path)] = entry
             self._changed = True
-        return entry[2], entry[0]
+        return str(entry[2]), status.st_size
 
     def save(self) -> None:
         if self._changed:
@@ -234,15 +207,7 @@ class HashMemory:
             self._changed = False
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def folder_files(folder: Path) -> dict[str, list[Any]]:
-    """{relative name: [size, sha256]} of every file below a folder, sorted by name."""
+def folder_files(folder: Path) -> dict[str, tuple[int, str]]:
+    """{relative name: (size, sha256)} of every file below a folder, sorted by name."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name: [(folder / name).stat().st_size, file_digest(folder / name)] for name in names}
+    return {name: ((folder / name).stat().st_size, file_digest(folder / name)) for name in names}

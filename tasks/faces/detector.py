@@ -16,14 +16,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from fye_model.landmarks.boxes import FractionBox, fraction_box, overlap
+
 BLENDSHAPE_COUNT = 52
 POINT_COUNT = 478
 _GEOMETRY = "geometry_pipeline_metadata_landmarks.binarypb"
 _BLENDSHAPES = "face_blendshapes.tflite"
 _TILE_LEVELS = (2, 3)  # tiles of 1/2, then 1/3 of the longer side: faces down to about 5% of it
 _CROP_MARGIN = 0.75  # around a found face, each side, as a fraction of its longer side: it then fills 40% of the crop
-
-Box = tuple[float, float, float, float]
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,9 @@ class DetectedFace:
     blendshapes: np.ndarray | None
 
     @property
-    def box(self) -> Box:
-        """Left, top, right, bottom of the points, as fractions of the picture."""
-        left, top = self.points[:, :2].min(axis=0)
-        right, bottom = self.points[:, :2].max(axis=0)
-        return float(left), float(top), float(right), float(bottom)
+    def box(self) -> FractionBox:
+        """Around the points."""
+        return fraction_box(self.points)
 
 
 class FaceLandmarker:
@@ -140,9 +138,9 @@ class FaceLandmarker:
                 for category in found.face_blendshapes[i]:
                     shapes[category.index] = category.score
             faces.append(DetectedFace(points, matrix, shapes))
-        return sorted(faces, key=_area, reverse=True)
+        return sorted(faces, key=lambda face: face.box.area, reverse=True)
 
-    def detect_small(self, rgb: np.ndarray, near: Box | None = None) -> list[DetectedFace]:
+    def detect_small(self, rgb: np.ndarray, near: FractionBox | None = None) -> list[DetectedFace]:
         """`detect`, then, when it finds nothing, parts of the picture: around `near` (fractions, for instance the last
         known box) and on overlapping square tiles. Faces come back in fractions of the whole picture, without matrix.
 
@@ -175,7 +173,7 @@ class FaceLandmarker:
         # a face cut by its tile's edge is found badly: look again with the face in the middle
         return [around[0] for face in _distinct(found) if (around := self.detect_around(rgb, face.box))]
 
-    def detect_around(self, rgb: np.ndarray, box: Box) -> list[DetectedFace]:
+    def detect_around(self, rgb: np.ndarray, box: FractionBox) -> list[DetectedFace]:
         """Faces in a square crop around `box`; the one that overlaps it most comes first."""
         height, width = rgb.shape[:2]
         left, right, top, bottom = box[0] * width, box[2] * width, box[1] * height, box[3] * height
@@ -197,24 +195,9 @@ class FaceLandmarker:
         return [replace(face, points=face.points * scale + offset, matrix=None) for face in faces]
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
-
-
-def _centre_inside(inner: Box, outer: Box) -> bool:
+def _centre_inside(inner: FractionBox, outer: FractionBox) -> bool:
     x, y = (inner[0] + inner[2]) / 2, (inner[1] + inner[3]) / 2
     return outer[0] < x < outer[2] and outer[1] < y < outer[3]
-
-
-def _area(face: DetectedFace) -> float:
-    left, top, right, bottom = face.box
-    return (right - left) * (bottom - top)
 
 
 def _tiles(height: int, width: int, level: int) -> Iterator[tuple[int, int, int]]:
@@ -233,7 +216,7 @@ def _tiles(height: int, width: int, level: int) -> Iterator[tuple[int, int, int]
 def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
     """Largest first, without those that overlap one already taken."""
     kept: list[DetectedFace] = []
-    for face in sorted(faces, key=_area, reverse=True):
+    for face in sorted(faces, key=lambda face: face.box.area, reverse=True):
         if all(overlap(face.box, other.box) < 0.3 for other in kept):
             kept.append(face)
     return kept

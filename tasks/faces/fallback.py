@@ -10,7 +10,6 @@ model's by 1.6% of the interocular distance: never mix the two in one data set.
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from fye_model.files import whole_file
 
 WHEEL = "mediapipe==0.10.21"
 # the models inside are the same in every wheel; this one is asked for whatever Python and system we run on
@@ -224,14 +225,6 @@ def write_bundle(parts: dict[str, bytes], path: Path) -> None:
     """Writes a .task bundle: an uncompressed zip with aligned members, byte-identical for equal parts, atomically."""
     from mediapipe.tasks.python.metadata.metadata_writers.model_asset_bundle_utils import AlignZipFile
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with AlignZipFile(temporary, mode="w", alignment=4) as bundle:
-            for name, data in parts.items():
-                bundle.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, AlignZipFile(temporary, mode="w", alignment=4) as bundle:
+        for name, data in parts.items():
+            bundle.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)

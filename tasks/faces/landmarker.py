@@ -6,7 +6,6 @@ measures. What was tried is part of the error when nothing works.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import logging
 import os
@@ -15,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from fye_model.files import file_digest, whole_file
 from tasks.faces import fallback as fallback_model
 
 LANDMARKER_FILE = "face_landmarker.task"
@@ -41,6 +41,11 @@ class LandmarkerAsset:
     sha256: str
     has_matrix: bool
     source: str
+
+
+def geometry_source(asset: LandmarkerAsset) -> str:
+    """Where the canonical face of a landmark model is read, as an index names it: the model's file, or `mean_mesh`."""
+    return str(asset.path) if asset.has_matrix else "mean_mesh"
 
 
 def cache_folder() -> Path:
@@ -89,7 +94,7 @@ def resolve_landmarker(folder: Path | None = None) -> LandmarkerAsset:
 
 
 def _checked(path: Path, source: str) -> LandmarkerAsset:
-    found = sha256_of(path)
+    found = file_digest(path)
     if found != LANDMARKER_SHA256:
         raise AssetError(
             f"{path} ({source}) is not the expected landmark model: sha256 {found}, expected {LANDMARKER_SHA256}. "
@@ -118,13 +123,9 @@ def _fallback(tried: list[str]) -> LandmarkerAsset:
         f"To avoid this, put {LANDMARKER_FILE} into a folder and set FYE_ASSETS to it.",
     ]
     log.warning("\n%s\n%s\n%s", "!" * 100, "\n".join(rows), "!" * 100)
-    return LandmarkerAsset(path, fallback_model.MODEL_ID, sha256_of(path), has_matrix=False, source="package registry")
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return LandmarkerAsset(
+        path, fallback_model.MODEL_ID, file_digest(path), has_matrix=False, source="package registry"
+    )
 
 
 def download(url: str, path: Path, sha256: str, timeout_s: float = 20.0) -> None:
@@ -133,27 +134,18 @@ def download(url: str, path: Path, sha256: str, timeout_s: float = 20.0) -> None
     `timeout_s` bounds the connection and every silence in it. Raises OSError where the address cannot be read,
     AssetError where what it gives has another sha256.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    digest = hashlib.sha256()
-    try:
+    with whole_file(path) as temporary:
         with urllib.request.urlopen(url, timeout=timeout_s) as answer, temporary.open("wb") as file:
             total = int(answer.headers.get("Content-Length") or 0)
             done = 0
             while block := answer.read(1 << 16):
                 file.write(block)
-                digest.update(block)
                 done += len(block)
                 _show_progress(path.name, done, total)
-            file.flush()
-            os.fsync(file.fileno())
         if total and done != total:
             raise OSError(f"the connection ended after {done} of {total} bytes")
-        if digest.hexdigest() != sha256:
-            raise AssetError(f"{url} gave a file with sha256 {digest.hexdigest()}, expected {sha256}: not kept")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if (found := file_digest(temporary)) != sha256:
+            raise AssetError(f"{url} gave a file with sha256 {found}, expected {sha256}: not kept")
 
 
 def _show_progress(name: str, done: int, total: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fye_model.config import Config
 from fye_model.landmarks import topology
 from fye_model.landmarks.geometry import FaceGeometry, euler_deg
 from fye_model.landmarks.table import LandmarkSequence
@@ -14,6 +15,31 @@ from tasks.faces.detector import DetectedFace
 
 _PICTURE_STRIDE = 5  # frames between two whose sharpness and brightness are measured: neighbours are alike
 _DIGITS = 5
+
+
+class PictureRow(Config):
+    """Medians over the frames that were measured; 0 where none was."""
+
+    sharpness: float  # variance of the Laplacian of the face, 8-bit grey levels
+    brightness: float  # mean grey level of the face
+
+
+class ClipScores(Config):
+    """How usable a clip is, from its landmarks alone."""
+
+    model: str  # the landmark model
+    frames: int
+    fps: float
+    valid_frames: int
+    interpolated: int
+    detection_rate: float  # detected frames over all
+    completeness: float  # valid frames, interpolated ones included, over all
+    longest_gap: int  # frames in a row without detection
+    face_fraction: float  # median face height over frame height
+    yaw: tuple[float, float]  # 1st and 99th percentile, degrees
+    pitch: tuple[float, float]
+    motion: float  # mean path of the landmarks per second, in interocular distances
+    expression_range_mm: float  # mean spread (standard deviation) of brows, eyes and lips, pose removed
 
 
 class PictureScores:
@@ -38,12 +64,12 @@ class PictureScores:
         self._sharpness.append(float(laplacian.var()))
         self._brightness.append(float(grey.mean()))
 
-    def row(self) -> dict[str, Any]:
-        """Medians: `sharpness` (variance of the Laplacian of 8-bit grey levels) and `brightness` (mean grey level)."""
-        return {
-            "sharpness": _rounded(np.median(self._sharpness)) if self._sharpness else 0.0,
-            "brightness": _rounded(np.median(self._brightness)) if self._brightness else 0.0,
-        }
+    def row(self) -> PictureRow:
+        """What was measured so far."""
+        return PictureRow(
+            sharpness=_rounded(np.median(self._sharpness)) if self._sharpness else 0.0,
+            brightness=_rounded(np.median(self._brightness)) if self._brightness else 0.0,
+        )
 
 
 def _face_crop(rgb: np.ndarray, face: DetectedFace) -> np.ndarray:
@@ -54,14 +80,10 @@ def _face_crop(rgb: np.ndarray, face: DetectedFace) -> np.ndarray:
     return rgb[rows, columns].astype(np.float32)
 
 
-def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> dict[str, Any]:
-    """Scores from the landmarks alone; needs at least one valid frame.
+def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> ClipScores:
+    """Scores of a sequence with at least one valid frame.
 
-    detection_rate: detected frames over all; completeness: valid frames (interpolated ones included) over all;
-    longest_gap: frames in a row without detection; face_fraction: median face height over frame height;
-    yaw, pitch: 1st and 99th percentile, degrees; motion: mean path of the landmarks per second, in eye distances;
-    expression_range_mm: mean over brows, eyes and lips of the spread (standard deviation) of the face's own shape,
-    pose removed, so that it means the same for every landmark model.
+    The expression range is of the face's own shape, so that it means the same for every landmark model.
     """
     valid = sequence.valid
     detected = valid & ~sequence.interpolated
@@ -74,22 +96,27 @@ def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> dict[str,
     spread_mm = 10 * np.sqrt(vertices[:, mesh].var(axis=0).sum(axis=-1)).mean()
     pairs = np.flatnonzero(valid[1:] & valid[:-1])
     steps = np.linalg.norm(points[pairs + 1] - points[pairs], axis=-1).mean(axis=-1)
-    eyes = float(np.median(np.linalg.norm(shown[:, topology.LEFT_PUPIL] - shown[:, topology.RIGHT_PUPIL], axis=-1)))
-    return {
-        "model": sequence.model,
-        "frames": len(sequence),
-        "fps": sequence.fps,
-        "valid_frames": int(valid.sum()),
-        "interpolated": int(sequence.interpolated.sum()),
-        "detection_rate": _rounded(detected.mean()),
-        "completeness": _rounded(valid.mean()),
-        "longest_gap": max((len(list(run)) for miss, run in groupby(~detected) if miss), default=0),
-        "face_fraction": _rounded(np.median(heights)),
-        "yaw": [_rounded(bound) for bound in np.percentile(yaw, (1, 99))],
-        "pitch": [_rounded(bound) for bound in np.percentile(pitch, (1, 99))],
-        "motion": _rounded(steps.mean() / eyes * sequence.fps) if pairs.size and eyes > 0 else 0.0,
-        "expression_range_mm": _rounded(spread_mm),
-    }
+    eyes = float(np.median(topology.interocular_distance(shown)))
+    return ClipScores(
+        model=sequence.model,
+        frames=len(sequence),
+        fps=sequence.fps,
+        valid_frames=int(valid.sum()),
+        interpolated=int(sequence.interpolated.sum()),
+        detection_rate=_rounded(detected.mean()),
+        completeness=_rounded(valid.mean()),
+        longest_gap=max((len(list(run)) for miss, run in groupby(~detected) if miss), default=0),
+        face_fraction=_rounded(np.median(heights)),
+        yaw=_extremes(yaw),
+        pitch=_extremes(pitch),
+        motion=_rounded(steps.mean() / eyes * sequence.fps) if pairs.size and eyes > 0 else 0.0,
+        expression_range_mm=_rounded(spread_mm),
+    )
+
+
+def _extremes(angles: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(angles, (1, 99))
+    return _rounded(low), _rounded(high)
 
 
 def _rounded(value: float | np.floating[Any]) -> float:

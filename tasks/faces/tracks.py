@@ -1,7 +1,7 @@
 """Face tracks: which boxes of successive looks at a video belong to one face, which faces to keep, and where to cut.
 
-A look is a frame in which faces were searched; most frames are not looked at. Boxes are (left, top, right, bottom).
-Spans are half-open frame ranges.
+A look is a frame in which faces were searched; most frames are not looked at. Boxes are in pixels of the video. Spans
+are half-open frame ranges.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.faces.detector import Box, overlap
+from fye_model.landmarks.boxes import PixelBox, overlap
 
 MIN_OVERLAP = 0.2  # intersection over union of one face in two looks; a fifth of a second of fast turning stays above
 
@@ -23,7 +23,7 @@ class Look:
     """The faces found in one frame, boxes in pixels."""
 
     frame: int
-    boxes: tuple[Box, ...]
+    boxes: tuple[PixelBox, ...]
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Track:
     """One face through one scene: the frames in which it was seen (rising) and its box there."""
 
     frames: list[int] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
+    boxes: list[PixelBox] = field(default_factory=list)
 
     @property
     def start(self) -> int:
@@ -51,15 +51,15 @@ class Track:
         left, top, right, bottom = np.array(self.boxes).T
         return float(np.median((right - left) * (bottom - top)))
 
-    def union(self, start: int, stop: int) -> Box:
+    def union(self, start: int, stop: int) -> PixelBox:
         """Smallest box around the face in frames start .. stop, boxes between looks interpolated."""
         boxes = np.array(self.boxes)
         frames = np.arange(start, stop)
         left, top, right, bottom = (np.interp(frames, self.frames, boxes[:, i]) for i in range(4))
-        return float(left.min()), float(top.min()), float(right.max()), float(bottom.max())
+        return PixelBox(float(left.min()), float(top.min()), float(right.max()), float(bottom.max()))
 
 
-def matched(before: Sequence[Box], after: Sequence[Box]) -> list[tuple[int, int]]:
+def matched(before: Sequence[PixelBox], after: Sequence[PixelBox]) -> list[tuple[int, int]]:
     """Pairs (index before, index after) of boxes that are one face: greedy, best overlap first."""
     candidates = [(overlap(a, b), i, j) for i, a in enumerate(before) for j, b in enumerate(after)]
     pairs: list[tuple[int, int]] = []
@@ -69,7 +69,7 @@ def matched(before: Sequence[Box], after: Sequence[Box]) -> list[tuple[int, int]
     return pairs
 
 
-def steady(before: Sequence[Box], after: Sequence[Box]) -> bool:
+def steady(before: Sequence[PixelBox], after: Sequence[PixelBox]) -> bool:
     """Whether two looks show the same faces, so that frames between them need no look."""
     return len(before) == len(after) == len(matched(before, after))
 
@@ -135,21 +135,3 @@ def pieces(start: int, stop: int, min_frames: int, max_frames: int) -> tuple[lis
         return list(pairwise(edges)), (stop, stop)
     edges = list(range(start, stop + 1, max_frames))
     return list(pairwise(edges)), (edges[-1], stop)
-
-
-def square_around(box: Box, width: int, height: int, margin: float) -> tuple[int, int, int]:
-    """(left, top, side), all even, of the square crop around a face box in a picture of even size, in pixels.
-
-    The side is the box's longer one plus `margin` of it on each side, but no more than the picture's shorter side
-    unless the face itself needs it (then the box and 5% on each side). The square is moved into the picture as far as
-    it fits: what has to be filled by reflection is as little as can be.
-    """
-    longer = max(box[2] - box[0], box[3] - box[1])
-    side = min(longer * (1 + 2 * margin), max(min(width, height), 1.1 * longer))
-    even = max(-(-int(np.ceil(side - 1e-6)) // 2) * 2, 2)
-
-    def corner(low: float, high: float, size: int) -> int:
-        start = round(((low + high) / 2 - even / 2) / 2) * 2
-        return min(max(start, min(0, size - even)), max(0, size - even))
-
-    return corner(box[0], box[2], width), corner(box[1], box[3], height), even

@@ -7,15 +7,17 @@ no offset has to be carried from stage to stage.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
 import numpy as np
+
+from fye_model.files import whole_file
 
 _GAP_S = 0.05  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
 
@@ -130,25 +132,22 @@ def write_audio(source: Path, path: Path, start_s: float, end_s: float) -> int:
     Sample 0 of the copy sounds at `start_s`. Returns the samples written; with no sound in that span there is no file.
     """
     sound = AudioSource(source)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    written = 0
     try:
-        with av.open(str(temporary), "w", format="flac") as container:
+        blocks = sound.blocks(start_s, end_s)
+        first = next(blocks, None)
+        if first is None:
+            return 0
+        written = 0
+        with whole_file(path) as temporary, av.open(str(temporary), "w", format="flac") as container:
             stream = container.add_stream("flac", rate=sound.rate, layout=sound.layout)
-            for block in sound.blocks(start_s, end_s):
+            for block in chain((first,), blocks):
                 frame = _audio_frame(block, sound, written)
                 written += frame.samples
                 container.mux(stream.encode(frame))
-            if written:
-                container.mux(stream.encode(None))
-        if written:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            container.mux(stream.encode(None))
+        return written
     finally:
         sound.close()
-        temporary.unlink(missing_ok=True)
-    return written
 
 
 def _audio_frame(samples: np.ndarray, source: AudioSource, position: int) -> av.AudioFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +14,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from fye_model.files import whole_file
 from tasks.media.audio import AudioTrack
 
 CONSTANT_RATE_MARK = "constant frame rate"  # the `comment` of files written here: decord may open them
@@ -52,7 +52,15 @@ class VideoWriter:
         self._size = (width, height)
         self._rate = Fraction(fps).limit_denominator(1001)
         self._convert = VideoReformatter()
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._file = whole_file(self.path)
+        self._temporary = self._file.__enter__()
+        try:
+            self._open(crf, gop, audio, audio_start_s, colorspace)
+        except BaseException as error:
+            self._file.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _open(self, crf: int, gop: int, audio: Path | None, audio_start_s: float, colorspace: int) -> None:
         self._container = av.open(str(self._temporary), "w", format="mp4")
         self._container.metadata["comment"] = CONSTANT_RATE_MARK
         # ultrafast: at equal crf it loses nothing to the next presets but the file size, and encodes and decodes
@@ -62,7 +70,8 @@ class VideoWriter:
             rate=self._rate,
             options={"crf": str(crf), "preset": "ultrafast", "g": str(gop), "bf": "0"},
         )
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.width, self._stream.height = self._size
+        self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
         self._stream.colorspace = self._stream.color_primaries = self._stream.color_trc = colorspace
         self._stream.color_range = LIMITED_RANGE
@@ -100,24 +109,31 @@ class VideoWriter:
     ) -> None:
         try:
             if kind is None:
-                if not self.frames:
-                    raise ValueError(f"{self.path}: no frames to write")
-                self._container.mux(self._stream.encode(None))
-                if self._audio is not None:
-                    self._audio.finish()
-                self._container.close()
-                with self._temporary.open("rb+") as file:
-                    os.fsync(file.fileno())
-                written = _packets(self._temporary)
-                if written != self.frames:
-                    raise OSError(f"{self.path}: {self.frames} frames were encoded and {written} are in the file")
-                os.replace(self._temporary, self.path)
-        finally:
-            if self._audio is not None:
-                self._audio.close()
-            with contextlib.suppress(OSError):
-                self._container.close()
-            self._temporary.unlink(missing_ok=True)
+                self._finish()
+        except BaseException as failed:
+            self._release()
+            self._file.__exit__(type(failed), failed, failed.__traceback__)
+            raise
+        self._release()
+        self._file.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
+        """Write what the encoders still hold, and count what is in the file."""
+        if not self.frames:
+            raise ValueError(f"{self.path}: no frames to write")
+        self._container.mux(self._stream.encode(None))
+        if self._audio is not None:
+            self._audio.finish()
+        self._container.close()
+        written = _packets(self._temporary)
+        if written != self.frames:
+            raise OSError(f"{self.path}: {self.frames} frames were encoded and {written} are in the file")
+
+    def _release(self) -> None:
+        if self._audio is not None:
+            self._audio.close()
+        with contextlib.suppress(OSError):
+            self._container.close()
 
 
 def write_video(

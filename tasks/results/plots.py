@@ -26,14 +26,33 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-SELECTION_PANELS = {"loss": "validation loss", "landmark_error": "landmark error (IOD)", "l1": "L1"}
+SELECTION_PANELS = {
+    "loss": "validation loss",
+    "expression_error": "expression error (IOD)",
+    "expression_correlation": "expression followed (r)",
+    "l1": "L1",
+}
+# Signals drawn of every clip, with the names of those that share a panel.
+SIGNAL_PANELS = {
+    "mouth opening": ("mouth_opening",),
+    "mouth width": ("mouth_width",),
+    "eye opening": ("eye_opening_left", "eye_opening_right"),
+    "brow height": ("brow_height",),
+    "gaze sideways": ("gaze_x",),
+    "yaw (degrees)": ("yaw",),
+}
+_METHOD_STYLES: dict[str, Any] = {
+    "baseline": {"color": _GREY, "linestyle": "--", "linewidth": 0.9, "label": "reference repeated"},
+    "truth": {"color": "#222222", "linewidth": 1.3, "label": "truth"},
+    "model": {"color": _RED, "linewidth": 1.3, "label": "result"},
+}
 _MAX_POINTS = 2000  # of one curve: more cannot be seen, and would bloat the report
 
 
 def selection_png(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]) -> bytes:
     """The panels of a selection in one picture."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        figure = Figure(figsize=(13, 3.2), layout="constrained")
         for axis, key in zip(figure.subplots(1, len(SELECTION_PANELS)), SELECTION_PANELS, strict=True):
             _draw_selection(axis, key, rows, baseline)
         buffer = io.BytesIO()
@@ -44,6 +63,28 @@ def selection_png(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]
 def selection_svgs(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]) -> list[bytes]:
     """One picture a panel, for pages that wrap."""
     return [_panel(lambda axis, key=key: _draw_selection(axis, key, rows, baseline)) for key in SELECTION_PANELS]
+
+
+def signals_svg(signals: Mapping[str, Mapping[str, Sequence[Any]]], start: int) -> bytes:
+    """What a clip's face does over time, small: one panel a signal, with truth, result and the repeated reference.
+
+    signals: "truth", "model", "baseline" -> signal -> a value a frame, None where there is no face. start: number of
+    the first frame. Signals that share a panel are averaged.
+    """
+    with matplotlib.rc_context({**_STYLE, "font.size": 7, "legend.fontsize": 6}):
+        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+        panels = figure.subplots(2, 3, sharex=True).flat
+        for axis, (title, names) in zip(panels, SIGNAL_PANELS.items(), strict=True):
+            for method, style in _METHOD_STYLES.items():
+                rows = [[_value(value) for value in signals[method][name]] for name in names]
+                means = [sum(values) / len(values) for values in zip(*rows, strict=True)]
+                axis.plot(range(start, start + len(means)), means, **style)
+            axis.set_title(title)
+            axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def curve_svgs(title: str, path: Path) -> list[bytes]:
@@ -96,11 +137,16 @@ def _panel(draw: Any) -> bytes:
 
 def _draw_selection(axis: Axes, key: str, rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]) -> None:
     best = next(row for row in rows if row["rank"] == 1)
-    axis.plot([row["step"] for row in rows], [_value(row[key]) for row in rows], "-o", color=_BLUE, markersize=4)
+    steps, values = [row["step"] for row in rows], [_value(row[key]) for row in rows]
+    axis.plot(steps, values, "-o", color=_BLUE, markersize=4)
+    for row in rows:
+        if interval := row.get("intervals", {}).get(key):
+            axis.vlines(row["step"], *interval, color=_BLUE, alpha=0.5, linewidth=2)
     axis.plot(best["step"], _value(best[key]), "o", color=_RED, markersize=9, label="selected")
     if baseline.get(key) is not None:
         axis.axhline(_value(baseline[key]), color=_GREY, linestyle="--", linewidth=1, label="reference repeated")
     _finish(axis, SELECTION_PANELS[key])
+    axis.set_xticks(steps[:: math.ceil(len(steps) / 5)])
 
 
 def _draw_curves(axis: Axes, title: str, series: Mapping[str, list[tuple[int, float]]]) -> None:

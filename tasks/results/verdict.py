@@ -1,35 +1,36 @@
-"""What an evaluation and a selection say, in plain words."""
+"""What an evaluation and a selection say, in plain words: better, worse, or cannot tell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-_WORDS = {"l1": "L1", "ssim": "SSIM", "landmark_error": "landmark error"}
+from fye_model.evaluation.table import METRICS
+
+Kind = Literal["good", "bad", "flat"]
 _FEW_CLIPS = 10
+# Questions of the verdict in the order of the sentence; those of the metric table are decided by its `decides` rows.
+_QUESTIONS = {"expression": "the expression", "picture": "the picture"}
+# Slopes and the share of blinks from which on a person sees the face perform.
+_VISIBLE = 0.5
+_SHOWN = ("mouth_opening", "eye_opening_left", "eye_opening_right")
 
 
-def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What the numbers say, in plain words: [{"kind": good | bad | flat, "word", "text"}]."""
-    lines = [_against_baseline(evaluation, metric) for metric in ("l1", "landmark_error", "ssim")]
-    winner, first = selection["winner"], selection["first"]
-    if selection["beats_first"] is None:
-        if len(selection["rows"]) == 1:
-            lines.append(_line("flat", "There was only one checkpoint, so nothing shows that training on helped."))
-        else:
-            text = "The selected checkpoint is the first one: by the declared rule, training on did not help."
-            lines.append(_line("bad", text))
-    else:
-        by_name = {row["checkpoint"]: row for row in selection["rows"]}
-        for metric in ("l1", "landmark_error"):
-            ours, theirs = by_name[winner][metric], first[metric]
-            better = selection["beats_first"][metric]
-            how = {True: "beats", False: "does not beat", None: "cannot be compared with"}[better]
-            text = (
-                f"The selected checkpoint {winner} {how} the first checkpoint {first['checkpoint']} in "
-                f"{_WORDS[metric]}: {show(ours)} against {show(theirs)} on the selection's held-out frames."
-            )
-            lines.append(_line(_kind(better), text))
+class Line(TypedDict):
+    """One statement: its tone, a word to begin with, and the sentence."""
+
+    kind: Kind
+    word: str
+    text: str
+
+
+def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list[Line]:
+    """What the numbers say, the most important first.
+
+    evaluation, selection: what `tasks.evaluate` and `tasks.select` return.
+    """
+    lines = [_sentence(evaluation, selection), _performed(evaluation), *_measured(evaluation)]
+    lines += _since_the_first(selection)
     model, frames = evaluation["model"], evaluation["protocol"]["frames"]
     if model["no_face_in_result"]:
         text = (
@@ -47,25 +48,119 @@ def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list
     return lines
 
 
-def _against_baseline(evaluation: Mapping[str, Any], metric: str) -> dict[str, str]:
-    better = evaluation["beats_baseline"][metric]
-    ours, theirs = evaluation["model"][metric]["mean"], evaluation["baseline"][metric]["mean"]
-    label = _WORDS[metric]
-    if better is None:
-        return _line("flat", f"The {label} could not be measured: no face was found in the truth.")
-    how = "beats" if better else "does not beat"
+def outcome(difference: Mapping[str, Any], question: str) -> str:
+    """Better, worse or cannot tell: what all deciding metrics of a question agree on, by their paired intervals."""
+    said = {difference[metric.name]["outcome"] for metric in METRICS if metric.decides and metric.question == question}
+    return said.pop() if len(said) == 1 else "cannot tell"
+
+
+def _sentence(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> Line:
+    """The verdict in one sentence, with the selection's answer in the same breath where it is a bad one."""
+    found = {question: outcome(evaluation["difference"], question) for question in _QUESTIONS}
+    words = {
+        "better": "is better than",
+        "worse": "is worse than",
+        "cannot tell": "cannot be told to be better or worse than",
+    }
+    parts = [f"{name} {words[found[question]]} repeating the reference" for question, name in _QUESTIONS.items()]
     text = (
-        f"On held-out frames the model {how} repeating the reference in {label}: {show(ours)} against {show(theirs)}."
+        f"On {_whom(evaluation['protocol'])}, {parts[0]}, {parts[1]}, and identity was not measured "
+        "(no face embedding is at hand)"
     )
-    return _line(_kind(better), text)
+    lost = _lost(selection)
+    if lost:
+        text += f"; on the selection's own frames the selected checkpoint loses to the repeated reference in {lost}"
+    kinds: dict[str, Kind] = {"better": "good", "worse": "bad", "cannot tell": "flat"}
+    kind = kinds[found["expression"]]
+    if kind == "good" and (lost or found["picture"] == "worse"):
+        kind = "flat"
+    return _line(kind, f"{text}.", {"good": "Better.", "bad": "Worse.", "flat": "Mixed."}[kind])
 
 
-def _line(kind: str, text: str, word: str | None = None) -> dict[str, str]:
+def _whom(protocol: Mapping[str, Any]) -> str:
+    clips = f"{protocol['clips']} clip{'s' if protocol['clips'] != 1 else ''}"
+    return f"{clips} ({protocol.get('people', 'people not recorded')})"
+
+
+def _lost(selection: Mapping[str, Any]) -> str:
+    """Where the winner's value is not better than the baseline's on the selection's frames; empty: nowhere."""
+    beats = selection["beats_baseline"]
+    names = [metric.label for metric in METRICS if metric.decides and beats.get(metric.name) is False]
+    return " and ".join(names)
+
+
+def _performed(evaluation: Mapping[str, Any]) -> Line:
+    """How far mouth and eyes follow, in numbers that people can picture."""
+    model = evaluation["model"]
+    labels = {metric.name: metric.label.removesuffix(", slope") for metric in METRICS}
+    parts, slopes = [], []
+    for signal in _SHOWN:
+        slope, r = (model[f"expression.{signal}.{kind}"]["mean"] for kind in ("slope", "correlation"))
+        if slope is not None and r is not None:
+            slopes.append(slope)
+            name = labels[f"expression.{signal}.slope"]
+            parts.append(f"{name} moves {100 * slope:.0f}% as far as in the truth (correlation {r:.2f})")
+    recall = model["blinks.recall"]["mean"]
+    if recall is not None:
+        parts.append(f"{100 * recall:.0f}% of the blinks are there")
+    if not parts:
+        return _line(
+            "flat", "Nothing can be said of mouth and eyes: in the truth they do not move, or no face was found."
+        )
+    good = min(slopes, default=1.0) >= _VISIBLE and (recall is None or recall >= _VISIBLE)
+    return _line("good" if good else "bad", f"Performed: {'; '.join(parts)}.", "Yes." if good else "No.")
+
+
+def _measured(evaluation: Mapping[str, Any]) -> list[Line]:
+    """The deciding metrics and the landmark error one by one, each with its paired interval."""
+    names = [metric for metric in METRICS if metric.decides or metric.name == "landmark_error"]
+    lines = []
+    for metric in names:
+        ours, theirs = evaluation["model"][metric.name]["mean"], evaluation["baseline"][metric.name]["mean"]
+        difference = evaluation["difference"][metric.name]
+        if ours is None or theirs is None:
+            reason = evaluation["model"][metric.name].get("reason", "nothing could be compared")
+            lines.append(_line("flat", f"{metric.label} could not be measured: {reason}."))
+            continue
+        low_high = difference["ci95"]
+        how = {
+            "better": "beats repeating the reference",
+            "worse": "does not beat repeating the reference",
+            "cannot tell": "cannot be told from repeating the reference",
+        }[difference["outcome"]]
+        interval = f"; difference {show(low_high[0])} to {show(low_high[1])}" if low_high else "; too few clips to tell"
+        kinds: dict[str, Kind] = {"better": "good", "worse": "bad", "cannot tell": "flat"}
+        text = f"On held-out frames the model {how} in {metric.label}: {show(ours)} against {show(theirs)}{interval}."
+        lines.append(_line(kinds[difference["outcome"]], text))
+    return lines
+
+
+def _since_the_first(selection: Mapping[str, Any]) -> list[Line]:
+    """Whether training on helped."""
+    winner, first = selection["winner"], selection["first"]
+    if selection["beats_first"] is None:
+        if len(selection["rows"]) == 1:
+            return [_line("flat", "There was only one checkpoint, so nothing shows that training on helped.")]
+        text = "The selected checkpoint is the first one: by the declared rule, training on did not help."
+        return [_line("bad", text)]
+    row = next(row for row in selection["rows"] if row["checkpoint"] == winner)
+    lines = []
+    for metric in METRICS:
+        if metric.name not in ("l1", "expression_error"):
+            continue
+        better = selection["beats_first"][metric.name]
+        how = {True: "beats", False: "does not beat", None: "cannot be compared with"}[better]
+        text = (
+            f"The selected checkpoint {winner} {how} the first checkpoint {first['checkpoint']} in {metric.label}: "
+            f"{show(row[metric.name])} against {show(first[metric.name])} on the selection's held-out frames."
+        )
+        kinds: dict[bool | None, Kind] = {True: "good", False: "bad", None: "flat"}
+        lines.append(_line(kinds[better], text))
+    return lines
+
+
+def _line(kind: Kind, text: str, word: str | None = None) -> Line:
     return {"kind": kind, "word": word or {"good": "Yes.", "bad": "No.", "flat": "Note."}[kind], "text": text}
-
-
-def _kind(better: bool | None) -> str:
-    return {True: "good", False: "bad", None: "flat"}[better]
 
 
 def show(value: float | str | None) -> str:

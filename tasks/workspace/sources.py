@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.engine.items import Item, Outcome
-from tasks.engine.store import FileRef, HashMemory, Store, digest
+from tasks.engine.items import Nothing, Outcome
+from tasks.engine.store import HashMemory, Store, digest
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"})
 REGISTRY = "dataset.json"
@@ -36,6 +36,11 @@ class Source:
     sha256: str
     size: int
     problem: tuple[str, str] | None = None
+
+    @property
+    def id(self) -> str:
+        """Made of its bytes: a moved or renamed file is the same source."""
+        return self.sha256[:16]
 
 
 def registered_roots(store: Store) -> list[Root]:
@@ -116,24 +121,10 @@ def scan(store: Store, roots: Iterable[Root]) -> list[Source]:
     return sources
 
 
-def ingest_items(sources: Iterable[Source]) -> list[Item]:
-    """The readable sources as items of the ingest stage."""
-    return [
-        Item(
-            id=source.sha256[:16],
-            name=source.name,
-            inputs={"source": FileRef(source.path, source.sha256, source.size)},
-            extras={"name": source.name},
-        )
-        for source in sources
-        if source.problem is None
-    ]
-
-
-def set_aside(sources: Iterable[Source]) -> list[Outcome]:
+def set_aside(sources: Iterable[Source]) -> list[Outcome[Nothing]]:
     """The unreadable sources and duplicates as quarantined outcomes of the scan."""
     return [
-        Outcome(source.sha256[:16], source.name, "", "", {}, {"path": source.path}, *source.problem)
+        Outcome(source.id, source.name, "", "", {}, None, *source.problem)
         for source in sources
         if source.problem is not None
     ]

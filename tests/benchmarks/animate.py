@@ -274,13 +274,13 @@ def main() -> None:
     if not options.quick:
         reference, against = single_precision(pipe, bench), "error_fp32"
         bench.error(eager, against, reference)
-        pipe.enable_fast_path()
+        log(pipe.enable_fast_path())
         bench.warm_up(pipe, 16)
         bench.error(bench.run("exact, rearranged, eager", pipe, 16), against, reference)
         deep = StepCacheConfig(interval=3, order=1, depth=1)
         row = bench.run("deep half every 3rd, order 1, rearranged", pipe, 16, deep)
         bench.error(row, "error_exact", bench.kept["exact, rearranged, eager/16"])
-    pipe.enable_fast_path(compile=not options.no_compile)
+    log(pipe.enable_fast_path(compile=not options.no_compile))
     label = "rearranged" if options.no_compile else "compiled"
     result["compile_s"] = bench.warm_up(pipe, 16)
     log(f"first call: {result['compile_s']:.0f} s")

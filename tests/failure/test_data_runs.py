@@ -67,7 +67,7 @@ def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
     assert done.returncode == 0, done.stderr[-3000:]
     assert "CompletedWithQuarantine" in done.stdout
     assert "1 of 1 clips kept" in done.stdout and "added        good-000" in done.stdout
-    rows = {row["clip"]: row for row in pq.read_table(tmp_path / "work" / "quarantine.parquet").to_pylist()}
+    rows = {row["name"]: row for row in pq.read_table(tmp_path / "work" / "quarantine.parquet").to_pylist()}
     assert {clip: row["reason"] for clip, row in rows.items()} == {
         "zero": "zero_bytes",
         "text": "not_a_video",
@@ -90,7 +90,7 @@ def test_a_run_that_fails_leaves_the_reasons_behind(environment: dict[str, str],
     summary = json.loads((work / "summary.json").read_text())
     assert summary["status"] == "Failed" and "no clip is left" in summary["error"]
     (row,) = pq.read_table(work / "quarantine.parquet").to_pylist()
-    assert (row["clip"], row["reason"]) == ("text", "not_a_video")
+    assert (row["name"], row["reason"]) == ("text", "not_a_video")
 
 
 def sound_only(path: Path) -> None:

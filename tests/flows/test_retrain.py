@@ -91,7 +91,7 @@ def test_videos_become_an_evaluated_model_and_a_report(lab: Lab, first: tuple[An
 
 def test_the_bad_file_has_a_quarantine_row_and_the_rest_a_manifest(lab: Lab, first: tuple[Any, Any]) -> None:
     (row,) = pq.read_table(lab.work / "quarantine.parquet").to_pylist()
-    assert (row["stage"], row["clip"], row["reason"]) == ("ingest", "not-a-video", "not_a_video")
+    assert (row["stage"], row["name"], row["reason"]) == ("ingest", "not-a-video", "not_a_video")
     manifest = pq.read_table(lab.work / "manifest.parquet").to_pylist()
     assert {entry["landmark_model"] for entry in manifest} == {first[1]["landmark_model"]}
     assert sum(entry["stage"] == "landmarks" and entry["status"] == "done" for entry in manifest) == 2

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fye_model.config import LossConfig
+from fye_model.diffusion import add_noise, clean_estimate, prediction_target
 from fye_model.landmarks.masks import to_latent
-from fye_model.losses import clean_latent_estimate, masked_error, timestep_weight, training_loss
-from fye_model.training.noise import add_noise, prediction_target
+from fye_model.losses import masked_error, timestep_weight, training_loss
 
 
 def tensor(*values: float) -> torch.Tensor:
@@ -26,23 +26,23 @@ def test_perfect_output_gives_back_the_clean_latent(prediction: str) -> None:
     alpha_bar = torch.tensor([0.9, 0.3, 0.01], dtype=torch.float64)
     noisy = add_noise(latents, noise, alpha_bar)
     target = prediction_target(latents, noise, alpha_bar, prediction)
-    estimate = clean_latent_estimate(noisy, target, alpha_bar, prediction)
+    estimate = clean_estimate(noisy, target, alpha_bar, prediction)
     torch.testing.assert_close(estimate, latents, rtol=0, atol=1e-12)
 
 
 def test_v_prediction_estimate_at_zero_signal_is_minus_the_output() -> None:
-    estimate = clean_latent_estimate(tensor(3.0), tensor(0.5), torch.tensor([0.0]), "v_prediction")
+    estimate = clean_estimate(tensor(3.0), tensor(0.5), torch.tensor([0.0]), "v_prediction")
     assert estimate.item() == -0.5
 
 
 def test_epsilon_estimate_is_bounded_by_the_floor_at_zero_signal() -> None:
-    estimate = clean_latent_estimate(tensor(3.0), tensor(2.0), torch.tensor([0.0]), "epsilon", min_alpha_bar=0.01)
+    estimate = clean_estimate(tensor(3.0), tensor(2.0), torch.tensor([0.0]), "epsilon", min_alpha_bar=0.01)
     assert estimate.item() == pytest.approx((3.0 - 2.0) / 0.1)
 
 
 def test_an_unknown_prediction_is_an_error() -> None:
     with pytest.raises(ValueError, match="sample"):
-        clean_latent_estimate(tensor(1.0), tensor(1.0), torch.tensor([0.5]), "sample")
+        clean_estimate(tensor(1.0), tensor(1.0), torch.tensor([0.5]), "sample")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LANDMARKER_ID, LANDMARKER_SHA256, LandmarkerAsset
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
+from tasks.workspace.dataset import ClipRecord, ClipSet
 
 SIZE, FRAMES = 128, 10
 TINY = NetworkConfig(
@@ -40,18 +41,19 @@ class HeldOutData:
     index: Path
     landmarker: LandmarkerAsset
 
-    def inputs(self) -> tuple[dict[str, Path], dict[str, Any]]:
-        """The same as a stage gets it: files by name, and parameters."""
+    def inputs(self) -> tuple[dict[str, Path], ClipSet]:
+        """The same data as a whole stage's files and facts."""
         index = json.loads(self.index.read_text())
+        folder = self.index.parent
         files = {
-            f"clips/{clip['clip']}/{name}": self.index.parent / clip[name]
+            f"clips/{clip['clip']}/{name}": folder / clip[name]
             for clip in index["clips"]
             for name in ("landmarks", "video")
         }
-        kept = ("clip", "name", "subject", "frames", "train", "val")
-        records = [{name: clip[name] for name in kept} for clip in index["clips"]]
-        common = {name: index[name] for name in ("size", "factor", "fps", "landmark_model")}
-        return files, {**common, "clips": records}
+        kept = ClipRecord.model_fields
+        records = tuple(ClipRecord(**{name: clip[name] for name in kept}) for clip in index["clips"])
+        header = {name: index[name] for name in ("size", "factor", "fps", "landmark_model")}
+        return files, ClipSet(**header, clips=records)
 
 
 @dataclass(frozen=True)

@@ -5,35 +5,34 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
 
-from fye_model.config import Config
-from tasks.engine.items import Item, Quarantine
-from tasks.engine.stage import Stage
+from fye_model.config import Config, Runtime
+from tasks.engine.contract import Kind, Resources, problems_with
+from tasks.engine.items import NOTHING, Facts, Given, Item, Nothing, Quarantine, Row, Worker
+from tasks.engine.stage import Context, Settings, Stage
 from tasks.engine.store import FileRef, file_digest
+from tasks.faces.landmarker import LandmarkerAsset
 
 
 class LengthConfig(Config):
     unit: int = 1
 
 
-class LengthWorker:
+class LengthRow(Config):
+    length: int
+
+
+class LengthWorker(Worker[Nothing, LengthRow]):
     """Writes the length of a text file, in units; marks every call in a log beside the source."""
 
-    def __init__(self, config: LengthConfig) -> None:
-        self.config = config
+    def __init__(self, settings: LengthConfig, context: Context) -> None:
+        self.config = settings
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        return None
-
-    def process(self, files: dict[str, Path], params: dict[str, Any], out: Path) -> dict[str, Any]:
-        source = files["text"]
+    def process(self, item: Given[Nothing]) -> LengthRow:
+        source = item.files["text"]
         text = source.read_text()
         with source.with_suffix(".calls").open("a") as log:
             log.write("x")
@@ -44,22 +43,53 @@ class LengthWorker:
         if text.startswith("kill") and not source.with_suffix(".killed").exists():
             source.with_suffix(".killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        (out / "deep").mkdir()
-        (out / "deep" / "length.txt").write_text(str(len(text) // self.config.unit))
-        return {"length": len(text)}
+        (item.out / "deep").mkdir()
+        (item.out / "deep" / "length.txt").write_text(str(len(text) // self.config.unit))
+        return LengthRow(length=len(text))
 
 
-LENGTH = Stage("test_length", "1", LengthWorker)
+LENGTH = Stage(
+    "test_length",
+    "1",
+    settings=lambda recipe: LengthConfig(),
+    reads={"text": Kind.SOURCE},
+    writes={"deep/length.txt": Kind.REPORT},
+    row=LengthRow,
+    open=LengthWorker,
+    resources=Resources(memory_gib=0.2),
+)
 
 
-def text_items(folder: Path, **texts: str) -> list[Item]:
+def work_on(
+    stage: Stage[Settings, Facts, Row],
+    settings: Settings,
+    files: Mapping[str, Path],
+    facts: Facts,
+    out: Path,
+    *,
+    asset: LandmarkerAsset | None = None,
+    name: str = "some clip",
+    runtime: Runtime | None = None,
+) -> Row:
+    """One item through a stage's worker in this process; its files must be those that the stage declares."""
+    assert not problems_with(files, stage.reads)
+    context = Context(runtime or Runtime(workers=0), "cpu", asset)
+    with stage.open(settings, context) as worker:
+        row = worker.process(Given(name, files, facts, out))
+    assert not problems_with(
+        (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()), stage.writes
+    )
+    return row
+
+
+def text_items(folder: Path, **texts: str) -> list[Item[Nothing]]:
     """Items over text files; an existing file is left as it is."""
     items = []
     for name, text in texts.items():
         path = folder / f"{name}.txt"
         if not path.exists():
             path.write_text(text)
-        items.append(Item(name, name, {"text": FileRef(str(path), file_digest(path), path.stat().st_size)}))
+        items.append(Item(name, name, {"text": FileRef(str(path), file_digest(path), path.stat().st_size)}, NOTHING))
     return items
 
 

@@ -11,27 +11,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fye_model.animation.folder import read_description
 from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.landmarks.table import read_landmarks, write_landmarks
-from tasks.animate import animate, check_request, read_driver, read_portrait, sampling_of
+from tasks.animate import AnimateRequest, AnimateResult, animate, check_request, sampling_of
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.subject import read_driver, read_portrait
 from tasks.media.read import probe, read_frames
-from tests.fye_model.animation.tiny import build_tiny
+from tests.fye_model.animation.tiny import build_tiny, describe_tiny
 from tests.tasks.videos import click, encode
 
 SIZE = 64
 QUICK = SamplingConfig(steps=1, window=4, smoothing="none")
 FRAMES = 9
+MODEL = describe_tiny(size=SIZE)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder as selection writes it."""
     folder = tmp_path_factory.mktemp("models") / "model"
-    build_tiny().save_pretrained(folder)
-    (folder / "fye.json").write_text(json.dumps({"size": SIZE, "landmark_variant": "expression_aware"}))
+    pipeline = build_tiny()
+    pipeline.description = MODEL
+    pipeline.save_pretrained(folder)
     return folder
 
 
@@ -48,12 +50,13 @@ def driver(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def perform(model: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path) -> Any:
     """Call `animate` with what a test changes; gives the row, the frames and the log."""
 
-    def run(portrait: Path, **changes: Any) -> tuple[dict[str, Any], np.ndarray, list[str]]:
+    def run(portrait: Path, log: Any = None, **changes: Any) -> tuple[AnimateResult, np.ndarray, list[str]]:
         lines: list[str] = []
-        settings = {"asset": landmarker_asset, "sampling": QUICK, "device": "cpu", "log": lines.append, **changes}
         output = tmp_path / "out" / "result.mp4"
-        row = animate(portrait, settings.pop("driving", driver), model, output, **settings)
-        return row, read_frames(output), lines
+        settings = {"driving": driver, "model": model, "sampling": QUICK, "device": "cpu", **changes}
+        request = AnimateRequest(portrait=portrait, output=output, **settings)
+        result = animate(request, landmarker_asset, log or lines.append)
+        return result, read_frames(output), lines
 
     return run
 
@@ -66,11 +69,11 @@ def portrait(shared: Path) -> Path:
 def test_the_result_has_the_drivers_length_rate_and_sound(perform, portrait: Path, driver: Path) -> None:
     row, frames, _ = perform(portrait)
     assert frames.shape == (FRAMES, SIZE, SIZE, 3)
-    info = probe(Path(row["output"]))
+    info = probe(row.output)
     assert info.fps == pytest.approx(25) and info.has_audio
-    assert row["aligned"] and row["audio"] and row["frames"] == FRAMES
-    assert row["driver_interpolated"] == 1 and row["driver_held"] == 0
-    json.dumps(row)
+    assert row.aligned and row.audio and row.frames == FRAMES
+    assert row.driver_interpolated == 1 and row.driver_held == 0
+    assert json.loads(row.model_dump_json())["sampling"]["window"] == QUICK.window
 
 
 def test_the_seed_decides_and_rows_repeat(perform, portrait: Path) -> None:
@@ -86,9 +89,9 @@ def test_a_saved_landmark_sequence_drives_as_its_video_does(
     perform, portrait: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
-        write_landmarks(read_driver(driver, landmarker, landmarker_asset), tmp_path / "driver.parquet")
+        write_landmarks(read_driver(driver, landmarker, landmarker_asset, 5), tmp_path / "driver.parquet")
     row, frames, _ = perform(portrait, driving=tmp_path / "driver.parquet")
-    assert not row["audio"]
+    assert not row.audio
     np.testing.assert_array_equal(frames, perform(portrait)[1])
 
 
@@ -109,10 +112,10 @@ def test_pasting_back_keeps_the_picture_outside_the_square(
 ) -> None:
     row, frames, _ = perform(portrait, paste_back=True)
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
-        subject = read_portrait(portrait, landmarker, SIZE)
+        subject = read_portrait(portrait, landmarker, MODEL)
     picture = np.asarray(subject.picture)
     height, width = picture.shape[0], picture.shape[1]
-    assert (row["height"], row["width"]) == (height + height % 2, width + width % 2)
+    assert (row.height, row.width) == (height + height % 2, width + width % 2)
     outside = np.ones((height, width), bool)
     square = subject.square
     outside[
@@ -127,7 +130,7 @@ def test_a_portrait_without_a_face_works_unaligned_and_says_so(perform, tmp_path
     path = tmp_path / "wall.png"
     Image.new("RGBA", (90, 60), (200, 120, 40, 128)).save(path)
     row, frames, lines = perform(path)
-    assert not row["aligned"] and row["portrait_faces"] == 0 and len(frames) == FRAMES
+    assert not row.aligned and row.portrait_faces == 0 and len(frames) == FRAMES
     assert any("no face found" in line and "without alignment" in line for line in lines)
 
 
@@ -142,15 +145,15 @@ def test_one_of_several_faces_is_chosen(
     both.paste(large, (small.width, 0))
     both.save(tmp_path / "two.png")
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
-        left = read_portrait(tmp_path / "two.png", landmarker, SIZE, "0").square
-        right = read_portrait(tmp_path / "two.png", landmarker, SIZE, "1").square
-        largest = read_portrait(tmp_path / "two.png", landmarker, SIZE).square
+        left = read_portrait(tmp_path / "two.png", landmarker, MODEL, "0").square
+        right = read_portrait(tmp_path / "two.png", landmarker, MODEL, "1").square
+        largest = read_portrait(tmp_path / "two.png", landmarker, MODEL).square
         with pytest.raises(ValueError, match="face 2 was asked for, but 2 faces were found"):
-            read_portrait(tmp_path / "two.png", landmarker, SIZE, "2")
+            read_portrait(tmp_path / "two.png", landmarker, MODEL, "2")
     assert left.left + left.side / 2 < small.width < right.left + right.side / 2
     assert largest == right
     row, _, lines = perform(tmp_path / "two.png", face="0")
-    assert row["portrait_faces"] == 2 and any("2 faces found" in line for line in lines)
+    assert row.portrait_faces == 2 and any("2 faces found" in line for line in lines)
 
 
 def test_a_small_face_beside_a_large_one_is_found(
@@ -163,8 +166,8 @@ def test_a_small_face_beside_a_large_one_is_found(
     both.save(tmp_path / "two.png")
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
         assert len(landmarker.detect(np.asarray(both))) == 1, "the whole picture shows the large face alone"
-        right = read_portrait(tmp_path / "two.png", landmarker, SIZE, "1")
-        largest = read_portrait(tmp_path / "two.png", landmarker, SIZE)
+        right = read_portrait(tmp_path / "two.png", landmarker, MODEL, "1")
+        largest = read_portrait(tmp_path / "two.png", landmarker, MODEL)
     assert right.faces == largest.faces == 2
     assert right.square.left > 512 > largest.square.left + largest.square.side / 2
     assert largest.square.side <= 512, "no larger than the picture is high, as in training"
@@ -173,15 +176,15 @@ def test_a_small_face_beside_a_large_one_is_found(
 def test_the_step_cache_says_what_it_changes(perform, portrait: Path) -> None:
     cache = StepCacheConfig(interval=2, warmup_steps=0, depth=0)
     row, _, lines = perform(portrait, sampling=QUICK.model_copy(update={"steps": 4, "step_cache": cache}))
-    assert 0 < row["step_cache_l1"] < 0.5
-    assert any("3 of 4 steps computed" in line and f"{row['step_cache_l1']:.5f}" in line for line in lines)
-    assert perform(portrait)[0]["step_cache_l1"] is None
+    assert 0 < row.step_cache_l1 < 0.5
+    assert any("3 of 4 steps computed" in line and f"{row.step_cache_l1:.5f}" in line for line in lines)
+    assert perform(portrait)[0].step_cache_l1 is None
 
 
 def test_sampling_settings_go_on_top_of_the_models_own(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "model")
-    own = {"steps": 7, "step_cache": {"interval": 1, "depth": 0}}
-    (tmp_path / "model" / "fye.json").write_text(json.dumps({"size": SIZE, "sampling": own}))
+    own = SamplingConfig(steps=7, step_cache=StepCacheConfig(depth=0))
+    describe_tiny(sampling=own).write(tmp_path / "model")
     sampling = sampling_of(tmp_path / "model", {"step_cache": {"interval": 3}})
     assert (sampling.steps, sampling.step_cache.interval, sampling.step_cache.depth) == (7, 3, 0)
     for wrong, message in (
@@ -200,7 +203,12 @@ def test_what_cannot_be_written_or_loaded_is_refused_before_anything_slow(
 ) -> None:
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").touch()
-    check_request(portrait, driver, model, tmp_path / "new" / "deep" / "x.mp4")
+    names = ("portrait", "driving", "model", "output")
+
+    def check(*paths: Path) -> None:
+        check_request(AnimateRequest(**dict(zip(names, paths, strict=True))))
+
+    check(portrait, driver, model, tmp_path / "new" / "deep" / "x.mp4")
     assert not list((tmp_path / "new" / "deep").iterdir()), "the output's folder is made, and nothing left in it"
     for request, message in (
         ((portrait, driver, model, tmp_path / "folder.mp4"), "is a folder; give the name"),
@@ -213,11 +221,23 @@ def test_what_cannot_be_written_or_loaded_is_refused_before_anything_slow(
         ((driver, driver, model, tmp_path / "x.mp4"), "not a readable picture"),
     ):
         with pytest.raises(ValueError, match=message):
-            check_request(*request)
-    for description, message in (("[1]", "is damaged"), ('{"size": 100}', "expected a multiple of 8")):
-        (tmp_path / "fye.json").write_text(description)
-        with pytest.raises(ValueError, match=message):
-            read_description(tmp_path)
+            check(*request)
+
+
+def test_a_model_that_does_not_say_how_it_was_trained_is_refused_or_warned_about(
+    perform, portrait: Path, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    old = {"checkpoint": "c", "fps": 25.0, "landmark_model": "m", "landmark_variant": "plain_2d", "size": SIZE}
+    values = {"schema": 1, **old, "sampling": SamplingConfig().model_dump(mode="json")}
+    (tmp_path / "model" / "fye.json").write_text(json.dumps(values))
+    row, _, lines = perform(portrait, model=tmp_path / "model")
+    assert row.assumed == ("crop.margin", "crop.faces", "max_gap_frames")
+    assert any(line.startswith("WARNING") and "without crop.margin" in line for line in lines)
+    assert perform(portrait)[0].assumed == ()
+    (tmp_path / "model" / "fye.json").unlink()
+    with pytest.raises(ValueError, match=r"has no fye.json: .*size, fps, crop"):
+        perform(portrait, model=tmp_path / "model")
 
 
 def test_a_long_hole_in_the_driver_holds_the_last_face_and_is_counted(perform, portrait: Path, driver: Path) -> None:
@@ -226,7 +246,7 @@ def test_a_long_hole_in_the_driver_holds_the_last_face_and_is_counted(perform, p
     path = driver.with_name("hole.mp4")
     encode(path, [*frames[:3], *np.repeat(gone, 7, axis=0), *frames[5:8]])
     row, result, lines = perform(portrait, driving=path)
-    assert row["driver_held"] == 7 and len(result) == 13
+    assert row.driver_held == 7 and len(result) == 13
     assert any("7 of 13 frames" in line for line in lines)
 
 
@@ -237,7 +257,7 @@ def test_what_cannot_be_animated_is_refused_and_nothing_is_written(
     encode(tmp_path / "wall.mp4", np.full((3, 64, 64, 3), 90, np.uint8))
     (tmp_path / "text.png").write_text("not a picture")
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
-        sequence = read_driver(driver, landmarker, landmarker_asset)
+        sequence = read_driver(driver, landmarker, landmarker_asset, 5)
     write_landmarks(sequence.select(slice(0, 0)), tmp_path / "none.parquet")
     write_landmarks(type(sequence)(**{**vars(sequence), "model": "other:1"}), tmp_path / "other.parquet")
     for changes, message in (
@@ -270,6 +290,6 @@ def test_stored_landmarks_of_the_driver_read_back(
     driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
-        sequence = read_driver(driver, landmarker, landmarker_asset)
+        sequence = read_driver(driver, landmarker, landmarker_asset, 5)
     write_landmarks(sequence, tmp_path / "d.parquet")
     assert len(read_landmarks(tmp_path / "d.parquet")) == FRAMES and sequence.interpolated[4]

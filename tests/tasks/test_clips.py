@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,15 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from fye_model.config import ClipConfig, IngestConfig
-from tasks.clips import ClipWorker
-from tasks.engine.items import Quarantine
+from tasks.clips import CLIPS, ClipsRow, CutClip
+from tasks.engine.items import NOTHING, Quarantine
 from tasks.faces.landmarker import resolve_landmarker
 from tasks.ingest import normalise
 from tasks.media.read import probe, read_frames, write_video
+from tests.tasks.support import work_on
 from tests.tasks.videos import click, click_time, encode
 
 SMALL = ClipConfig(size=128, min_frames=8)
-Run = Callable[..., tuple[dict[str, Any], Path]]
+Run = Callable[..., tuple[ClipsRow, Path]]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run(landmarker_task: Path, tmp_path: Path) -> Run:
     """Ingest and cut a video made of the given frames, or a file; returns the row and the output folder."""
     asset = resolve_landmarker(landmarker_task.parent)
 
-    def call(source: Path | Sequence[np.ndarray], config: ClipConfig = SMALL) -> tuple[dict[str, Any], Path]:
+    def call(source: Path | Sequence[np.ndarray], config: ClipConfig = SMALL) -> tuple[ClipsRow, Path]:
         folder, out = tmp_path / "in", tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         folder.mkdir(exist_ok=True)
         out.mkdir()
@@ -37,8 +37,7 @@ def run(landmarker_task: Path, tmp_path: Path) -> Run:
             source = folder / "s.mp4"
         normalise(source, folder, IngestConfig(crf=6))
         files = {path.stem: path for path in folder.iterdir() if path.stem in ("video", "frames", "audio")}
-        with ClipWorker(config, asset) as worker:
-            return worker.process(files, {"name": "some video"}, out), out
+        return work_on(CLIPS, config, files, NOTHING, out, asset=asset, name="some video"), out
 
     return call
 
@@ -53,14 +52,14 @@ def heads(shared: Path) -> Iterator[dict[str, np.ndarray]]:
     yield found
 
 
-def assert_clip_is_the_source(source: np.ndarray, out: Path, clip: dict[str, Any], tolerance: float = 3.0) -> None:
+def assert_clip_is_the_source(source: np.ndarray, out: Path, clip: CutClip, tolerance: float = 3.0) -> None:
     """Each frame of the clip is the cropped frame of `source` that the row names, and no neighbour of it."""
-    folder = out / f"{clip['index']:03d}"
+    folder = out / f"{clip.index:03d}"
     frames = read_frames(folder / "clip.mp4")
     numbers = pq.read_table(folder / "frames.parquet")["source_frame"].to_pylist()
-    assert len(frames) == clip["frames"] == clip["end"] - clip["start"]
-    assert numbers == list(range(clip["start"], clip["end"]))
-    scale, _, left, _, same, top = clip["affine"]
+    assert len(frames) == clip.frames == clip.end - clip.start
+    assert numbers == list(range(clip.start, clip.end))
+    scale, _, left, _, same, top = clip.affine
     assert scale == same  # never stretched
     size = frames.shape[1]
     assert frames.shape[1:] == (size, size, 3)
@@ -85,9 +84,9 @@ def assert_clip_is_the_source(source: np.ndarray, out: Path, clip: dict[str, Any
 
 def test_a_talking_head_becomes_one_clip_of_the_same_frames(run: Run, heads: dict[str, np.ndarray]) -> None:
     row, out = run(heads["d0"])
-    (clip,) = row["clips"]
-    assert (clip["start"], clip["end"], clip["faces_seen"], clip["padded"]) == (0, 40, 1, 0.0)
-    assert row["rejected"] == []
+    (clip,) = row.clips
+    assert (clip.start, clip.end, clip.faces_seen, clip.padded) == (0, 40, 1, 0.0)
+    assert row.rejected == ()
     assert probe(out / "000" / "clip.mp4").fps == 25.0
     assert_clip_is_the_source(heads["d0"], out, clip)
 
@@ -103,8 +102,8 @@ def test_the_same_video_gives_the_same_row_and_bytes(run: Run, heads: dict[str, 
 def test_no_clip_crosses_a_cut(run: Run, heads: dict[str, np.ndarray]) -> None:
     both = np.concatenate([heads["d0"][:23], heads["d10"][:17]])
     row, out = run(both)
-    assert [(clip["start"], clip["end"]) for clip in row["clips"]] == [(0, 23), (23, 40)]
-    for clip in row["clips"]:
+    assert [(clip.start, clip.end) for clip in row.clips] == [(0, 23), (23, 40)]
+    for clip in row.clips:
         assert_clip_is_the_source(both, out, clip)
 
 
@@ -112,14 +111,14 @@ def test_a_face_that_goes_away_ends_the_clip_at_its_last_frame(run: Run, heads: 
     frames = heads["d0"].copy()
     frames[17:27] = 0
     row, _ = run(frames, SMALL.model_copy(update={"scene_threshold": 255.0}))
-    assert [(clip["start"], clip["end"]) for clip in row["clips"]] == [(0, 17), (27, 40)]
+    assert [(clip.start, clip.end) for clip in row.clips] == [(0, 17), (27, 40)]
 
 
 def test_a_short_gap_does_not_end_the_clip(run: Run, heads: dict[str, np.ndarray]) -> None:
     frames = heads["d0"].copy()
     frames[19:23] = 0
     row, _ = run(frames, SMALL.model_copy(update={"scene_threshold": 255.0}))
-    assert [(clip["start"], clip["end"]) for clip in row["clips"]] == [(0, 40)]
+    assert [(clip.start, clip.end) for clip in row.clips] == [(0, 40)]
 
 
 def test_of_two_faces_the_larger_is_kept_and_the_other_reported(run: Run, heads: dict[str, np.ndarray]) -> None:
@@ -128,16 +127,16 @@ def test_of_two_faces_the_larger_is_kept_and_the_other_reported(run: Run, heads:
     scene[:, :, :240] = heads["d0"]
     scene[:, 40:200, 240:] = small
     row, out = run(scene)
-    (clip,) = row["clips"]
-    assert clip["box"][2] < 240
-    assert clip["faces_seen"] == 2
-    (other,) = row["rejected"]
-    assert other["reason"] == "other_face"
-    assert other["box"][0] > 240
+    (clip,) = row.clips
+    assert clip.box[2] < 240
+    assert clip.faces_seen == 2
+    (other,) = row.rejected
+    assert other.reason == "other_face"
+    assert other.box[0] > 240
     assert_clip_is_the_source(scene, out, clip)
     row, out = run(scene, SMALL.model_copy(update={"faces": "all"}))
-    assert len(row["clips"]) == 2
-    for clip in row["clips"]:
+    assert len(row.clips) == 2
+    for clip in row.clips:
         assert_clip_is_the_source(scene, out, clip)
 
 
@@ -146,25 +145,25 @@ def test_a_face_at_the_edge_is_filled_by_reflection_only_where_the_picture_ends(
 ) -> None:
     strip = heads["d0"][:, 70:206, :]  # lower than the square that the face needs
     row, out = run(strip, SMALL.model_copy(update={"size": 256}))
-    (clip,) = row["clips"]
-    left, top, side = clip["affine"][2], clip["affine"][5], clip["affine"][0] * 256
+    (clip,) = row.clips
+    left, top, side = clip.affine[2], clip.affine[5], clip.affine[0] * 256
     inside = (min(left + side, 240) - max(left, 0)) * (min(top + side, 136) - max(top, 0))
-    assert clip["padded"] > 0
-    assert clip["padded"] == pytest.approx(1 - inside / side**2, abs=1e-3)
+    assert clip.padded > 0
+    assert clip.padded == pytest.approx(1 - inside / side**2, abs=1e-3)
     assert_clip_is_the_source(strip, out, clip)
 
 
 def test_long_tracks_are_split_and_every_frame_kept(run: Run, heads: dict[str, np.ndarray]) -> None:
     row, out = run(heads["d0"], SMALL.model_copy(update={"max_frames": 15}))
-    assert [(clip["start"], clip["end"]) for clip in row["clips"]] == [(0, 13), (13, 26), (26, 40)]
+    assert [(clip.start, clip.end) for clip in row.clips] == [(0, 13), (13, 26), (26, 40)]
     assert sorted(path.name for path in out.iterdir()) == ["000", "001", "002"]
-    assert_clip_is_the_source(heads["d0"], out, row["clips"][2])
+    assert_clip_is_the_source(heads["d0"], out, row.clips[2])
 
 
 def test_the_clips_sound_belongs_to_its_frames(run: Run, heads: dict[str, np.ndarray], tmp_path: Path) -> None:
     source = encode(tmp_path / "s.mp4", heads["d0"], sound=(click(1.6, 1.2), 0.0))
     row, out = run(source, SMALL.model_copy(update={"max_frames": 20}))
-    assert [clip["start"] for clip in row["clips"]] == [0, 20]
+    assert [clip.start for clip in row.clips] == [0, 20]
     assert click_time(out / "001" / "clip.mp4") == pytest.approx(0.4, abs=0.01)
 
 
@@ -188,20 +187,18 @@ def test_a_times_table_of_another_video_is_an_error(
         write_video(tmp_path / f"{name}.mp4", heads["d0"][:count], 25.0)
         normalise(tmp_path / f"{name}.mp4", tmp_path / name, IngestConfig())
     files = {"video": tmp_path / "a" / "video.mp4", "frames": tmp_path / "b" / "frames.parquet"}
-    with (
-        ClipWorker(SMALL, resolve_landmarker(landmarker_task.parent)) as worker,
-        pytest.raises(ValueError, match="20 frames"),
-    ):
-        worker.process(files, {}, tmp_path)
+    asset = resolve_landmarker(landmarker_task.parent)
+    with pytest.raises(ValueError, match="20 frames"):
+        work_on(CLIPS, SMALL, files, NOTHING, tmp_path, asset=asset)
 
 
 def test_a_small_face_in_a_full_body_is_found_and_fills_its_clip(run: Run, shared: Path) -> None:
     source = shared / "data" / "source_videos" / "s13.mp4"
     row, out = run(source, ClipConfig(size=128))
-    (clip,) = row["clips"]
-    assert clip["frames"] == 103
-    left, top, right, bottom = clip["box"]
-    side = clip["affine"][0] * 128
+    (clip,) = row.clips
+    assert clip.frames == 103
+    left, top, right, bottom = clip.box
+    side = clip.affine[0] * 128
     assert (bottom - top) / side == pytest.approx(0.5, abs=0.02)  # margin 0.5 on each side of the union
-    assert (left + right) / 2 == pytest.approx(clip["affine"][2] + side / 2, abs=2)
+    assert (left + right) / 2 == pytest.approx(clip.affine[2] + side / 2, abs=2)
     assert_clip_is_the_source(read_frames(source), out, clip, tolerance=5.0)

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from fye_model.animation.folder import assemble_pipeline, save_model
-from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig
-from tasks.evaluate import EvaluateWorker, evaluate, file_stem
+from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig
+from tasks.evaluate import EVALUATE, EvaluateSettings, evaluate, file_stem
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import read_frames
-from tasks.results.tables import number
+from tasks.results.records import number
+from tests.fye_model.animation.tiny import describe_tiny
+from tests.tasks.support import work_on
 
 SAMPLING = SamplingConfig(steps=2, guidance_scale=2.0, window=4)
 CONFIG = EvaluationConfig(frames=4, size=96)
@@ -50,14 +52,16 @@ def test_an_untrained_model_loses_to_the_baseline_and_its_failures_are_counted(e
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert (metrics["protocol"]["clips"], metrics["protocol"]["frames"]) == (2, 8)
     assert metrics["protocol"]["evaluated_size"] == 96
-    assert metrics["beats_baseline"] == {"l1": False, "psnr": False, "ssim": False, "landmark_error": False}
+    for name in ("l1", "psnr", "ssim", "landmark_error", "expression_error", "landmark_ap"):
+        assert metrics["beats_baseline"][name] is False
+        assert metrics["difference"][name]["outcome"] == "worse"
     assert metrics["model"]["no_face_in_result"] == 8  # noise has no face
     assert metrics["model"]["landmark_error"]["mean"] == 1.0
     assert metrics["model"]["landmark_error_found"]["mean"] is None
     assert metrics["baseline"]["no_face_in_result"] == 0
     low, high = metrics["baseline"]["l1"]["ci95"]
     assert low <= metrics["baseline"]["l1"]["mean"] <= high
-    assert set(metrics["missing"]) == {"lpips", "fvd", "arcface", "hyperiqa"}
+    assert set(metrics["missing"]) == {"lpips", "tlp", "fvd", "arcface", "hyperiqa"}
     assert all(reason.startswith("missing: ") for reason in metrics["missing"].values())
 
 
@@ -147,32 +151,29 @@ def test_a_model_trained_on_another_drawing_of_landmarks_is_refused(
 ) -> None:
     pipeline = assemble_pipeline(tiny_models.checkpoints[0], tiny_models.parts, "cpu")
     model = held_out_data.landmarker.model
-    save_model(pipeline, tmp_path / "model", {"landmark_model": model, "landmark_variant": "plain_2d"})
+    save_model(pipeline, tmp_path / "model", describe_tiny(landmark_model=model, landmark_variant="plain_2d"))
     with pytest.raises(ValueError, match=r"landmark_variant 'plain_2d'.*expression_aware"):
         _evaluate(tmp_path / "model", held_out_data, tmp_path / "out")
 
 
 def test_a_missing_model_folder_is_named(held_out_data: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such model folder"):
+    with pytest.raises(ValueError, match="no such folder"):
         _evaluate(tmp_path / "nothing", held_out_data, tmp_path / "out")
 
 
 def test_the_stage_writes_what_the_function_writes(
     evaluated: tuple[Path, dict], model_dir: Path, held_out_data: Any, tmp_path: Path
 ) -> None:
-    first, metrics = evaluated
-    files, params = held_out_data.inputs()
+    first, _ = evaluated
+    files, facts = held_out_data.inputs()
     files |= {f"model/{path.relative_to(model_dir)}": path for path in model_dir.rglob("*") if path.is_file()}
-    runtime = Runtime(device="cpu")
     out = tmp_path / "out"
     out.mkdir()
-    with EvaluateWorker(held_out_data.landmarker, runtime, CONFIG, SAMPLING, LandmarkImageConfig()) as worker:
-        row = worker.process(files, params, out)
+    settings = EvaluateSettings(evaluation=CONFIG, sampling=SAMPLING, landmark_image=LandmarkImageConfig())
+    row = work_on(EVALUATE, settings, files, facts, out, asset=held_out_data.landmarker)
     assert _contents(out) == _contents(first)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (row["clips"], row["frames"], row["no_face_in_result"]) == (2, 8, 8)
-    assert row["model"]["l1"] == metrics["model"]["l1"]["mean"]
-    json.dumps(row, allow_nan=False)
+    assert (row.clips, row.frames) == (2, 8)
 
 
 def test_numbers_come_back_from_json() -> None:

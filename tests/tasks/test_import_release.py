@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from fye_model.animation.folder import read_description
+from fye_model.animation.description import need_description
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.networks import build_networks
 from tasks.import_release import import_model
@@ -53,7 +53,10 @@ def test_released_weights_and_the_frozen_parts_are_a_model_that_animates(
         said = import_model(files / "release", output, files / "vae", files / "image_encoder", settings)
     assert "unet.pth -> denoiser and image_prompt" in said and "is a model folder" in said
     assert json.loads((output / "import_report.json").read_text())["files"][0]["tensors"] > 100
-    assert read_description(output)["size"] == 512
+    assert need_description(output).size == 512
+    assert (
+        "crop.margin" in need_description(output).assumed and "wrong for a model that was trained with others" in said
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "no scratch folder stays"
     pipe = FollowYourEmojiPipeline.from_pretrained(output)
     pipe.set_progress_bar_config(disable=True)

@@ -16,8 +16,9 @@ import pytest
 
 from fye_model.config import IngestConfig
 from tasks.engine.items import Quarantine
-from tasks.ingest import IngestWorker, at_constant_rate
+from tasks.ingest import INGEST, IngestFacts, IngestRow, at_constant_rate
 from tasks.media.read import VideoReader, count_frames, probe, read_frames
+from tests.tasks.support import work_on
 from tests.tasks.videos import (
     assert_upright,
     claims_frames,
@@ -34,10 +35,9 @@ from tests.tasks.videos import (
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ingest(source: Path, out: Path, config: IngestConfig | None = None, **params: Any) -> dict[str, Any]:
+def ingest(source: Path, out: Path, config: IngestConfig | None = None, **span: float) -> IngestRow:
     out.mkdir(exist_ok=True)
-    with IngestWorker(config or IngestConfig()) as worker:
-        return worker.process({"source": source}, {"name": "some clip", **params}, out)
+    return work_on(INGEST, config or IngestConfig(), {"source": source}, IngestFacts(**span), out)
 
 
 def kept_numbers(out: Path) -> list[int]:
@@ -75,12 +75,12 @@ def test_the_row_describes_the_file(tmp_path: Path) -> None:
     source = encode(tmp_path / "s.mp4", numbered(30))
     row = ingest(source, tmp_path / "out")
     info = probe(tmp_path / "out" / "video.mp4")
-    assert (row["frames"], row["width"], row["height"], row["fps"]) == (30, 64, 48, 25.0)
+    assert (row.frames, row.width, row.height, row.fps) == (30, 64, 48, 25.0)
     assert (info.width, info.height, info.fps, info.pixel_format) == (64, 48, 25.0, "yuv420p")
     assert count_frames(tmp_path / "out" / "video.mp4") == 30
-    assert row["duration_s"] == pytest.approx(1.2)
-    assert row["source_codec"] == "h264"
-    assert not (row["has_audio"] or row["corrupt_frames"] or row["missing_frames"] or row["held_frames"])
+    assert row.duration_s == pytest.approx(1.2)
+    assert row.source_codec == "h264"
+    assert not (row.has_audio or row.corrupt_frames or row.missing_frames or row.held_frames)
     assert sorted(os.listdir(tmp_path / "out")) == ["frames.parquet", "video.mp4"]
 
 
@@ -97,7 +97,7 @@ def test_the_same_source_gives_the_same_bytes_and_row_from_any_place(tmp_path: P
 def test_a_rotated_source_becomes_upright(tmp_path: Path, rotation: int) -> None:
     lying = [np.rot90(image, -rotation // 90).copy() for image in numbered(5, 64, 48)]
     row = ingest(encode(tmp_path / "s.mp4", lying, rotation=rotation), tmp_path / "out")
-    assert (row["width"], row["height"], row["rotation"]) == (64, 48, rotation)
+    assert (row.width, row.height, row.rotation) == (64, 48, rotation)
     assert probe(tmp_path / "out" / "video.mp4").rotation == 0
     assert_upright(read_frames(tmp_path / "out" / "video.mp4")[0])
     assert kept_numbers(tmp_path / "out") == [0, 1, 2, 3, 4]
@@ -107,7 +107,7 @@ def test_odd_sides_lose_a_row_and_a_column_and_are_not_rescaled(tmp_path: Path) 
     images = numbered(4, 67, 51)
     source = encode(tmp_path / "s.mkv", images, codec="ffv1", pixels="yuv444p")
     row = ingest(source, tmp_path / "out", IngestConfig(crf=1))
-    assert (row["width"], row["height"]) == (66, 50)
+    assert (row.width, row.height) == (66, 50)
     edge = images[0][:50, :66].astype(int)
     assert np.abs(read_frames(tmp_path / "out" / "video.mp4")[0] - edge)[:, 36:].mean() < 2
 
@@ -115,16 +115,16 @@ def test_odd_sides_lose_a_row_and_a_column_and_are_not_rescaled(tmp_path: Path) 
 def test_large_sources_are_reduced_and_small_ones_left_alone(tmp_path: Path) -> None:
     source = encode(tmp_path / "s.mp4", numbered(4, 320, 180))
     row = ingest(source, tmp_path / "small", IngestConfig(max_side=160))
-    assert (row["width"], row["height"]) == (160, 90)
+    assert (row.width, row.height) == (160, 90)
     assert_upright(read_frames(tmp_path / "small" / "video.mp4")[0])
     row = ingest(source, tmp_path / "same", IngestConfig(max_side=4000))
-    assert (row["width"], row["height"]) == (320, 180)
+    assert (row.width, row.height) == (320, 180)
 
 
 def test_wide_pixels_become_square(tmp_path: Path) -> None:
     source = encode(tmp_path / "s.mp4", numbered(4, 64, 48), pixel_aspect=Fraction(4, 3))
     row = ingest(source, tmp_path / "out")
-    assert (row["width"], row["height"]) == (64, 36)
+    assert (row.width, row.height) == (64, 36)
     assert_upright(read_frames(tmp_path / "out" / "video.mp4")[0])
 
 
@@ -155,7 +155,7 @@ def test_hdr_is_brought_to_the_range_of_everything_else(tmp_path: Path) -> None:
     hlg = {"colorspace": 9, "color_primaries": 9, "color_trc": 18, "color_range": 1}
     source = encode(tmp_path / "s.mp4", numbered(3), codec="libx264", pixels="yuv420p10le", matrix=9, colour=hlg)
     row = ingest(source, tmp_path / "out")
-    assert row["tone_mapped"] == "HLG"
+    assert row.tone_mapped == "HLG"
     with VideoReader(tmp_path / "out" / "video.mp4") as reader:
         frame = next(iter(reader))
     assert (frame.colorspace, frame.color_trc, frame.color_primaries) == (1, 1, 1)
@@ -166,19 +166,19 @@ def test_variable_rate_becomes_constant_and_repeats_are_flagged(tmp_path: Path) 
     row = ingest(encode(tmp_path / "s.mp4", numbered(7), times_ms=times), tmp_path / "out")
     table = pq.read_table(tmp_path / "out" / "frames.parquet")
     kept = table["time_s"].to_numpy()
-    assert row["frames"] == len(kept) == 27
+    assert row.frames == len(kept) == 27
     assert [round(time * 1000) for time in kept] == [times[n] for n in kept_numbers(tmp_path / "out")]
     assert np.abs(kept - np.arange(27) / 25).max() <= 0.34 + 1e-6
-    assert row["held_frames"] == sum(table["held"].to_pylist()) == 27 - 7
+    assert row.held_frames == sum(table["held"].to_pylist()) == 27 - 7
 
 
 def test_a_span_is_cut_at_its_times(tmp_path: Path) -> None:
     source = encode(tmp_path / "s.mp4", numbered(38), sound=(click(1.5, 0.6), 0.0), options={"g": "10"})
     row = ingest(source, tmp_path / "out", start_s=0.4, end_s=0.8)
     assert kept_numbers(tmp_path / "out") == list(range(10, 20))
-    assert row["start_s"] == pytest.approx(0.4)
+    assert row.start_s == pytest.approx(0.4)
     assert click_time(tmp_path / "out" / "audio.flac") == pytest.approx(0.2, abs=0.005)
-    assert ingest(source, tmp_path / "begin", IngestConfig(max_seconds=0.2))["frames"] == 5
+    assert ingest(source, tmp_path / "begin", IngestConfig(max_seconds=0.2)).frames == 5
 
 
 @pytest.mark.parametrize("audio_start", [0.0, 0.5])
@@ -187,8 +187,8 @@ def test_sound_keeps_its_place_relative_to_the_first_frame(tmp_path: Path, audio
     times = [200 + 40 * i for i in range(38)]  # the picture starts at 0.2 s
     source = encode(tmp_path / "s.mkv", frames, times_ms=times, sound=(click(1.0, 0.3), audio_start))
     row = ingest(source, tmp_path / "out")
-    assert row["has_audio"]
-    assert click_time(tmp_path / "out" / "audio.flac") == pytest.approx(audio_start + 0.3 - row["start_s"], abs=0.01)
+    assert row.has_audio
+    assert click_time(tmp_path / "out" / "audio.flac") == pytest.approx(audio_start + 0.3 - row.start_s, abs=0.01)
 
 
 # --- damage ---
@@ -212,8 +212,8 @@ def test_half_a_download_is_quarantined(tmp_path: Path, suffix: str) -> None:
 
 def test_a_lost_end_within_the_bound_is_kept_and_counted(tmp_path: Path) -> None:
     row = ingest(cut_short(tmp_path, 0.97), tmp_path / "out")
-    assert (row["missing_frames"], row["corrupt_frames"] + row["refused_packets"]) == (1, 1)
-    assert row["frames"] == 48
+    assert (row.missing_frames, row.corrupt_frames + row.refused_packets) == (1, 1)
+    assert row.frames == 48
 
 
 def damaged(tmp_path: Path, hit: list[int]) -> Path:
@@ -223,8 +223,8 @@ def damaged(tmp_path: Path, hit: list[int]) -> Path:
 
 def test_damaged_frames_are_left_out_and_counted(tmp_path: Path) -> None:
     row = ingest(damaged(tmp_path, [20, 31]), tmp_path / "out")
-    assert row["corrupt_frames"] + row["refused_packets"] == 2
-    assert (row["frames"], row["source_frames"], row["held_frames"]) == (50, 48, 2)
+    assert row.corrupt_frames + row.refused_packets == 2
+    assert (row.frames, row.source_frames, row.held_frames) == (50, 48, 2)
     times = pq.read_table(tmp_path / "out" / "frames.parquet")["time_s"].to_pylist()
     assert 0.8 not in [round(time, 3) for time in times]
 
@@ -270,8 +270,8 @@ def test_a_silly_span_is_a_users_error(tmp_path: Path) -> None:
 def test_sound_that_cannot_be_decoded_costs_only_the_sound(tmp_path: Path) -> None:
     source = encode(tmp_path / "s.mkv", numbered(20), sound=(click(0.8, 0.2), 0.0))
     row = ingest(patched(tmp_path / "mute.mkv", source, b"A_AAC", b"A_ZZZ"), tmp_path / "out")
-    assert (row["frames"], row["has_audio"]) == (20, False)
-    assert "cannot be decoded" in row["audio_problem"]
+    assert (row.frames, row.has_audio) == (20, False)
+    assert "cannot be decoded" in row.audio_problem
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -289,9 +289,9 @@ def test_a_full_disk_is_no_quarantine(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     script = (
         "import resource, sys; from pathlib import Path; from fye_model.config import IngestConfig\n"
-        "from tasks.ingest import IngestWorker\n"
+        "from tasks.ingest import normalise\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try: IngestWorker(IngestConfig()).process({'source': Path(sys.argv[1])}, {}, Path(sys.argv[2]))\n"
+        "try: normalise(Path(sys.argv[1]), Path(sys.argv[2]), IngestConfig())\n"
         "except OSError as error: print('OSError', error.errno)\n"
     )
     command = [sys.executable, "-c", script, str(source), str(tmp_path / "out")]
@@ -303,7 +303,7 @@ def test_a_full_disk_is_no_quarantine(tmp_path: Path) -> None:
 def test_real_clips_keep_their_length_sound_and_frames(shared: Path, tmp_path: Path) -> None:
     source = shared / "data" / "source_videos" / "s13.mp4"
     row = ingest(source, tmp_path / "out")
-    assert (row["frames"], row["width"], row["height"], row["has_audio"]) == (103, 720, 1080, True)
+    assert (row.frames, row.width, row.height, row.has_audio) == (103, 720, 1080, True)
     there, here = read_frames(source, [50])[0], read_frames(tmp_path / "out" / "video.mp4", [50])[0]
     assert np.abs(there.astype(int) - here).mean() < 2
     with av.open(str(tmp_path / "out" / "audio.flac")) as sound:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fye_model.config import LandmarkConfig
+from fye_model.config import LandmarkConfig, Runtime
 from fye_model.landmarks.table import read_landmarks, read_masks
-from tasks.engine.items import Quarantine
+from tasks.engine.items import Given, Quarantine
+from tasks.engine.stage import Context
+from tasks.faces.follow import FaceTracker, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
-from tasks.landmarks import FaceTracker, LandmarkWorker, load_geometry
+from tasks.landmarks import LandmarkFacts, LandmarkRow, LandmarkWorker
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
 
@@ -29,9 +29,13 @@ def asset(landmarker_task: Path) -> LandmarkerAsset:
     return resolve_landmarker(landmarker_task.parent)
 
 
+def open_worker(asset: LandmarkerAsset, **settings: int) -> LandmarkWorker:
+    return LandmarkWorker(LandmarkConfig(**settings), Context(Runtime(), "cpu", asset))
+
+
 @pytest.fixture(scope="module")
 def worker(asset: LandmarkerAsset) -> Iterator[LandmarkWorker]:
-    with LandmarkWorker(LandmarkConfig(max_gap_frames=3), asset) as opened:
+    with open_worker(asset, max_gap_frames=3) as opened:
         yield opened
 
 
@@ -42,14 +46,17 @@ def frames(shared: Path) -> np.ndarray:
     return np.stack([cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for frame in whole])
 
 
-def run(worker: LandmarkWorker, frames: np.ndarray, folder: Path, rows: int | None = None) -> dict[str, Any]:
+def run(
+    worker: LandmarkWorker, frames: np.ndarray, folder: Path, rows: int | None = None, factor: int = 8
+) -> LandmarkRow:
     folder.mkdir(exist_ok=True)
     write_video(folder / "clip.mp4", frames, 25.0, 4)
     times = 1.0 + np.arange(rows or len(frames)) / 25.0
     pq.write_table(pa.table({"time_s": times}), folder / "frames.parquet")
     out = folder / "out"
     out.mkdir(exist_ok=True)
-    return worker.process({"video": folder / "clip.mp4", "frames": folder / "frames.parquet"}, {"name": "clip"}, out)
+    files = {"video": folder / "clip.mp4", "frames": folder / "frames.parquet"}
+    return worker.process(Given("clip", files, LandmarkFacts(factor=factor), out))
 
 
 def test_a_clip_gives_landmarks_masks_and_a_repeatable_row(
@@ -69,11 +76,11 @@ def test_a_clip_gives_landmarks_masks_and_a_repeatable_row(
     np.testing.assert_allclose(centre_x, sequence.pixels()[:, [1, 152, 10], 0].mean(1), atol=6)
     assert 0.05 < expression.sum() / face.sum() < 0.2 and (expression * (face == 0)).sum() < 0.03 * expression.sum()
 
-    assert row["detection_rate"] == row["completeness"] == 1.0 and row["longest_gap"] == 0
-    assert 0.4 < row["face_fraction"] < 0.7 and row["sharpness"] > 5 and 90 < row["brightness"] < 190
-    assert -20 < row["yaw"][0] < row["yaw"][1] < 20
+    assert row.detection_rate == row.completeness == 1.0 and row.longest_gap == 0
+    assert 0.4 < row.face_fraction < 0.7 and row.sharpness > 5 and 90 < row.brightness < 190
+    assert -20 < row.yaw[0] < row.yaw[1] < 20
     again = run(worker, frames, tmp_path / "second")
-    assert json.dumps(row) == json.dumps(again)
+    assert row == again
     for name in ("landmarks.parquet", "masks.parquet"):
         first, second = (tmp_path / folder / "out" / name for folder in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
@@ -106,12 +113,12 @@ def test_short_gaps_are_bridged_and_flagged_and_long_ones_stay_invalid(
     assert np.isnan(sequence.points[12:17]).all() and np.isnan(sequence.matrix[0]).all()
     expression, face = read_masks(tmp_path / "out" / "masks.parquet")
     assert not face[14].any() and not expression[14].any() and face[6].any()
-    assert (row["interpolated"], row["longest_gap"], row["valid_frames"]) == (3, 5, 19)
-    assert (row["detection_rate"], row["completeness"]) == (round(16 / 26, 5), round(19 / 26, 5))
+    assert (row.interpolated, row.longest_gap, row.valid_frames) == (3, 5, 19)
+    assert (row.detection_rate, row.completeness) == (round(16 / 26, 5), round(19 / 26, 5))
 
 
 def test_the_same_person_is_followed_when_a_larger_face_walks_in(asset: LandmarkerAsset, frames: np.ndarray) -> None:
-    with LandmarkWorker(LandmarkConfig(), asset) as worker:
+    with open_worker(asset) as worker:
         tracker = FaceTracker(worker.landmarker, max_gap_frames=2)
         alone = np.full((300, 600, 3), 110, np.uint8)
         alone[20 : 20 + SIZE, 10 : 10 + SIZE] = frames[0]
@@ -146,7 +153,7 @@ def test_frames_that_do_not_match_their_times_are_an_error(
 
 def test_the_fallback_model_gets_its_pose_from_the_mean_face(asset: LandmarkerAsset, frames: np.ndarray) -> None:
     other = LandmarkerAsset(asset.path, "attention_mesh:e06a804e", asset.sha256, has_matrix=False, source="test")
-    with LandmarkWorker(LandmarkConfig(), asset) as worker:
+    with open_worker(asset) as worker:
         points = worker.landmarker.detect(frames[0])[0].points[None]
     usual = load_geometry(asset).estimate(points, SIZE, SIZE)[1]
     mean = load_geometry(other).estimate(points, SIZE, SIZE)[1]

@@ -16,10 +16,12 @@ from fye_model.config import AutoencoderConfig, ImageEncoderConfig, LatentConfig
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks
 from fye_model.networks.image_encoder import load_image_encoder
 from fye_model.training.autoencoder import build_autoencoder, save_folder
-from tasks.engine.items import Quarantine
-from tasks.latents import LatentWorker, candidate_references
+from fye_model.training.records import LatentRow
+from tasks.engine.items import NOTHING, Quarantine
+from tasks.latents import LATENTS, candidate_references
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
+from tests.tasks.support import work_on
 
 SIZE, FRAMES = 32, 12
 SMALL = AutoencoderConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
@@ -54,10 +56,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def encode(files: dict[str, Path], out: Path, **config: object) -> tuple[dict, dict[str, torch.Tensor]]:
+def encode(files: dict[str, Path], out: Path, **config: object) -> tuple[LatentRow, dict[str, torch.Tensor]]:
     out.mkdir()
-    with LatentWorker(LatentConfig(**config)) as worker:
-        row = worker.process(files, {"name": "clip"}, out)
+    row = work_on(LATENTS, LatentConfig(**config), files, NOTHING, out, name="clip")
     assert [path.name for path in out.iterdir()] == ["latents.safetensors"]
     return row, load_file(out / "latents.safetensors")
 
@@ -78,7 +79,7 @@ def test_latents_and_tokens_are_those_of_the_encoders(files: dict[str, Path], tm
             torch.testing.assert_close(tensors["latents"][frame], latent, rtol=1e-4, atol=1e-5)
             seen = clip(processor(images=portrait, return_tensors="pt").pixel_values).last_hidden_state[0]
             torch.testing.assert_close(tensors["image_tokens"][row_of_tokens], seen, rtol=1e-2, atol=1e-2)
-    assert row["references"] == 4 and row["latent_shape"] == [4, 4, 4] and row["token_shape"] == [5, 16]
+    assert row.references == 4 and row.latent_shape == (4, 4, 4) and row.token_shape == (5, 16)
 
 
 def test_half_precision_is_close_and_the_file_is_the_same_every_time(files: dict[str, Path], tmp_path: Path) -> None:

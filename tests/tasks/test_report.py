@@ -12,18 +12,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fye_model.evaluation.aggregate import aggregate
-from fye_model.evaluation.metrics import MISSING_METRICS, score_frames
+from fye_model.evaluation.compare import Comparison, Truth
+from fye_model.evaluation.metrics import MISSING_METRICS
 from fye_model.evaluation.reenact import Reenactment
+from fye_model.evaluation.scores import score
+from fye_model.evaluation.table import BY_NAME, METRICS
+from fye_model.evaluation.windows import motion
+from tasks.engine.items import NOTHING
 from tasks.media.write import write_video
-from tasks.report import REPORT, ReportWorker, funnel, write_report
+from tasks.report import REPORT, ReportFacts, funnel, write_report
 from tasks.results.pictures import save_png, side_by_side, strip
+from tasks.results.records import ClipRecord
 from tasks.results.tables import summarise
+from tasks.workspace.summary import DataSummary, FunnelStep, QuarantineRow, StageLine
+from tests.fye_model.evaluation.moving_face import face, track
+from tests.tasks.support import work_on
 
 EVIL = "<script>alert(1)</script>"
 
 
-def _record(folder: Path, name: str, noise: float) -> dict[str, Any]:
+def _record(folder: Path, name: str, noise: float) -> ClipRecord:
     """A clip's record from real pictures: a result that is the truth with noise, and a reference that stands still."""
     rng = np.random.default_rng(7)
     truth = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
@@ -32,24 +40,24 @@ def _record(folder: Path, name: str, noise: float) -> dict[str, Any]:
     save_png(strip(pair, [0, 3]), folder / f"strips/{name}.png")
     (folder / "videos").mkdir(exist_ok=True)
     write_video(folder / f"videos/{name}.mp4", side_by_side(pair), 25.0)
-    points = [rng.uniform(0, 1, (478, 3)) for _ in truth]
-    found = [None, *points[1:]]
-
-    def scores(pictures: np.ndarray, ours: Any) -> dict[str, Any]:
-        row = score_frames(pictures, truth, ours, points).summary()
-        return {**row, "height": 32, "width": 32, "per_frame": {}}
-
-    return {
-        "clip": name,
-        "name": f"{name}{EVIL}",
-        "subject": name,
-        "span": [0, 5],
-        "not_driven": 1,
-        "video": f"videos/{name}.mp4",
-        "strip": f"strips/{name}.png",
-        "model": scores(result, found),
-        "baseline": scores(pair.baseline(), [points[0]] * 4),
-    }
+    points = [face(opening) for opening in (0.0, 0.6, 1.2, 0.5)]
+    theirs = Truth(truth, track(list(points)))
+    found = [None, *(point + rng.normal(0, noise * 1e-5, point.shape) for point in points[1:])]
+    still = Comparison(theirs, pair.baseline(), track([points[0]] * 4))
+    return ClipRecord(
+        clip=name,
+        name=f"{name}{EVIL}",
+        subject=name,
+        span=(0, 5),
+        reference=0,
+        trained_on=name == "good",
+        not_driven=1,
+        motion=motion(theirs.signals),
+        scores={"model": score(Comparison(theirs, result, track(found))), "baseline": score(still)},
+        truth_signals={signal: tuple(values) for signal, values in theirs.signals.items()},
+        video=f"videos/{name}.mp4",
+        strip=f"strips/{name}.png",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,50 +66,62 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     records = [_record(folder, name, noise) for name, noise in (("good", 5), ("bad", 60), ("middle", 20))]
     terms = {"max_frames": 4, "evaluated_size": 32, "landmark_model": "test-model", "sampling": {"steps": 3}}
     evaluation = summarise(records, terms)
-    base = {name: aggregate([r["baseline"] for r in records])[name]["mean"] for name in ("l1", "psnr", "ssim")}
-    base |= {"landmark_error": 0.2, "landmark_error_found": 0.2, "frames": 8, "no_face_in_result": 0}
+    base = {metric.name: evaluation["baseline"][metric.name]["mean"] for metric in METRICS}
+    base |= {"frames": 8, "no_face_in_result": 0, "intervals": {"l1": [0.1, 0.3]}}
+    better = {"l1": 0.05, "ssim": 0.99, "expression_error": 0.001, "expression_correlation": 0.9}
     rows = [
-        {**base, "checkpoint": f"stage 2/checkpoint-{step:06d}", "step": step, "loss": loss, "l1": l1, "score": score}
-        | {"rank": rank, "landmark_error": landmark}
-        for step, loss, l1, landmark, score, rank in ((50, 0.4, 0.2, 0.3, 2.0, 2), (100, 0.3, 0.05, 0.1, 1.0, 1))
+        {**base, **values, "checkpoint": f"stage 2/checkpoint-{step:06d}", "step": step, "loss": loss, "score": score}
+        | {"rank": rank}
+        for step, loss, values, score, rank in ((50, 0.4, {"l1": 0.2}, 2.0, 2), (100, 0.3, better, 1.0, 1))
     ]
+    first = {"checkpoint": "stage 1/checkpoint-000010", "step": 10, "l1": 0.31, "expression_error": 1.0}
     selection = {
         "rule": "lowest score",
         "protocol": {"clips": 2, "max_frames": 4},
         "rows": rows,
         "winner": rows[1]["checkpoint"],
-        "first": {**base, "checkpoint": "stage 1/checkpoint-000010", "step": 10, "l1": 0.31, "landmark_error": 1.0},
+        "first": {**base, **first},
         "baseline": base,
-        "beats_baseline": {"l1": True, "landmark_error": True},
-        "beats_first": {"l1": True, "psnr": True, "ssim": True, "landmark_error": True},
+        "beats_baseline": dict.fromkeys(BY_NAME, True),
+        "beats_first": dict.fromkeys(BY_NAME, True),
         "note": "chosen on these clips",
     }
     curve = folder / "metrics.jsonl"
     steps = [{"step": i, "loss": 1 / i, "loss_diffusion": 0.5 / i, "lr": 1e-3} for i in range(1, 40)]
     curve.write_text("".join(json.dumps(step) + "\n" for step in [*steps, {"step": 39, "val_loss": 0.2}]))
-    stage = {"state": "Completed", "cached": 0, "seconds": 1.5}
-    stages = [
-        {**stage, "stage": "ingest", "items": 4, "computed": 4, "done": 2, "quarantined": 2},
-        {**stage, "stage": "clips", "items": 2, "computed": 2, "done": 2, "quarantined": 0, "state": "Cached"},
-        {**stage, "stage": "train_stage1", "items": 1, "computed": 1, "done": 1, "quarantined": 0},
-    ]
-    quarantine = [
-        {"stage": "scan", "clip": "twin", "reason": "duplicate", "message": "the same bytes as other"},
-        {"stage": "ingest", "clip": EVIL, "reason": "zero_bytes", "message": f"{EVIL} is empty"},
-        {"stage": "ingest", "clip": "cut", "reason": "truncated", "message": "its index is missing"},
-    ]
-    screening = [
-        {"rule": "all clips", "lost": 0, "clips": 2, "frames": 90},
-        {"rule": "sharpness", "lost": 1, "clips": 1, "frames": 40},
-    ]
-    data = {"funnel": screening, "rejected": {f"blurred{EVIL}": ["too soft"]}}
-    summary = {"flow": "retrain", "recipe": EVIL, "landmark_model": "test-model", "stages": stages, "data": data}
+    stages = (
+        StageLine(stage="ingest", items=4, done=2, quarantined=2),
+        StageLine(stage="clips", items=2, done=2, quarantined=0),
+        StageLine(stage="train_stage1", items=1, done=1, quarantined=0),
+    )
+    told = (
+        ("scan", "twin", "duplicate", "the same bytes as other"),
+        ("ingest", EVIL, "zero_bytes", f"{EVIL} is empty"),
+        ("ingest", "cut", "truncated", "its index is missing"),
+    )
+    quarantine = tuple(
+        QuarantineRow(stage=stage, item="0", name=name, reason=reason, message=message)
+        for stage, name, reason, message in told
+    )
+    screening = (
+        FunnelStep(rule="all clips", lost=0, clips=2, frames=90),
+        FunnelStep(rule="sharpness", lost=1, clips=1, frames=40),
+    )
+    rejected = {f"blurred{EVIL}": ("too soft",)}
+    facts = ReportFacts(
+        flow="retrain",
+        recipe=EVIL,
+        landmark_model="test-model",
+        status="Completed",
+        stages=stages,
+        data=DataSummary(clips=2, kept=1, subjects=1, rejected=rejected, funnel=screening),
+        quarantine=quarantine,
+    )
     return {
-        "summary": summary,
+        "facts": facts,
         "evaluation": evaluation,
         "selection": selection,
         "curves": {f"Stage 1 {EVIL}": curve},
-        "quarantine": quarantine,
         "evaluation_dir": folder,
     }
 
@@ -135,7 +155,7 @@ def page(ingredients: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
 
 def test_everything_is_inside_the_one_file(page: Page) -> None:
     assert page.addresses and all(address.startswith("data:") for address in page.addresses)
-    assert page.tags.count("video") == 3  # best, middle and worst clip
+    assert page.tags.count("video") == 3
     assert not {"link", "script", "iframe", "object"} & set(page.tags)
 
 
@@ -155,27 +175,34 @@ def test_what_ran_what_was_lost_and_what_was_measured_is_there(page: Page) -> No
 
 
 def test_the_verdict_follows_the_numbers(ingredients: dict[str, Any], page: Page) -> None:
-    l1 = ingredients["evaluation"]["model"]["l1"]["mean"]
-    base = ingredients["evaluation"]["baseline"]["l1"]["mean"]
-    assert f"Yes. On held-out frames the model beats repeating the reference in L1: {l1:.4f} against {base:.4f}." in (
+    evaluation = ingredients["evaluation"]
+    l1, base = evaluation["model"]["l1"]["mean"], evaluation["baseline"]["l1"]["mean"]
+    assert evaluation["difference"]["l1"]["outcome"] == "better"
+    assert f"Yes. On held-out frames the model beats repeating the reference in L1: {l1:.4f} against {base:.4f}" in (
         page.text
     )
     assert "checkpoint-000100 beats the first checkpoint stage 1/checkpoint-000010 in L1: 0.0500 against 0.31" in (
         page.text
     )
     assert "Measured on 3 held-out clips" in page.text
+    assert "same person, later frames: training saw earlier frames of 1 of 3 clips" in page.text
+    assert "identity was not measured" in page.text
+    assert "loses to the repeated reference" not in page.text
 
 
 def test_a_model_that_lost_is_said_to_have_lost(ingredients: dict[str, Any], tmp_path: Path) -> None:
     changed = copy.deepcopy(ingredients)
     evaluation = changed["evaluation"]
     evaluation["model"], evaluation["baseline"] = evaluation["baseline"], evaluation["model"]
-    evaluation["beats_baseline"] = dict.fromkeys(evaluation["beats_baseline"], False)
-    changed["selection"]["beats_first"] = dict.fromkeys(("l1", "landmark_error"), False)
+    for cell in evaluation["difference"].values():
+        cell["outcome"] = {"better": "worse"}.get(cell["outcome"], cell["outcome"])
+    changed["selection"]["beats_first"] = dict.fromkeys(BY_NAME, False)
+    changed["selection"]["beats_baseline"] = dict.fromkeys(BY_NAME, False)
     text = Page(write_report(out_dir=tmp_path, **changed).read_text()).text
     assert "No. On held-out frames the model does not beat repeating the reference in L1" in text
     assert "does not beat the first checkpoint" in text
-    assert "Yes." not in text
+    assert "the selected checkpoint loses to the repeated reference in L1 and SSIM and Expression error" in text
+    assert "Better." not in text and "Yes." not in text
 
 
 def test_the_same_inputs_give_the_same_bytes(ingredients: dict[str, Any], tmp_path: Path) -> None:
@@ -189,7 +216,8 @@ def test_a_large_video_lies_beside_the_report(
     monkeypatch.setattr("tasks.report._INLINE_VIDEO_BYTES", 100)
     page = Page(write_report(out_dir=tmp_path, **ingredients).read_text())
     beside = [address for address in page.addresses if not address.startswith("data:")]
-    assert beside == ["videos/good.mp4", "videos/middle.mp4", "videos/bad.mp4"]
+    worst_first = ["videos/bad.mp4", "videos/middle.mp4", "videos/good.mp4"]
+    assert beside == worst_first
     assert all((tmp_path / address).stat().st_size > 100 for address in beside)
 
 
@@ -199,19 +227,17 @@ def test_the_stage_writes_the_same_report(ingredients: dict[str, Any], tmp_path:
     (tmp_path / "selection.json").write_text(json.dumps(ingredients["selection"]))
     files = {"evaluation/metrics.json": folder / "metrics.json", "selection.json": tmp_path / "selection.json"}
     files |= {f"curves/{title}": path for title, path in ingredients["curves"].items()}
-    params = {name: ingredients[name] for name in ("summary", "quarantine")}
-    with ReportWorker() as worker:
-        row = worker.process(files, params, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    row = work_on(REPORT, NOTHING, files, ingredients["facts"], tmp_path / "out")
     expected = write_report(out_dir=tmp_path / "plain", **ingredients)
-    assert (tmp_path / "out" / row["report"]).read_bytes() == expected.read_bytes()
-    assert REPORT.worker is ReportWorker
+    assert (tmp_path / "out" / row.report).read_bytes() == expected.read_bytes()
 
 
 def test_funnel_counts_what_entered_and_left_each_stage(ingredients: dict[str, Any]) -> None:
-    steps = funnel(ingredients["summary"]["stages"], ingredients["quarantine"])
-    assert [(step["stage"], step["entered"], step["left"]) for step in steps] == [
+    steps = funnel(ingredients["facts"].stages, ingredients["facts"].quarantine)
+    assert [(step.stage, step.entered, step.left) for step in steps] == [
         ("scan", 5, 4),
         ("ingest", 4, 2),
         ("clips", 2, 2),
     ]
-    assert dict(steps[1]["reasons"]) == {"zero_bytes": 1, "truncated": 1}
+    assert dict(steps[1].reasons) == {"zero_bytes": 1, "truncated": 1}

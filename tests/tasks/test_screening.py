@@ -8,12 +8,34 @@ from typing import Any
 import pytest
 
 from fye_model.config import ScreeningConfig, SplitConfig
-from tasks.screening import MIN_TRAIN_FRAMES, RULES, ScreeningWorker, funnel, screen, split
+from tasks.screening import (
+    MIN_TRAIN_FRAMES,
+    RULES,
+    SCREENING,
+    KeptClip,
+    RejectedClip,
+    ScoredClip,
+    ScreeningFacts,
+    ScreeningRow,
+    ScreeningSettings,
+    funnel,
+    kept_clips,
+    screen,
+    split,
+)
+from tasks.workspace.dataset import Clip, ClipRecord
+from tasks.workspace.summary import FunnelStep
+from tests.tasks.support import work_on
 
 GOOD = {
     "model": "face_landmarker_v2:64184e22",
     "frames": 100,
+    "fps": 25.0,
     "valid_frames": 100,
+    "interpolated": 0,
+    "completeness": 1.0,
+    "longest_gap": 0,
+    "pitch": [-3.0, 4.0],
     "detection_rate": 1.0,
     "face_fraction": 0.5,
     "sharpness": 50.0,
@@ -35,8 +57,8 @@ BAD = {
 STRICT = ScreeningConfig(min_motion=0.1, min_expression_range_mm=0.5)
 
 
-def row(clip: str, **changes: Any) -> dict[str, Any]:
-    return {**GOOD, "clip": clip, "name": f"name-{clip}", "subject": clip[0], **changes}
+def row(clip: str, **changes: Any) -> ScoredClip:
+    return ScoredClip(**{**GOOD, "clip": clip, "name": f"name-{clip}", "subject": clip[0], **changes})
 
 
 @pytest.mark.parametrize("rule", [rule.name for rule in RULES])
@@ -56,11 +78,11 @@ def test_all_broken_rules_are_told() -> None:
 
 def test_the_funnel_loses_a_clip_once_and_adds_up() -> None:
     rows = [row("a"), row("b", detection_rate=0.5, sharpness=0.0), row("c", sharpness=1.0, frames=40)]
-    steps = {step["rule"]: step for step in funnel(rows, ScreeningConfig())}
-    assert steps["all clips"] == {"rule": "all clips", "lost": 0, "clips": 3, "frames": 240}
-    assert steps["min_detection_rate"] == {"rule": "min_detection_rate", "lost": 1, "clips": 2, "frames": 140}
-    assert steps["min_sharpness"] == {"rule": "min_sharpness", "lost": 1, "clips": 1, "frames": 100}
-    assert sum(step["lost"] for step in steps.values()) == 2
+    steps = {step.rule: step for step in funnel(rows, ScreeningConfig())}
+    assert steps["all clips"] == FunnelStep(rule="all clips", lost=0, clips=3, frames=240)
+    assert steps["min_detection_rate"] == FunnelStep(rule="min_detection_rate", lost=1, clips=2, frames=140)
+    assert steps["min_sharpness"] == FunnelStep(rule="min_sharpness", lost=1, clips=1, frames=100)
+    assert sum(step.lost for step in steps.values()) == 2
 
 
 def test_two_landmark_models_are_an_error() -> None:
@@ -68,7 +90,7 @@ def test_two_landmark_models_are_an_error() -> None:
         screen([row("a"), row("b", model="attention_mesh:e06a804e")], ScreeningConfig())
 
 
-def rows_of(subjects: int, clips: int) -> list[dict[str, Any]]:
+def rows_of(subjects: int, clips: int) -> list[ScoredClip]:
     return [row(f"{s}-{c}", subject=f"subject {s}") for s in range(subjects) for c in range(clips)]
 
 
@@ -79,10 +101,10 @@ def test_whole_subjects_or_clips_are_held_out_and_stay_where_they_are(by: str) -
     spans = split(rows, config)
     assert spans == split(list(reversed(rows)), config)
     assert all({span.train, span.val} == {(0, 100), (0, 0)} for span in spans.values())
-    held = [row for row in rows if spans[row["clip"]].val == (0, 100)]
+    held = [row for row in rows if spans[row.clip].val == (0, 100)]
     assert 0.1 < len(held) / len(rows) < 0.3
     if by == "subject":
-        assert not {r["subject"] for r in held} & {r["subject"] for r in rows if r not in held}
+        assert not {r.subject for r in held} & {r.subject for r in rows if r not in held}
     fewer = split(rows[20:], config)
     assert all(spans[clip] == fewer[clip] for clip in fewer)
     assert spans != split(rows, SplitConfig(by=by, holdout=0.2, seed=2))
@@ -108,8 +130,42 @@ def test_tails_are_the_end_of_every_clip_and_never_too_short(frames: int, holdou
 
 
 def test_the_stage_row_names_kept_and_rejected_clips(tmp_path: Path) -> None:
-    with ScreeningWorker(ScreeningConfig(), SplitConfig(by="tail", holdout=0.2)) as worker:
-        result = worker.process({}, {"rows": [row("a"), row("b", brightness=5.0)]}, tmp_path)
-    assert result["kept"] == [{"clip": "a", "name": "name-a", "train": [0, 80], "val": [80, 100]}]
-    assert [(entry["clip"], len(entry["reasons"])) for entry in result["rejected"]] == [("b", 1)]
-    assert result["funnel"][-1]["clips"] == 1
+    settings = ScreeningSettings(screening=ScreeningConfig(), split=SplitConfig(by="tail", holdout=0.2))
+    facts = ScreeningFacts(rows=(row("a"), row("b", brightness=5.0)))
+    result = work_on(SCREENING, settings, {}, facts, tmp_path)
+    assert result.kept == (KeptClip(clip="a", name="name-a", train=(0, 80), val=(80, 100)),)
+    assert [(entry.clip, len(entry.reasons)) for entry in result.rejected] == [("b", 1)]
+    assert result.funnel[-1].clips == 1
+
+
+def clip(name: str) -> Clip:
+    return Clip(ClipRecord(clip=name, name=f"video-{name}", subject="anna", frames=50), {})
+
+
+def verdicts(**kept: tuple[tuple[int, int], tuple[int, int]]) -> ScreeningRow:
+    rejected = RejectedClip(clip="dark", name="video-dark", reasons=("brightness 3 is below 20",))
+    entries = (KeptClip(clip=name, name=name, train=train, val=val) for name, (train, val) in kept.items())
+    return ScreeningRow(kept=tuple(entries), rejected=(rejected,), funnel=())
+
+
+CLIPS = [clip("a"), clip("b"), clip("dark")]
+
+
+def test_kept_clips_carry_their_spans_in_order() -> None:
+    kept = kept_clips(CLIPS, verdicts(b=((0, 50), (0, 0)), a=((0, 0), (0, 50))))
+    assert [(entry.id, entry.record.train, entry.record.val) for entry in kept] == [
+        ("a", (0, 0), (0, 50)),
+        ("b", (0, 50), (0, 0)),
+    ]
+
+
+def test_nothing_left_names_the_reasons() -> None:
+    with pytest.raises(ValueError, match=r"no clip is left to train on.*video-dark: brightness 3"):
+        kept_clips(CLIPS, verdicts())
+    with pytest.raises(ValueError, match="no clip is left to evaluate"):
+        kept_clips(CLIPS, verdicts(a=((0, 50), (0, 0))), "val")
+
+
+def test_training_without_anything_held_out_is_refused_before_it_starts() -> None:
+    with pytest.raises(ValueError, match=r"nothing is held out of the 1 clips of 1 subjects.*split\.by=tail"):
+        kept_clips(CLIPS, verdicts(a=((0, 50), (0, 0))))

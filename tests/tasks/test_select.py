@@ -13,10 +13,14 @@ import torch
 import yaml
 from PIL import Image
 
+from fye_model.animation.description import need_description
 from fye_model.animation.folder import assemble_pipeline
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
-from fye_model.config import EvaluationConfig, LandmarkImageConfig, Runtime, SamplingConfig, SelectionConfig
-from tasks.select import SelectWorker, read_validation_loss, select
+from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig, SelectionConfig
+from fye_model.evaluation.table import METRICS
+from tasks.results.checkpoints import validation_loss
+from tasks.select import SELECT, SelectSettings, select
+from tests.tasks.support import work_on
 
 DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 CONFIG = SelectionConfig(clips=1, frames=3, sampling_steps=1)
@@ -27,7 +31,8 @@ def _select(models: Any, data: Any, out: Path, config: SelectionConfig = CONFIG,
     evaluation = EvaluationConfig(size=64)
     arguments = (config, SAMPLING, evaluation, models.parts, data.landmarker, out, lambda line: None)
     checkpoints = {path.name: path for path in options.pop("checkpoints", models.checkpoints)}
-    return select(checkpoints, data.index, *arguments, **options)
+    said = {"crop_margin": 0.4, "max_gap_frames": 3}
+    return select(checkpoints, data.index, *arguments, **said, **options)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +50,9 @@ def test_the_winner_follows_from_the_table_by_the_declared_rule(selected: tuple[
         ("checkpoint-000020", 20, 0.5),
         ("checkpoint-000030", 30, 0.7),
     ]
-    # noise shows no face: all share the first rank by landmark error, and the loss decides
+    # noise shows no face: all share the first rank by expression error, and the loss decides
     assert [row["landmark_error"] for row in rows] == [1.0, 1.0, 1.0]
+    assert [row["expression_error"] for row in rows] == [1.0, 1.0, 1.0]
     assert [row["score"] for row in rows] == [2.0, 1.0, 1.5]
     assert [row["rank"] for row in rows] == [3, 1, 2]
     assert (result["winner"], result["first"]) == ("checkpoint-000020", rows[0])
@@ -70,6 +76,7 @@ def test_table_and_plot_are_written(selected: tuple[Path, dict]) -> None:
     parquet = pq.read_table(out / "selection.parquet")
     table = parquet.to_pylist()
     described = yaml.safe_load((DATASETS / "schema.yaml").read_text())["selection.parquet"]["columns"]
+    described |= dict.fromkeys((metric.column for metric in METRICS), described.pop("<metric>"))
     columns = {field.name: str(field.type) for field in parquet.schema}
     assert columns == {name: column["type"] for name, column in described.items()}
     assert [row["loss"] for row in table] == [row["loss"] for row in result["rows"]]
@@ -89,7 +96,12 @@ def test_the_model_folder_is_the_winners_and_loads(selected: tuple[Path, dict], 
     assert loaded.scheduler.config["rescale_betas_zero_snr"] is True
     assert loaded.scheduler.config["timestep_spacing"] == "trailing"
     assert loaded.scheduler.config["prediction_type"] == "v_prediction"
-    assert json.loads((out / "model" / "fye.json").read_text())["checkpoint"] == result["winner"]
+    description = need_description(out / "model")
+    assert loaded.description == description and description.assumed == ()
+    assert (description.checkpoint, description.sampling) == (result["winner"], SAMPLING)
+    assert (description.crop.margin, description.max_gap_frames) == (0.4, 3)
+    assert description.crop.faces is not None and description.crop.faces.frames == 20
+    assert 0.4 < description.crop.faces.longer < 0.8, "the clips hold a face and some room around it"
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
     said = "".join(path.read_text() for path in (out / "model").rglob("*.json"))
     assert str(tiny_models.parts.vae) not in said, "a model says nothing of the machine that it was made on"
@@ -111,7 +123,7 @@ def test_selection_is_deterministic_and_replaces_an_older_model(
 def test_the_stage_ranks_stage_2_and_holds_it_against_the_start_of_stage_1(
     tiny_models: Any, held_out_data: Any, tmp_path: Path
 ) -> None:
-    files, params = held_out_data.inputs()
+    files, facts = held_out_data.inputs()
     parts = tiny_models.parts
     files |= {"vae/config.json": parts.vae / "config.json"}
     files |= {"image_encoder/config.json": parts.image_encoder / "config.json"}
@@ -119,13 +131,21 @@ def test_the_stage_ranks_stage_2_and_holds_it_against_the_start_of_stage_1(
     files |= {f"checkpoints/train_stage1/{stage1.name}/meta.json": stage1 / "meta.json"}
     files |= {f"checkpoints/train_stage2/{path.name}/meta.json": path / "meta.json" for path in stage2}
     out = tmp_path / "out"
-    settings = (CONFIG, SAMPLING, EvaluationConfig(size=64), parts.noise, LandmarkImageConfig())
-    with SelectWorker(held_out_data.landmarker, Runtime(device="cpu"), *settings) as worker:
-        row = worker.process(files, params, out)
+    out.mkdir()
+    settings = SelectSettings(
+        selection=CONFIG,
+        sampling=SAMPLING,
+        evaluation=EvaluationConfig(size=64),
+        noise=parts.noise,
+        landmark_image=LandmarkImageConfig(),
+        crop_margin=0.5,
+        max_gap_frames=5,
+    )
+    row = work_on(SELECT, settings, files, facts, out, asset=held_out_data.landmarker)
     result = json.loads((out / "selection.json").read_text())
     assert [entry["checkpoint"] for entry in result["rows"]] == [f"train_stage2/{path.name}" for path in stage2]
-    assert row["winner"] == "train_stage2/checkpoint-000020"
-    assert row["first"]["checkpoint"] == "train_stage1/checkpoint-000010"
+    assert row.winner == "train_stage2/checkpoint-000020"
+    assert result["first"]["checkpoint"] == "train_stage1/checkpoint-000010"
     assert (out / "model" / "model_index.json").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -157,7 +177,7 @@ def test_checkpoints_that_cannot_be_ranked_are_named(tiny_models: Any, held_out_
     shutil.copytree(tiny_models.checkpoints[0], copy)
     (copy / "validation.json").write_text('{"loss": NaN}')
     with pytest.raises(ValueError, match=r"checkpoint-000040.*diverged"):
-        read_validation_loss(copy)
+        validation_loss(copy)
     (copy / "validation.json").unlink()
     with pytest.raises(ValueError, match=r"checkpoint-000040.*validate_every"):
         _select(tiny_models, held_out_data, tmp_path, checkpoints=[*tiny_models.checkpoints, copy])

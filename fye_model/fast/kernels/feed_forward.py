@@ -3,11 +3,15 @@
 What the projection behind a feed-forward is given, the block's sum y and its gated part, lie beside each other in
 memory, with a one behind them: then hidden + proj_out(y + ff(norm(y))) is hidden + [y ; gated ; 1] times one matrix,
 added within the product. On a Hopper GPU a kernel here writes y, its norm and the one, `gated` writes between them; the
-network's widest tensors are read and written once less each. Elsewhere the same function is PyTorch's.
+network's widest tensors are read and written once less each. Where the kernels are `unsupported` the same function is
+PyTorch's.
 """
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fye_model.fast.kernels import gated
-from fye_model.fast.kernels.gated import geglu
+from fye_model.fast.kernels.trial import draw, tried
 
 try:
     import triton
@@ -39,30 +43,60 @@ def tail_weight(proj_out: Any, last: Any) -> Tensor:
     return torch.cat([out, out @ inner, F.pad(bias[:, None], (0, _PAD - 1))], 1).to(dtype)
 
 
-def finish(
+def reference(
     hidden: Tensor, x: Tensor, added: Tensor, bias: Tensor | None, norm: nn.LayerNorm, gates: Any, weight: Tensor
 ) -> Tensor:
-    """hidden + [y ; geglu(norm(y)) ; 1] weight^T with y = x + added + bias, all but bias (c,) are (..., c).
+    """hidden + [y ; geglu(norm(y)) ; 1] weight^T with y = x + added + bias, by PyTorch; all but bias (c,) are (..., c).
 
     `gates` holds the `paired_weight` and `paired_bias` of the feed-forward, `weight` is `tail_weight`.
     """
     channels = x.shape[-1]
     y = x + added if bias is None else x + added + bias
     total = F.linear(y, weight[:, :channels], weight[:, -_PAD])
-    gated_part = geglu(norm(y), gates.paired_weight, gates.paired_bias)
+    gated_part = gated.reference(norm(y), gates.paired_weight, gates.paired_bias)
     return hidden + (total + F.linear(gated_part, weight[:, channels:-_PAD]))
 
 
-def finish_in_place(
+@cache
+def unsupported(device: torch.device, dtype: torch.dtype, channels: int, hidden: int) -> str | None:
+    """Why `in_place` is not used for a feed-forward of these sizes; None where it is. Tries it, the first time."""
+    return gated.unsupported(device, dtype, channels, hidden) or _try(device, dtype, channels, hidden)
+
+
+def in_place(
     hidden: Tensor, x: Tensor, added: Tensor, bias: Tensor | None, norm: nn.LayerNorm, gates: Any, weight: Tensor
 ) -> Tensor:
-    """`finish` where `gated.fits`: by the kernels, `hidden` is overwritten if it is contiguous."""
+    """`reference` by the kernels, where they are not `unsupported`: `hidden` is overwritten if it is contiguous."""
     channels = x.shape[-1]
     parts, normed = _beside(x, added, bias, norm, len(gates.paired_weight) // 2)
     gated.launch(normed, gates.paired_weight, gates.paired_bias, parts[:, channels:-_PAD])
     total = hidden.contiguous()
     total.view(-1, channels).addmm_(parts, weight.t())
     return total
+
+
+@dataclass(frozen=True)
+class _Gates:
+    paired_weight: Tensor
+    paired_bias: Tensor
+
+
+def _try(device: torch.device, dtype: torch.dtype, channels: int, hidden: int) -> str | None:
+    make = draw(device, dtype)
+    norm = nn.LayerNorm(channels, device=device, dtype=dtype).requires_grad_(False)
+    norm.weight.copy_(make(channels))
+    gates = _Gates(make(2 * hidden, channels) * channels**-0.5, make(2 * hidden))
+    x, added, bias = make(100, channels), make(100, channels), make(channels)
+    before, weight = make(100, channels), make(channels, channels + hidden + _PAD) * hidden**-0.5
+    wide_norm = copy.deepcopy(norm).float()
+    wide_gates = _Gates(gates.paired_weight.float(), gates.paired_bias.float())
+
+    def expected() -> Tensor:
+        wide = before.float(), x.float(), added.float(), bias.float()
+        return reference(*wide, wide_norm, wide_gates, weight.float())
+
+    name = f"the end of blocks of {channels} channels"
+    return tried(name, lambda: in_place(before.clone(), x, added, bias, norm, gates, weight), expected)
 
 
 def _beside(x: Tensor, added: Tensor, bias: Tensor | None, norm: nn.LayerNorm, inner: int) -> tuple[Tensor, Tensor]:

@@ -2,15 +2,18 @@
 
 Motion modules attend along time: tens of thousands of tiny problems (16 x 16 scores). Kernels made for long sequences
 waste most of their tile on them, and want the frame axis moved next to the channels first. This one reads (frame,
-pixel, channel) as the convolutions leave it. Elsewhere than on a GPU with Triton the same function is computed by
-PyTorch's attention.
+pixel, channel) as the convolutions leave it. Where it is `unsupported` the same function is PyTorch's attention.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fye_model.fast.kernels.trial import HALF, draw, missing, tried
 
 try:
     import triton
@@ -19,18 +22,32 @@ except ImportError:  # no GPU build of PyTorch
     triton = None
 
 
+def reference(qkv: Tensor, heads: int) -> Tensor:
+    """Attend between the frames of each pixel, by PyTorch: qkv (b, f, n, 3c) -> (b, f, n, c)."""
+    query, key, value = qkv.unflatten(-1, (3, heads, -1)).permute(3, 0, 2, 4, 1, 5)
+    return F.scaled_dot_product_attention(query, key, value).permute(0, 3, 1, 2, 4).flatten(3)
+
+
+@cache
+def unsupported(device: torch.device, dtype: torch.dtype, heads: int, width: int) -> str | None:
+    """Why the kernel is not used for heads of `width` channels; None where it is. Tries it, the first time."""
+    return missing(device, dtype, triton) or _try(device, dtype, heads, width)
+
+
 def frame_attention(qkv: Tensor, heads: int) -> Tensor:
-    """Attend between the frames of each pixel: qkv (b, f, n, 3c), contiguous -> (b, f, n, c)."""
-    if triton is None or not qkv.is_cuda or qkv.dtype == torch.float32:
-        return _with_pytorch(qkv, heads)
+    """`reference`, by the kernel where it can."""
+    if triton is None or not qkv.is_cuda or qkv.dtype not in HALF:
+        return reference(qkv, heads)
     return attend_frames(qkv.contiguous(), heads)
 
 
 # An operator of its own: the compiler calls it as it is, with the alignment that Triton finds at launch.
 @torch.library.custom_op("fye::attend_frames", mutates_args=())
 def attend_frames(qkv: Tensor, heads: int) -> Tensor:
-    """The kernel on qkv (b, f, n, 3c), contiguous; the result is contiguous."""
-    return _with_triton(qkv, heads)
+    """The kernel, or the reference where it is unsupported, on qkv (b, f, n, 3c), contiguous; so is the result."""
+    if unsupported(qkv.device, qkv.dtype, heads, qkv.shape[-1] // 3 // heads):
+        return reference(qkv, heads).contiguous()
+    return _launch(qkv, heads)
 
 
 @attend_frames.register_fake
@@ -38,12 +55,13 @@ def _(qkv, heads):  # type: ignore[no-untyped-def]
     return qkv.new_empty(*qkv.shape[:-1], qkv.shape[-1] // 3)
 
 
-def _with_pytorch(qkv: Tensor, heads: int) -> Tensor:
-    query, key, value = qkv.unflatten(-1, (3, heads, -1)).permute(3, 0, 2, 4, 1, 5)
-    return F.scaled_dot_product_attention(query, key, value).permute(0, 3, 1, 2, 4).flatten(3)
+def _try(device: torch.device, dtype: torch.dtype, heads: int, width: int) -> str | None:
+    qkv = draw(device, dtype)(2, 16, 3, 3 * heads * width)
+    name = f"attention over frames, heads of {width} channels,"
+    return tried(name, lambda: _launch(qkv, heads), lambda: reference(qkv.float(), heads))
 
 
-def _with_triton(qkv: Tensor, heads: int) -> Tensor:
+def _launch(qkv: Tensor, heads: int) -> Tensor:
     batch, frames, pixels, channels = qkv.shape
     channels //= 3
     width = channels // heads

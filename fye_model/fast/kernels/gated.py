@@ -1,15 +1,19 @@
 """GEGLU (linear layer, half of whose output gates the other half by GELU) without its wide intermediate.
 
 The gated feed-forward of a transformer block makes eight times its input's channels and keeps half of them. On a
-Hopper GPU the kernel here computes a tile of both halves side by side and writes their product; elsewhere, and for
-sizes that its tiles do not divide, the same function is PyTorch's.
+Hopper GPU the kernel here computes a tile of both halves side by side and writes their product; where it is
+`unsupported` the same function is PyTorch's.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fye_model.fast.kernels.trial import draw, missing, not_hopper, tried
 
 try:
     import triton
@@ -27,23 +31,46 @@ def paired(parameter: Tensor) -> Tensor:
     return torch.stack(parameter.chunk(2), 1).flatten(0, 1)
 
 
+def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x (..., c) and `paired` weight (2h, c) and bias (2h,) -> value · GELU(gate), (..., h), by PyTorch."""
+    value, gate = F.linear(x, weight, bias).unflatten(-1, (-1, 2)).unbind(-1)
+    return value * F.gelu(gate)
+
+
+@cache
+def unsupported(device: torch.device, dtype: torch.dtype, channels: int, hidden: int) -> str | None:
+    """Why the kernel is not used for `channels` in and `hidden` out; None where it is. Tries it, the first time.
+
+    It takes whole tiles, and is made for the shared memory of a Hopper GPU.
+    """
+    if reason := missing(device, dtype, triton) or not_hopper(device):
+        return reason
+    if channels % _DEPTH or hidden % _COLUMNS:
+        return f"{channels} to {hidden} channels, needs multiples of {_DEPTH} and {_COLUMNS}"
+    return _try(device, dtype, channels, hidden)
+
+
 def geglu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x (..., c) and `paired` weight (2h, c) and bias (2h,) -> value · GELU(gate), (..., h)."""
-    if not fits(x, weight):
-        value, gate = F.linear(x, weight, bias).unflatten(-1, (-1, 2)).unbind(-1)
-        return value * F.gelu(gate)
+    """`reference`, by the kernel where it can."""
+    if unsupported(x.device, x.dtype, weight.shape[1], weight.shape[0] // 2):
+        return reference(x, weight, bias)
     rows = x.flatten(0, -2).contiguous()
     out = rows.new_empty(len(rows), weight.shape[0] // 2)
     launch(rows, weight, bias, out)
     return out.unflatten(0, x.shape[:-1])
 
 
-def fits(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernel can take it: half precision, whole tiles, a Hopper GPU (made for its shared memory)."""
-    if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16):
-        return False
-    whole = weight.shape[1] % _DEPTH == 0 and weight.shape[0] % (2 * _COLUMNS) == 0
-    return whole and torch.cuda.get_device_capability(x.device) == (9, 0)
+def _try(device: torch.device, dtype: torch.dtype, channels: int, hidden: int) -> str | None:
+    make = draw(device, dtype)
+    rows, weight, bias = make(200, channels), make(2 * hidden, channels) * channels**-0.5, make(2 * hidden)
+    out = torch.empty(200, hidden, device=device, dtype=dtype)
+
+    def kernel() -> Tensor:
+        launch(rows, weight, bias, out)
+        return out
+
+    name = f"GEGLU from {channels} channels"
+    return tried(name, kernel, lambda: reference(rows.float(), weight.float(), bias.float()))
 
 
 def launch(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:

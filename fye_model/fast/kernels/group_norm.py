@@ -2,15 +2,19 @@
 
 PyTorch's kernels, and those that its compiler writes, walk a channels-last image group by group, 20 to 80 bytes at a
 time, and work the statistics out anew for every element. Here whole rows of channels are summed up, a small kernel
-makes a scale and a shift per channel of the sums, and a third applies them. Elsewhere than on a GPU with Triton the
+makes a scale and a shift per channel of the sums, and a third applies them. Where the kernels are `unsupported` the
 same function is PyTorch's own.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fye_model.fast.kernels.trial import HALF, draw, missing, tried
 
 try:
     import triton
@@ -23,30 +27,44 @@ _TILE = 32
 _CHANNELS = 64
 
 
-class ChannelsLastGroupNorm(nn.GroupNorm):
-    """`nn.GroupNorm` by this file's kernels; `make_fast` gives it to the layers of a network."""
+def reference(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    eps: float,
+    silu: bool = False,
+    added: Tensor | None = None,
+    behind: Tensor | None = None,
+) -> Tensor:
+    """Norm of x (b, c, ...) + added (b, c), by PyTorch, or of [x ; behind]; then SiLU if asked for."""
+    x = x if behind is None else torch.cat([x, behind], 1)
+    x = x if added is None else x + added.unflatten(1, (-1, *[1] * (x.ndim - 2)))
+    normed = F.group_norm(x, groups, weight, bias, eps)
+    return F.silu(normed) if silu else normed
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (b, c, h, w) or (b, c, n) to the same shape."""
-        return group_norm(x[..., None], self)[..., 0] if x.ndim == 3 else group_norm(x, self)
+
+@cache
+def unsupported(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the kernels are not used; None where they are. Tries them, the first time."""
+    return missing(device, dtype, triton) or _try(device, dtype)
 
 
 def group_norm(
-    x: Tensor, norm: nn.GroupNorm, silu: bool = False, added: Tensor | None = None, behind: Tensor | None = None
+    x: Tensor, norm: nn.Module, silu: bool = False, added: Tensor | None = None, behind: Tensor | None = None
 ) -> Tensor:
     """Norm of x (b, c, h, w) + added (b, c), if any; then SiLU if asked for.
 
-    behind (b, c', h, w): further channels, as if they were concatenated to x (which then takes no `added`).
+    `norm` is an `nn.GroupNorm` or has the same parameters and numbers. behind (b, c', h, w): further channels, as if
+    they were concatenated to x (which then takes no `added`).
     """
     assert added is None or behind is None
-    if triton is None or not x.is_cuda or x.dtype not in (torch.float16, torch.bfloat16):
-        x = x if behind is None else torch.cat([x, behind], 1)
-        x = x if added is None else x + added[..., None, None]
-        normed = F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
-        return F.silu(normed) if silu else normed
+    groups, eps, weight, bias = norm.num_groups, norm.eps, norm.weight, norm.bias
+    if triton is None or not x.is_cuda or x.dtype not in HALF:
+        return reference(x, weight, bias, groups, eps, silu, added, behind)  # type: ignore[arg-type]
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)
     more = None if behind is None else behind.permute(0, 2, 3, 1).flatten(1, 2)
-    normed = norm_rows(rows, norm.weight, norm.bias, added, more, norm.num_groups, norm.eps, silu)
+    normed = norm_rows(rows, weight, bias, added, more, groups, eps, silu)
     return normed.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
 
 
@@ -63,8 +81,11 @@ def norm_rows(
     silu: bool,
 ) -> Tensor:
     """Norm of rows (b, n, c), or [rows ; more], over n and the channels of a group; the result is contiguous."""
+    if unsupported(rows.device, rows.dtype):
+        behind = None if more is None else more.mT
+        return reference(rows.mT, weight, bias, groups, eps, silu, added, behind).mT.contiguous()
     sources = [rows.contiguous()] if more is None else [rows.contiguous(), more.contiguous()]
-    return launch(sources, weight, bias, added, groups, eps, silu)
+    return _launch(sources, weight, bias, added, groups, eps, silu)
 
 
 @norm_rows.register_fake
@@ -72,7 +93,26 @@ def _(rows, weight, bias, added, more, groups, eps, silu):  # type: ignore[no-un
     return rows.new_empty(*rows.shape[:2], len(weight))
 
 
-def launch(
+def _try(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Both uses: something added first, and channels in two parts; with more pixels than a program looks at."""
+    make = draw(device, dtype)
+    first, second = make(2, 300, 80) + 0.5, make(2, 300, 16)
+    added, weight, bias = make(2, 96), make(96), make(96)
+    whole = torch.cat([first, second], -1)
+
+    def kernel() -> Tensor:
+        plus = _launch([whole], weight, bias, added, 8, 1e-5, True)
+        return torch.stack([plus, _launch([first, second], weight, bias, None, 8, 1e-5, False)])
+
+    def expected() -> Tensor:
+        rows, scale, shift = whole.mT.float(), weight.float(), bias.float()
+        plus = reference(rows, scale, shift, 8, 1e-5, True, added.float())
+        return torch.stack([plus, reference(rows, scale, shift, 8, 1e-5)]).mT
+
+    return tried("group norm", kernel, expected)
+
+
+def _launch(
     sources: list[Tensor], weight: Tensor, bias: Tensor, added: Tensor | None, groups: int, eps: float, silu: bool
 ) -> Tensor:
     """Run the kernels on contiguous rows (b, n, c), whose channels lie beside each other in the result."""

@@ -4,21 +4,20 @@ The largest single cost of a step: thousands of queries times twice as many keys
 general kernels compute as 64 or 128, with the portrait's keys and values copied behind those of every frame first.
 Here, on a Hopper GPU, one kernel reads the frame's own rows and then the portrait's where they lie, multiplies queries
 and keys over 48 channels for a head of 40, and lets three groups of warps take turns: one has the matrix unit while the
-others exponentiate (after FlashAttention-3). Elsewhere, and for sizes that its tiles do not divide, the same function
-is PyTorch's.
-
-The kernel is written in Gluon, the layer below Triton that it calls experimental. It is tried against PyTorch before
-its first use of a kind, and left out, with a warning, where it does not compile or agree.
+others exponentiate (after FlashAttention-3). Where it is `unsupported`, and for numbers of pixels that its tiles do not
+divide, the same function is PyTorch's. The kernel is written in Gluon, the layer below Triton that it calls
+experimental.
 """
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fye_model.fast.kernels.trial import HALF, draw, missing, not_hopper, tried
 
 try:
     from triton.experimental import gluon
@@ -34,69 +33,19 @@ try:
 except ImportError:  # no GPU build of PyTorch, or one without Gluon
     gluon = None
 
-log = logging.getLogger(__name__)
-
 # Queries of a group of four warps, groups of a program (three are written out in the kernel), tiles of keys in flight.
 _ROWS, _GROUPS, _STAGES = 64, 3, 4
 
 
-def pixel_attention(
-    qkv: Tensor, heads: int, reference: tuple[Tensor, Tensor] | None = None, plain: int = 0, frames: int = 1
+def reference(
+    qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int, both: bool = False
 ) -> Tensor:
-    """Attend from qkv (b·f, n, 3c) to [own keys ; the reference's], or to the own ones alone: (b·f, n, c).
+    """Attend from qkv (b·f, n, 3c) to [own keys ; key (b or 1, m, c)], by PyTorch: (b·f, n, c).
 
-    `reference` holds keys and values (b or 1, m, c) that an item's frames share; the first `plain` items go without.
+    The first `alone` frames attend to their own keys only; for `both`, all do, and in a second half of the result none.
     """
-    alone = len(qkv) if reference is None else plain * frames
-    key, value = (None, None) if reference is None else reference
-    if not qkv.is_cuda or not _fits(qkv, heads, key):
-        return _with_pytorch(qkv, heads, key, value, alone, frames)
-    return attend_pixels(qkv.contiguous(), heads, key, value, alone, frames, both=False)
-
-
-def attend_both_ways(qkv: Tensor, heads: int, reference: tuple[Tensor, Tensor]) -> Tensor:
-    """Attend from the frames of one item (f, n, 3c), without the reference and with it: (2·f, n, c) in this order.
-
-    What the halves of guidance share before their first attention is looked at once. Of several references the last
-    one counts, that of the half which comes last.
-    """
-    key, value = (part[-1:] for part in reference)
-    if not qkv.is_cuda or not _fits(qkv, heads, key):
-        return _with_pytorch(torch.cat([qkv, qkv]), heads, key, value, len(qkv), len(qkv))
-    return attend_pixels(qkv.contiguous(), heads, key, value, 0, len(qkv), both=True)
-
-
-def _fits(qkv: Tensor, heads: int, key: Tensor | None) -> bool:
-    """Whether the kernel can take it: half precision, heads it has tiles for, whole tiles of keys."""
-    width = qkv.shape[-1] // 3 // heads
-    tile = _tile(width)
-    whole = qkv.shape[1] % tile == 0 and (key is None or key.shape[1] % tile == 0)
-    half = qkv.dtype in (torch.float16, torch.bfloat16)
-    return gluon is not None and half and whole and width % 8 == 0 and 32 <= width <= 128
-
-
-# An operator of its own: the compiler calls it as it is.
-@torch.library.custom_op("fye::attend_pixels", mutates_args=())
-def attend_pixels(
-    qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int, both: bool
-) -> Tensor:
-    """`pixel_attention` or, for `both`, `attend_both_ways`, by the kernel; PyTorch on other GPUs.
-
-    The first `alone` frames go without the reference.
-    """
-    if _works(qkv.device, qkv.dtype, heads, qkv.shape[-1] // 3 // heads, both):
-        return _with_gluon(qkv, heads, key, value, alone, frames, both)
     if both:
         qkv, alone = torch.cat([qkv, qkv]), len(qkv)
-    return _with_pytorch(qkv, heads, key, value, alone, frames)
-
-
-@attend_pixels.register_fake
-def _(qkv, heads, key, value, alone, frames, both):  # type: ignore[no-untyped-def]
-    return qkv.new_empty((1 + both) * len(qkv), qkv.shape[1], qkv.shape[2] // 3)
-
-
-def _with_pytorch(qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int) -> Tensor:
     query, own_key, own_value = qkv.chunk(3, dim=-1)
     parts = []
     if alone:
@@ -122,6 +71,77 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
+@cache
+def unsupported(device: torch.device, dtype: torch.dtype, heads: int, width: int) -> str | None:
+    """Why the kernel is not used for heads of `width` channels; None where it is. Tries it, the first time."""
+    if reason := missing(device, dtype, gluon, "Gluon") or not_hopper(device):
+        return reason
+    if not _has_tiles(width):
+        return f"{width} channels a head, needs a multiple of 8 from 32 to 128"
+    return _try(device, dtype, heads, width, False) or _try(device, dtype, heads, width, True)
+
+
+def unfit(pixels: int, width: int) -> str | None:
+    """Why the kernel leaves frames of so many pixels to PyTorch; None where it takes them."""
+    tile = _tile(width)
+    return None if pixels % tile == 0 else f"{pixels} pixels, needs a multiple of {tile}"
+
+
+def pixel_attention(
+    qkv: Tensor, heads: int, shared: tuple[Tensor, Tensor] | None = None, plain: int = 0, frames: int = 1
+) -> Tensor:
+    """Attend from qkv (b·f, n, 3c) to [own keys ; the reference's], or to the own ones alone: (b·f, n, c).
+
+    `shared` holds keys and values (b or 1, m, c) of the reference, which an item's frames share; the first `plain`
+    items go without.
+    """
+    alone = len(qkv) if shared is None else plain * frames
+    key, value = (None, None) if shared is None else shared
+    if not _fits(qkv, heads, key):
+        return reference(qkv, heads, key, value, alone, frames)
+    return attend_pixels(qkv.contiguous(), heads, key, value, alone, frames, both=False)
+
+
+def attend_both_ways(qkv: Tensor, heads: int, shared: tuple[Tensor, Tensor]) -> Tensor:
+    """Attend from the frames of one item (f, n, 3c), without the reference and with it: (2·f, n, c) in this order.
+
+    What the halves of guidance share before their first attention is looked at once. Of several references the last
+    one counts, that of the half which comes last.
+    """
+    key, value = (part[-1:] for part in shared)
+    if not _fits(qkv, heads, key):
+        return reference(qkv, heads, key, value, 0, len(qkv), both=True)
+    return attend_pixels(qkv.contiguous(), heads, key, value, 0, len(qkv), both=True)
+
+
+def _fits(qkv: Tensor, heads: int, key: Tensor | None) -> bool:
+    """Whether the kernel can take this input, on a GPU that it runs on: whole tiles of keys in half precision."""
+    width = qkv.shape[-1] // 3 // heads
+    tile = _tile(width)
+    whole = qkv.shape[1] % tile == 0 and (key is None or key.shape[1] % tile == 0)
+    return gluon is not None and qkv.is_cuda and qkv.dtype in HALF and whole and _has_tiles(width)
+
+
+def _has_tiles(width: int) -> bool:
+    return width % 8 == 0 and 32 <= width <= 128
+
+
+# An operator of its own: the compiler calls it as it is.
+@torch.library.custom_op("fye::attend_pixels", mutates_args=())
+def attend_pixels(
+    qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int, both: bool
+) -> Tensor:
+    """`reference`, by the kernel, or by PyTorch where that is unsupported."""
+    if unsupported(qkv.device, qkv.dtype, heads, qkv.shape[-1] // 3 // heads):
+        return reference(qkv, heads, key, value, alone, frames, both)
+    return _launch(qkv, heads, key, value, alone, frames, both)
+
+
+@attend_pixels.register_fake
+def _(qkv, heads, key, value, alone, frames, both):  # type: ignore[no-untyped-def]
+    return qkv.new_empty((1 + both) * len(qkv), qkv.shape[1], qkv.shape[2] // 3)
+
+
 def _parts(width: int) -> tuple[int, int]:
     """A head's channels as two powers of two: 40 as 32 + 16, 80 as 64 + 16, 64 as 32 + 32."""
     first = 1 << (width - 1).bit_length() - 1
@@ -133,34 +153,19 @@ def _tile(width: int) -> int:
     return 128 if width <= 64 else 64
 
 
-@cache
-def _works(device: torch.device, dtype: torch.dtype, heads: int, width: int, both: bool) -> bool:
-    """Whether the kernel runs on this GPU, for heads of this width, and does what PyTorch does."""
-    if torch.cuda.get_device_capability(device) != (9, 0):
-        return False
-    generator = torch.Generator(device).manual_seed(0)
-    tokens, channels = 2 * _tile(width), heads * width
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, device=device, dtype=dtype, generator=generator)
-
-    qkv = draw(1, tokens, 3 * channels).expand(2, -1, -1).contiguous()
-    key, value = draw(1, tokens, channels), draw(1, tokens, channels)
+def _try(device: torch.device, dtype: torch.dtype, heads: int, width: int, both: bool) -> str | None:
+    make, tokens, channels = draw(device, dtype), 2 * _tile(width), heads * width
+    qkv = make(1, tokens, 3 * channels).expand(2, -1, -1).contiguous()
+    key, value = make(1, tokens, channels), make(1, tokens, channels)
     given, alone = (qkv[:1], 0) if both else (qkv, 1)
-    try:
-        expected = _with_pytorch(qkv, heads, key, value, 1, 1).float()
-        got = _with_gluon(given, heads, key, value, alone, 1, both)
-        error = float((got.float() - expected).norm() / expected.norm())
-    except Exception as failure:  # whatever another version of an experimental compiler may raise
-        log.warning("attention over pixels is left to PyTorch, its own kernel failed: %s", failure)
-        return False
-    if not error < 0.02:  # bfloat16 is good for 0.005
-        log.warning("attention over pixels is left to PyTorch, its own kernel is off by %.1e", error)
-        return False
-    return True
+    return tried(
+        f"attention over pixels, heads of {width} channels,",
+        lambda: _launch(given, heads, key, value, alone, 1, both),
+        lambda: reference(qkv, heads, key, value, 1, 1),
+    )
 
 
-def _with_gluon(
+def _launch(
     qkv: Tensor, heads: int, key: Tensor | None, value: Tensor | None, alone: int, frames: int, both: bool
 ) -> Tensor:
     count, pixels, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from fye_model.animation.description import Crop
 from fye_model.animation.driving import hold_missing, motion_points, reference_in_square
-from fye_model.animation.portrait import Square
+from fye_model.landmarks.boxes import Square, face_square, pixel_boxes, union
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import LandmarkSequence
+from tests.fye_model.animation.tiny import describe_tiny
 
 
 def _sequence(frames: int, missing: tuple[int, ...] = (), width: int = 640, height: int = 360) -> LandmarkSequence:
@@ -40,7 +42,7 @@ def test_missing_frames_hold_the_last_face_and_the_first_one_at_the_start() -> N
 
 def test_without_a_reference_the_drivers_face_fills_the_square_and_is_not_stretched() -> None:
     driver = _sequence(5)
-    motion = motion_points(driver, None, FaceGeometry.mean_mesh(), 128, smoothing="none")
+    motion = motion_points(driver, None, FaceGeometry.mean_mesh(), describe_tiny(size=128), "none")
     assert not motion.aligned and motion.points.shape == (5, 478, 2)
     assert motion.points.min() > 0 and motion.points.max() < 128
     mesh = driver.pixels()[:, :468]
@@ -48,9 +50,20 @@ def test_without_a_reference_the_drivers_face_fills_the_square_and_is_not_stretc
     assert ratio[0] == pytest.approx(ratio[1], rel=0.05)
 
 
+def test_without_a_reference_the_square_is_the_one_that_a_training_clip_would_have_had() -> None:
+    driver = _sequence(5)
+    for margin in (0.1, 0.3):
+        crop = Crop(margin=margin, faces=None)
+        motion = motion_points(driver, None, FaceGeometry.mean_mesh(), describe_tiny(size=128, crop=crop), "none")
+        square = face_square(union(pixel_boxes(driver.pixels())), driver.width, driver.height, margin)
+        np.testing.assert_allclose(motion.points, square.to_square(driver.pixels(), 128), atol=0.5)
+
+
 def test_with_a_reference_the_motion_lies_on_its_face_whatever_the_drivers_frame() -> None:
     reference = _sequence(1, width=128, height=128)
-    motion = motion_points(_sequence(6, missing=(0, 3)), reference, FaceGeometry.mean_mesh(), 128)
+    motion = motion_points(
+        _sequence(6, missing=(0, 3)), reference, FaceGeometry.mean_mesh(), describe_tiny(size=128), "one_euro"
+    )
     assert motion.aligned and np.isfinite(motion.points).all() and motion.held.tolist() == [1, 0, 0, 1, 0, 0]
     centre = motion.points[:, :468].mean(axis=(0, 1))
     np.testing.assert_allclose(centre, reference.pixels()[0, :468].mean(axis=0), atol=6)
@@ -67,6 +80,6 @@ def test_a_face_found_in_the_picture_lies_at_the_same_place_in_its_square() -> N
 def test_a_driver_without_frames_or_without_a_face_is_refused() -> None:
     geometry = FaceGeometry.mean_mesh()
     with pytest.raises(ValueError, match="driver is empty"):
-        motion_points(_sequence(0), None, geometry, 64)
+        motion_points(_sequence(0), None, geometry, describe_tiny(), "none")
     with pytest.raises(ValueError, match="none of the driver's 3 frames"):
-        motion_points(_sequence(3, missing=(0, 1, 2)), None, geometry, 64)
+        motion_points(_sequence(3, missing=(0, 1, 2)), None, geometry, describe_tiny(), "none")

@@ -246,19 +246,37 @@ def test_a_portrait_of_another_aspect_ratio_is_cropped_around_its_centre(tiny_pi
 def test_the_fast_path_gives_the_same_frames_and_saves_the_same_model(build_pipe, portrait, driver, tmp_path) -> None:
     pipe = build_pipe()
     plain = _run(pipe, portrait, driver(9))
+    pipe.save_pretrained(tmp_path / "plain")
     pipe.enable_fast_path()
     np.testing.assert_allclose(_run(pipe, portrait, driver(9)), plain, atol=1e-4)
     pipe.save_pretrained(tmp_path / "model")
+    files = sorted(path.relative_to(tmp_path / "plain") for path in (tmp_path / "plain").rglob("*") if path.is_file())
+    assert len(files) > 10
+    for file in files:
+        assert (tmp_path / "model" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes(), file
     again = FollowYourEmojiPipeline.from_pretrained(tmp_path / "model")
     again.set_progress_bar_config(disable=True)
     np.testing.assert_array_equal(_run(again, portrait, driver(9)), plain)
+
+
+def test_disabling_the_fast_path_gives_the_very_same_modules_and_frames_back(build_pipe, portrait, driver) -> None:
+    pipe = build_pipe()
+    pipe.disable_fast_path()  # nothing to do
+    plain = _run(pipe, portrait, driver(5))
+    modules = [module for part in (pipe.denoiser, pipe.vae) for module in part.modules()]
+    pipe.enable_fast_path()
+    pipe.enable_fast_path()  # anew
+    assert not np.array_equal(_run(pipe, portrait, driver(5)), plain)  # by other operations
+    pipe.disable_fast_path()
+    assert modules == [module for part in (pipe.denoiser, pipe.vae) for module in part.modules()]
+    np.testing.assert_array_equal(_run(pipe, portrait, driver(5)), plain)
 
 
 def test_blocks_compile_for_windows_of_the_most_frequent_size_alone(build_pipe, portrait, driver) -> None:
     pipe = build_pipe()
     plain = _run(pipe, portrait, driver(12))
     pipe.enable_fast_path()
-    pipe._compiled = True  # as after compile=True, without the time that it takes
+    pipe._fast.compiled = True  # as after compile=True, without the time that it takes
     seen = set()
 
     def watch(module, inputs):

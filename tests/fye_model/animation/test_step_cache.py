@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from fye_model.animation.sampler import WindowSampler
-from fye_model.animation.step_cache import StepCache, clean_estimate, prediction_of
+from fye_model.animation.step_cache import StepCache
 from fye_model.config import StepCacheConfig
+from fye_model.diffusion import clean_estimate, prediction_of
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
@@ -34,7 +35,7 @@ def test_the_first_the_warm_up_every_nth_and_the_last_step_are_computed() -> Non
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])
 def test_clean_estimate_and_prediction_are_inverse(kind: str) -> None:
     output, noisy = torch.randn(2, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
-    clean = clean_estimate(output, noisy, 0.3, kind)
+    clean = clean_estimate(noisy, output, 0.3, kind)
     torch.testing.assert_close(prediction_of(clean, noisy, 0.3, kind), output)
     if kind == "v_prediction":  # v = sqrt(a) noise - sqrt(1-a) clean, noisy = sqrt(a) clean + sqrt(1-a) noise
         noise = (noisy - 0.3**0.5 * clean) / 0.7**0.5

@@ -7,8 +7,9 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from fye_model.animation.description import Crop, ModelDescription
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
-from fye_model.config import NetworkConfig
+from fye_model.config import NetworkConfig, SamplingConfig
 from fye_model.networks import build_networks
 
 SIZE = 32  # pixels; the VAE and the landmark encoder both reduce by 4
@@ -25,6 +26,21 @@ NETWORKS = NetworkConfig(
     qformer_tokens=4,
     qformer_heads=2,
 )
+
+
+def describe_tiny(**changes: object) -> ModelDescription:
+    """What a model of `build_tiny` could say about itself."""
+    values = {
+        "checkpoint": "random weights",
+        "landmark_model": None,
+        "landmark_variant": "expression_aware",
+        "size": SIZE,
+        "fps": 25.0,
+        "crop": Crop(margin=0.5, faces=None),
+        "max_gap_frames": 5,
+        "sampling": SamplingConfig(),
+    }
+    return ModelDescription.model_validate(values | changes)
 
 
 def build_tiny(seed: int = 0, **changes: object) -> FollowYourEmojiPipeline:

@@ -10,7 +10,11 @@ from scipy.ndimage import gaussian_filter
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fye_model.evaluation.metrics import NO_FACE_ERROR, l1_error, landmark_error, psnr, score_frames, ssim
+from fye_model.evaluation.compare import Comparison, Truth
+from fye_model.evaluation.metrics import NO_FACE_ERROR, l1_error, landmark_error, psnr, ssim
+from fye_model.evaluation.scores import ClipScores, score
+from fye_model.evaluation.table import METRICS
+from tests.fye_model.evaluation.moving_face import face, track
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +26,15 @@ def frames() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def points() -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.uniform(0.2, 0.8, (478, 3)).astype(np.float32) for _ in range(4)]
+    return [face(mouth=0.3 * frame, shift=0.01 * frame).astype(np.float32) for frame in range(4)]
+
+
+def score_frames(
+    result: np.ndarray, truth: np.ndarray, ours: list[np.ndarray | None], theirs: list[np.ndarray | None]
+) -> ClipScores:
+    """Scores of pictures whose faces the test chose."""
+
+    return score(Comparison(Truth(truth, track(theirs, truth.shape[2])), result, track(ours, truth.shape[2])))
 
 
 def _noisy(picture: np.ndarray, sigma: float) -> np.ndarray:
@@ -74,9 +85,9 @@ def test_stronger_damage_scores_worse(frames: np.ndarray, points: list[np.ndarra
 
 def test_repeating_the_first_frame_scores_worse_than_the_truth(frames: np.ndarray, points: list[np.ndarray]) -> None:
     repeated = np.repeat(frames[:1], len(frames), axis=0)
-    row = score_frames(repeated, frames, [points[0]] * 4, points)
-    assert row.l1[0] == 0 and (row.l1[1:] > 0).all()
-    assert row.landmark_error[0] == 0 and (row.landmark_error[1:] > 0).all()
+    row = score_frames(repeated, frames, [points[0]] * 4, points).per_frame
+    assert row["l1"][0] == 0 and min(row["l1"][1:]) > 0
+    assert row["landmark_error"][0] == 0 and min(row["landmark_error"][1:]) > 0
 
 
 def test_landmark_error_is_in_units_of_the_interocular_distance() -> None:
@@ -105,7 +116,7 @@ def test_a_frame_whose_truth_has_no_face_is_counted_and_not_compared(
     full = score_frames(frames, frames, moved, points)
     row = score_frames(frames, frames, [None, *moved[1:]], [None, *points[1:]]).summary()
     assert (row["no_face_in_truth"], row["no_face_in_result"]) == (1, 0)
-    assert row["landmark_error"] == pytest.approx(full.landmark_error[1:].mean())
+    assert row["landmark_error"] == pytest.approx(np.mean(full.per_frame["landmark_error"][1:]))
     nothing = score_frames(frames, frames, points, [None] * 4).summary()
     assert math.isnan(nothing["landmark_error"])
     assert nothing["no_face_in_truth"] == 4
@@ -113,9 +124,26 @@ def test_a_frame_whose_truth_has_no_face_is_counted_and_not_compared(
 
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(frames: np.ndarray, points: list[np.ndarray]) -> None:
     damaged = _noisy(frames, 10)
-    together = score_frames(damaged, frames, points, points)
-    alone = score_frames(damaged[2:3], frames[2:3], points[2:3], points[2:3])
-    assert (alone.l1[0], alone.ssim[0], alone.psnr[0]) == (together.l1[2], together.ssim[2], together.psnr[2])
+    moved = [p + 0.01 for p in points]
+    together = score_frames(damaged, frames, moved, points).per_frame
+    alone = score_frames(damaged[2:3], frames[2:3], moved[2:3], points[2:3]).per_frame
+    names = ("l1", "ssim", "psnr", "landmark_error", "landmark_ap", "l1_face", "ssim_rest", "apd_rotation")
+    assert [alone[name][0] for name in names] == [together[name][2] for name in names]
+
+
+def test_masks_part_the_picture(frames: np.ndarray, points: list[np.ndarray]) -> None:
+    damaged = frames.copy()
+    damaged[:, :4] = 255 - damaged[:, :4]  # above the face
+    row = score_frames(damaged, frames, points, points).summary()
+    assert row["l1_face"] == row["l1_expression"] == 0 < row["l1"] < row["l1_rest"]
+    assert row["ssim_face"] == pytest.approx(1.0) and row["psnr_face"] == math.inf
+
+
+def test_every_row_of_the_table_can_be_told_apart_and_explained() -> None:
+    assert len({metric.name for metric in METRICS}) == len({metric.column for metric in METRICS}) == len(METRICS)
+    for metric in METRICS:
+        assert (metric.measure is None) != (metric.frames is None), metric.name
+        assert metric.text and metric.failures and metric.why_not and metric.about and metric.label, metric.name
 
 
 def test_pictures_that_cannot_be_compared_are_refused(frames: np.ndarray, points: list[np.ndarray]) -> None:

@@ -7,11 +7,10 @@ import torch
 from diffusers.models.activations import GEGLU
 from diffusers.models.upsampling import Upsample2D
 
-from fye_model.fast.kernels import elementwise as rows
-from fye_model.fast.kernels import feed_forward, gated, pixel_attention
-from fye_model.fast.kernels.frame_attention import _with_pytorch, frame_attention
-from fye_model.fast.kernels.group_norm import group_norm, norm_rows
-from fye_model.fast.make_fast import FastUpsample, FoldedContext, make_fast, phase_weight
+from fye_model.fast.blocks import FastBlock, FastUpsample, phase_weight
+from fye_model.fast.kernels import elementwise, feed_forward, frame_attention, gated, group_norm, pixel_attention
+from fye_model.fast.make_fast import make_fast
+from fye_model.fast.transformers import FoldedContext
 from fye_model.networks import Networks
 
 
@@ -53,21 +52,65 @@ def test_the_fast_denoiser_computes_the_same(build_pipe, prompt: str, tokens: in
 
 
 @torch.no_grad()
-def test_the_fast_denoiser_saves_the_same_weights_and_follows_changed_ones(build_pipe) -> None:
+def test_the_fast_denoiser_follows_changed_weights_when_it_is_made_anew(build_pipe) -> None:
+    pipe = build_pipe()
+    denoiser = pipe.denoiser
+    inputs = _inputs(pipe, 3, 4, torch.float64, True)
+    rearranged = make_fast(denoiser)
+    with pytest.raises(ValueError, match="fast already"):
+        make_fast(denoiser)
+    rearranged.undo()
+    motion = denoiser.unet.mid_block.motion_modules[0]
+    motion.transformer_blocks[0].attn2.to_v.weight.add_(1)
+    changed = denoiser(*inputs, plain=1)
+    make_fast(denoiser)
+    torch.testing.assert_close(denoiser(*inputs, plain=1), changed, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("part", ["denoiser", "vae"])
+@torch.no_grad()
+def test_undoing_puts_the_very_same_blocks_and_layouts_back(build_pipe, part: str) -> None:
+    network = getattr(build_pipe(), part)
+    modules, weights = dict(network.named_modules()), dict(network.named_parameters())
+    saved, strides = list(network.state_dict()), {name: weight.stride() for name, weight in weights.items()}
+    rearranged = make_fast(network)
+    assert list(dict(network.named_modules())) == list(modules)
+    assert list(network.state_dict()) == saved
+    assert len(rearranged.blocks) > 5 and all(isinstance(block, FastBlock) for block in rearranged.blocks)
+    assert all(weight is weights[name] for name, weight in network.named_parameters())
+    rearranged.undo()
+    again = dict(network.named_modules())
+    assert list(again) == list(modules) and all(again[name] is module for name, module in modules.items())
+    assert {name: weight.stride() for name, weight in network.named_parameters()} == strides
+    assert all(weight is weights[name] for name, weight in network.named_parameters())
+
+
+@torch.no_grad()
+def test_weights_that_are_loaded_moved_and_converted_while_fast_are_those_of_the_plain_blocks(build_pipe) -> None:
+    pipe, other = build_pipe(), build_pipe(seed=5)
+    inputs = _inputs(pipe, 3, 4, torch.float64, True)
+    rearranged = make_fast(pipe.denoiser)
+    pipe.denoiser.load_state_dict(other.denoiser.state_dict())
+    pipe.denoiser.to(torch.float16).to(torch.float64)
+    rearranged.undo()
+    expected = other.denoiser.to(torch.float16).to(torch.float64)(*inputs, plain=1)
+    torch.testing.assert_close(pipe.denoiser(*inputs, plain=1), expected, rtol=0, atol=0)
+
+
+def test_a_network_that_cannot_be_made_fast_stays_as_it_is(build_pipe) -> None:
     denoiser = build_pipe().denoiser
-    names = set(denoiser.state_dict())
-    make_fast(denoiser)
-    assert set(denoiser.state_dict()) == names
-    motion = next(module for module in denoiser.modules() if hasattr(module, "qkv_weight_2"))
-    motion.transformer_blocks[0].attn2.to_v.weight.fill_(7)
-    make_fast(denoiser)
-    assert (motion.qkv_weight_2[-1] == 7).all()
+    deep = denoiser.unet.mid_block.motion_modules[0].transformer_blocks
+    deep.append(copy.deepcopy(deep[0]))
+    modules = dict(denoiser.named_modules())
+    with pytest.raises(ValueError, match="AnimateDiffTransformer3D has 2 blocks"):
+        make_fast(denoiser)
+    assert all(modules[name] is module for name, module in denoiser.named_modules())
 
 
 @torch.no_grad()
 def test_attention_over_frames_is_attention_along_time() -> None:
     qkv = torch.randn(2, 5, 3, 24, dtype=torch.float64)
-    got = frame_attention(qkv, heads=2)
+    got = frame_attention.frame_attention(qkv, heads=2)
     for pixel in range(3):
         query, key, value = qkv[:, :, pixel].unflatten(-1, (3, 2, 4)).unbind(2)
         for head in range(2):
@@ -81,8 +124,9 @@ def test_attention_over_frames_is_attention_along_time() -> None:
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_the_kernel_agrees_with_pytorch_on_a_gpu(frames: int, width: int) -> None:
     qkv = torch.randn(2, frames, 24, 3 * 8 * width, device="cuda", dtype=torch.float16)
-    expected = _with_pytorch(qkv.double(), 8)
-    error = (frame_attention(qkv, 8).double() - expected).norm() / expected.norm()
+    assert frame_attention.unsupported(qkv.device, qkv.dtype, 8, width) is None
+    expected = frame_attention.reference(qkv.double(), 8)
+    error = (frame_attention.frame_attention(qkv, 8).double() - expected).norm() / expected.norm()
     assert error < 2e-3
 
 
@@ -104,24 +148,6 @@ def test_attention_over_pixels_reads_the_reference_of_an_item_behind_its_plain_o
     torch.testing.assert_close(twice[:3], pixel_attention.pixel_attention(qkv, 2)[3:])
 
 
-@pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize(
-    ("factor", "complaint"), [(1.0, ""), (1.1, "is off by 1.0e-01"), (None, "failed: unsupported operand")]
-)
-def test_a_kernel_that_fails_or_is_wrong_is_left_out_with_a_warning(
-    factor: float | None, complaint: str, both: bool, monkeypatch, caplog
-) -> None:
-    def kernel(qkv, heads, key, value, alone, frames, both):
-        qkv, alone = (torch.cat([qkv, qkv]), len(qkv)) if both else (qkv, alone)
-        return factor * pixel_attention._with_pytorch(qkv, heads, key, value, alone, frames)
-
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(pixel_attention, "_with_gluon", kernel)
-    works = pixel_attention._works.__wrapped__  # without what it remembers
-    assert works(torch.device("cpu"), torch.float32, 2, 40, both) is not bool(complaint)
-    assert complaint in caplog.text and bool(complaint) is bool(caplog.text)
-
-
 @pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() != (9, 0) or pixel_attention.gluon is None,
     reason="needs a Hopper GPU and Gluon",
@@ -133,7 +159,7 @@ def test_attention_over_pixels_agrees_with_pytorch_on_a_gpu(
     width: int, pixels: int, seen: int, references: int, dtype: torch.dtype
 ) -> None:
     device, frames, channels = torch.device("cuda"), 2, 8 * width
-    assert all(pixel_attention._works(device, dtype, 8, width, both) for both in (False, True))
+    assert pixel_attention.unsupported(device, dtype, 8, width) is None
     qkv = 3 * torch.randn(3 * frames, pixels, 3 * channels, device=device, dtype=dtype)
     pair = [3 * torch.randn(references, seen, channels, device=device, dtype=dtype) for _ in range(2)]
     key, value = pair if references else (None, None)
@@ -141,12 +167,12 @@ def test_attention_over_pixels_agrees_with_pytorch_on_a_gpu(
     assert pixel_attention._fits(qkv, 8, key)
     case = 8, key, value, alone, frames
     exact = [item.double() if isinstance(item, torch.Tensor) else item for item in case]
-    expected = pixel_attention._with_pytorch(qkv.double(), *exact)
+    expected = pixel_attention.reference(qkv.double(), *exact)
     limit = 2e-3 if dtype == torch.float16 else 2e-2
     assert (pixel_attention.attend_pixels(qkv, *case, both=False).double() - expected).norm() / expected.norm() < limit
     if references:
         twice = torch.cat([qkv[:frames], qkv[:frames]]).double()
-        expected = pixel_attention._with_pytorch(twice, 8, exact[1][:1], exact[2][:1], frames, frames)
+        expected = pixel_attention.reference(twice, 8, exact[1][:1], exact[2][:1], frames, frames)
         got = pixel_attention.attend_pixels(qkv[:frames], 8, key[:1], value[:1], 0, frames, both=True).double()
         assert (got - expected).norm() / expected.norm() < limit
 
@@ -156,7 +182,7 @@ def test_group_norm_adds_first_and_applies_silu_last() -> None:
     norm = torch.nn.GroupNorm(4, 12)
     image, added = torch.randn(3, 12, 5, 7), torch.randn(3, 12)
     expected = torch.nn.functional.silu(norm(image + added[..., None, None]))
-    torch.testing.assert_close(group_norm(image, norm, silu=True, added=added), expected)
+    torch.testing.assert_close(group_norm.group_norm(image, norm, silu=True, added=added), expected)
 
 
 @pytest.mark.parametrize("size", [None, (10, 14), (9, 13)])
@@ -166,9 +192,10 @@ def test_an_upsampling_convolves_before_it_repeats_pixels(size: tuple[int, int] 
     image = torch.randn(2, 6, 5, 7, dtype=torch.float64)
     expected = plain(image, size)
     assert expected.shape[-2:] == (size or (10, 14))
-    make_fast(torch.nn.Sequential(plain))
-    assert type(plain) is FastUpsample
-    torch.testing.assert_close(plain(image, size), expected, rtol=1e-12, atol=1e-12)
+    network = torch.nn.Sequential(plain)
+    make_fast(network)
+    assert type(network[0]) is FastUpsample
+    torch.testing.assert_close(network[0](image, size), expected, rtol=1e-12, atol=1e-12)
 
 
 @torch.no_grad()
@@ -192,11 +219,12 @@ def test_the_norm_agrees_with_pytorch_on_a_gpu(channels: int, silu: bool, plus: 
     wide = rows.double() + (added.double()[:, None] if added is not None else 0)
     expected = torch.nn.functional.group_norm(wide.mT, 32, weight.double(), bias.double(), 1e-5).mT
     expected = torch.nn.functional.silu(expected) if silu else expected
-    got = norm_rows(rows, weight, bias, added, None, 32, 1e-5, silu).double()
+    assert group_norm.unsupported(rows.device, rows.dtype) is None
+    got = group_norm.norm_rows(rows, weight, bias, added, None, 32, 1e-5, silu).double()
     assert (got - expected).norm() / expected.norm() < 2e-3
     if not plus:  # the channels in two parts, the border within a group
         first, second = rows[..., : channels - 96], rows[..., channels - 96 :]
-        parts = norm_rows(first, weight, bias, None, second, 32, 1e-5, silu)
+        parts = group_norm.norm_rows(first, weight, bias, None, second, 32, 1e-5, silu)
         torch.testing.assert_close(parts.double(), got, rtol=1e-3, atol=1e-3)
 
 
@@ -206,6 +234,8 @@ def test_gating_agrees_with_pytorch_on_a_gpu(count: int, channels: int) -> None:
     x = torch.randn(2, count, channels, device="cuda", dtype=torch.float16)
     weight = torch.randn(8 * channels, channels, device="cuda", dtype=torch.float16) * channels**-0.5
     bias = 3 * torch.randn(8 * channels, device="cuda", dtype=torch.float16)
+    if torch.cuda.get_device_capability() == (9, 0):
+        assert gated.unsupported(x.device, x.dtype, channels, 4 * channels) is None
     expected = gated.geglu(x.double(), weight.double(), bias.double())
     error = (gated.geglu(x, weight, bias).double() - expected).norm() / expected.norm()
     assert error < 5e-4
@@ -222,7 +252,9 @@ def test_the_end_of_a_block_agrees_with_pytorch_on_a_gpu(channels: int, biased: 
     norm, gates = half(torch.nn.LayerNorm(channels)), half(GEGLU(channels, 4 * channels))
     last, out = half(torch.nn.Linear(4 * channels, channels)), half(torch.nn.Conv2d(channels, channels, 1))
     torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
-    make_fast(torch.nn.Sequential(gates))
+    network = torch.nn.Sequential(gates)
+    make_fast(network)
+    paired = network[0]
     hidden, x, added = torch.randn(3, 2, 1001, channels, device="cuda", dtype=torch.float16)
     bias = torch.randn(channels, device="cuda", dtype=torch.float16) if biased else None
     y = (x + added if bias is None else x + added + bias).double()
@@ -231,10 +263,12 @@ def test_the_end_of_a_block_agrees_with_pytorch_on_a_gpu(channels: int, biased: 
     expected = hidden + torch.nn.functional.linear(after, out.double().weight.flatten(1), out.bias)
     for module in (norm, gates, last, out):
         module.half()
-    case = x, added, bias, norm, gates, feed_forward.tail_weight(out, last)
-    assert (feed_forward.finish(hidden, *case).double() - expected).norm() / expected.norm() < 2e-3
-    if gated.fits(x, gates.paired_weight):
-        assert feed_forward.finish_in_place(hidden, *case) is hidden
+    paired.half()
+    case = x, added, bias, norm, paired, feed_forward.tail_weight(out, last)
+    assert (feed_forward.reference(hidden, *case).double() - expected).norm() / expected.norm() < 2e-3
+    if torch.cuda.get_device_capability() == (9, 0):
+        assert feed_forward.unsupported(x.device, x.dtype, channels, 4 * channels) is None
+        assert feed_forward.in_place(hidden, *case) is hidden
         assert (hidden.double() - expected).norm() / expected.norm() < 2e-3
 
 
@@ -243,7 +277,7 @@ def test_sums_and_interleaving_agree_with_pytorch_on_a_gpu() -> None:
     x, residual = (torch.randn(3, 40, 9, 7, device="cuda", dtype=torch.float16) for _ in range(2))
     bias = torch.randn(40, device="cuda", dtype=torch.float16)
     expected = x.double() + residual.double() + bias.double()[:, None, None]
-    torch.testing.assert_close(rows.add_residual(x, residual, bias).double(), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(elementwise.add_residual(x, residual, bias).double(), expected, rtol=1e-3, atol=1e-3)
     phases = torch.nn.functional.conv2d(x, phase_weight(torch.randn(40, 40, 3, 3).half().cuda()), padding=1)
-    expected = rows.interleave(phases.double(), bias.double())
-    torch.testing.assert_close(rows.interleave(phases, bias).double(), expected, rtol=1e-3, atol=1e-3)
+    expected = elementwise.interleave(phases.double(), bias.double())
+    torch.testing.assert_close(elementwise.interleave(phases, bias).double(), expected, rtol=1e-3, atol=1e-3)

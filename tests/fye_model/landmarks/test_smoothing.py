@@ -18,17 +18,17 @@ STILL = [index for index in range(468) if index not in UPPER_LIDS]
 
 
 def clip(turning) -> tuple[np.ndarray, np.ndarray, float]:
-    """100 frames of a swaying, blinking face, clean and with 0.5% IOD of jitter, (100, 478, 3), and the IOD."""
+    """100 frames of a swaying, blinking face, clean and with 0.35% IOD of jitter, (100, 478, 3), and the IOD."""
     base = turning.points[4].astype(float)
     iod = float(topology.interocular_distance(base[None, :, :2])[0])
     clean = np.repeat(base[None], 100, axis=0)
-    clean[..., 0] += 0.3 * iod * np.sin(2 * np.pi * np.arange(100) / FPS / 3)[:, None]
+    clean[..., 0] += 0.21 * iod * np.sin(2 * np.pi * np.arange(100) / FPS / 3)[:, None]
     closed = np.zeros(100)
     for at in BLINKS_AT:
         closed[at - 2 : at + 3] = BLINK
     for upper, lower in zip(UPPER_LIDS, LOWER_LIDS, strict=True):
         clean[:, upper] += 0.95 * closed[:, None] * (base[lower] - base[upper])
-    jitter = np.random.default_rng(0).normal(size=clean.shape) * 0.005 * iod / np.sqrt(2)
+    jitter = np.random.default_rng(0).normal(size=clean.shape) * 0.0035 * iod / np.sqrt(2)
     return clean, clean + jitter, iod
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def test_a_failed_write_leaves_the_old_file(sequence, tmp_path: Path, monkeypatc
     def full_disk(descriptor: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(table.os, "fsync", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_landmarks(sequence.select(slice(0, 2)), path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

@@ -46,8 +46,8 @@ def test_right_is_the_subjects_right() -> None:
     assert canonical[list(topology.RIGHT_EYE), 0].max() < 0 < canonical[list(topology.LEFT_EYE), 0].min()
 
 
-def test_interocular_distance_is_between_eye_centres() -> None:
-    points = np.zeros((2, topology.POINTS, 2))
-    points[:, topology.LEFT_EYE] = (3, 4)
+def test_interocular_distance_is_between_the_outer_eye_corners_whatever_the_rest_of_the_face_does() -> None:
+    points = np.random.default_rng(0).normal(size=(2, topology.POINTS, 2))
+    points[:, topology.OUTER_EYE_CORNERS] = [(1, 1), (4, 5)]
     points[1] *= 2
     np.testing.assert_allclose(topology.interocular_distance(points), [5, 10])

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prefect import flow
 
 from fye_model.config import Runtime
-from tasks.engine.items import Item, StageResult
+from tasks.engine.contract import Resources
+from tasks.engine.items import Item, Nothing, StageResult
 from tasks.engine.stage import Stage
 from tasks.engine.store import Store
-from tests.tasks.support import LENGTH, LengthConfig, LengthWorker, calls, text_items
+from tests.tasks.support import LENGTH, LengthConfig, LengthRow, calls, text_items
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
+LengthStage = Stage[LengthConfig, Nothing, LengthRow]
 HERE = Runtime(workers=0)
 TEXTS = {"a": "aaaa", "b": "bad", "c": "cccccc"}
 
 
-def run(store: Store, items: list[Item], config: LengthConfig | None = None, stage: Stage = LENGTH) -> StageResult:
+def run(
+    store: Store, items: list[Item[Nothing]], config: LengthConfig | None = None, stage: LengthStage = LENGTH
+) -> StageResult[LengthRow]:
     @flow(name="test-stage")
-    def test_flow() -> StageResult:
-        return stage.run(store, HERE, items, {"config": config or LengthConfig()})
+    def test_flow() -> StageResult[LengthRow]:
+        return stage.run(store, HERE, items, config or LengthConfig())
 
     return test_flow()
 
@@ -33,7 +38,7 @@ def test_a_second_run_is_cached_and_calls_no_worker(tmp_path: Path) -> None:
     first, second = run(store, items), run(store, items)
     assert (first.state, second.state) == ("Completed", "Cached")
     assert first.outcomes == second.outcomes and first.digest == second.digest
-    assert second.counts()["cached"] == 3 and second.counts()["computed"] == 0
+    assert second.counts().cached == 3 and second.counts().computed == 0
     assert [calls(tmp_path, name) for name in TEXTS] == [1, 1, 1]
 
 
@@ -41,7 +46,7 @@ def test_bad_data_end_in_quarantine_with_their_reason(tmp_path: Path) -> None:
     result = run(Store(tmp_path / "store"), text_items(tmp_path, **TEXTS))
     (bad,) = result.quarantined
     assert (bad.name, bad.reason) == ("b", "bad_text") and "write something else" in (bad.message or "")
-    assert [outcome.row["length"] for outcome in result.done] == [4, 6]
+    assert [outcome.row.length for outcome in result.done] == [4, 6]
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "change", "receipt"])
@@ -82,14 +87,14 @@ def test_a_new_item_is_computed_and_the_others_are_kept(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     run(store, text_items(tmp_path, **TEXTS))
     result = run(store, text_items(tmp_path, **TEXTS, d="dd"))
-    assert (result.counts()["cached"], result.counts()["computed"]) == (3, 1)
+    assert (result.counts().cached, result.counts().computed) == (3, 1)
 
 
 def test_configuration_version_and_content_are_in_the_key(tmp_path: Path) -> None:
     store, items = Store(tmp_path / "store"), text_items(tmp_path, a="aaaa")
     run(store, items)
     assert run(store, items, LengthConfig(unit=2)).fresh == 1
-    assert run(store, items, stage=Stage("test_length", "2", LengthWorker)).fresh == 1
+    assert run(store, items, stage=replace(LENGTH, version="2")).fresh == 1
     (tmp_path / "a.txt").write_text("other")
     assert run(store, text_items(tmp_path, a="")).fresh == 1
     assert run(store, items).state == "Cached"
@@ -98,7 +103,7 @@ def test_configuration_version_and_content_are_in_the_key(tmp_path: Path) -> Non
 def test_two_stages_with_equal_inputs_do_not_share_records(tmp_path: Path) -> None:
     store, items = Store(tmp_path / "store"), text_items(tmp_path, a="aaaa")
     run(store, items)
-    assert run(store, items, stage=Stage("test_other", "1", LengthWorker)).state == "Completed"
+    assert run(store, items, stage=replace(LENGTH, name="test_other")).state == "Completed"
 
 
 def test_an_unexpected_error_is_tried_again_in_the_next_run(tmp_path: Path) -> None:
@@ -111,17 +116,21 @@ def test_an_unexpected_error_is_tried_again_in_the_next_run(tmp_path: Path) -> N
 
 def test_an_unexpected_error_of_a_whole_stage_fails_the_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a bug met this text"):
-        run(Store(tmp_path / "s"), text_items(tmp_path, bug="bug"), stage=Stage("t", "1", LengthWorker, pooled=False))
+        run(
+            Store(tmp_path / "s"),
+            text_items(tmp_path, bug="bug"),
+            stage=replace(LENGTH, name="t", resources=Resources(pooled=False)),
+        )
 
 
 def test_a_worker_killed_in_the_middle_costs_only_its_item_a_second_try(tmp_path: Path) -> None:
     @flow(name="test-pool")
-    def test_flow() -> StageResult:
+    def test_flow() -> StageResult[LengthRow]:
         items = text_items(tmp_path, a="aaaa", k="kill", c="cccccc")
-        return LENGTH.run(Store(tmp_path / "store"), Runtime(workers=2), items, {"config": LengthConfig()})
+        return LENGTH.run(Store(tmp_path / "store"), Runtime(workers=2), items, LengthConfig())
 
     result = test_flow()
-    assert [outcome.row["length"] for outcome in result.outcomes] == [4, 4, 6]
+    assert [outcome.row.length for outcome in result.outcomes] == [4, 4, 6]
     assert [calls(tmp_path, name) for name in "akc"] == [1, 2, 1]
 
 

@@ -30,7 +30,7 @@ def test_a_published_folder_is_complete_and_its_scratch_is_gone(store: Store) ->
     with store.claimed("stage/key") as scratch:
         (scratch / "deep").mkdir()
         (scratch / "deep" / "x.bin").write_bytes(b"xx")
-        store.publish(scratch, "items/stage/key", {"done": True})
+        store.publish(scratch, "items/stage/key", b'{"done": true}')
         assert not scratch.exists()
     assert store.read_bytes("items/stage/key/deep/x.bin") == b"xx"
     assert store.read_json("items/stage/key/receipt.json") == {"done": True}
@@ -42,7 +42,7 @@ def test_publishing_replaces_a_damaged_folder(tmp_path: Path) -> None:
     store.write_bytes("items/s/k/stale.bin", b"old")
     with store.claimed("s/k") as scratch:
         (scratch / "new.bin").write_bytes(b"new")
-        store.publish(scratch, "items/s/k", {})
+        store.publish(scratch, "items/s/k", b"{}")
     assert sorted(path.name for path in (tmp_path / "items/s/k").iterdir()) == ["new.bin", "receipt.json"]
 
 
@@ -109,7 +109,7 @@ def test_a_folder_counts_by_its_names_and_contents(tmp_path: Path) -> None:
     before = store.content_digest(folder)
     (folder / "a").rename(folder / "b")
     assert store.content_digest(folder) != before
-    assert folder_files(folder) == {"b": [1, file_digest(folder / "b")]}
+    assert folder_files(folder) == {"b": (1, file_digest(folder / "b"))}
     with pytest.raises(ValueError, match="does not exist"):
         store.content_digest(tmp_path / "nothing")
 

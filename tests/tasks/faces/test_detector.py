@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.faces.detector import FaceLandmarker, overlap
+from fye_model.landmarks.boxes import FractionBox, overlap
+from tasks.faces.detector import FaceLandmarker
 
 
 def first_frame(path: Path) -> np.ndarray:
@@ -71,8 +72,7 @@ def test_near_finds_a_small_face_with_one_more_detection(landmarker: FaceLandmar
     frame = first_frame(shared / "data" / "source_videos" / "s13.mp4")
     assert landmarker.detect(frame) == []
     (found,) = landmarker.detect_small(frame)
-    left, top, right, bottom = found.box
-    moved = (left + 0.01, top + 0.01, right + 0.01, bottom + 0.01)
+    moved = FractionBox(*(side + 0.01 for side in found.box))
     (again,) = landmarker.detect_small(frame, near=moved)
     assert overlap(found.box, again.box) > 0.8
     assert found.matrix is None  # it would belong to the part's camera

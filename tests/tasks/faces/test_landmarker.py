@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fye_model.files import file_digest
 from tasks.faces import fallback as fallback_model
 from tasks.faces import landmarker as assets
 from tasks.faces.detector import FaceLandmarker
@@ -69,7 +70,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def test_a_download_is_kept_only_with_the_expected_hash(server: tuple[str, Path], tmp_path: Path) -> None:
     address, served = server
     (served / "model.bin").write_bytes(bytes(range(256)) * 1000)
-    digest = assets.sha256_of(served / "model.bin")
+    digest = file_digest(served / "model.bin")
     target = tmp_path / "kept" / "model.bin"
     with pytest.raises(assets.AssetError, match="expected 0000"):
         assets.download(f"{address}/model.bin", target, "0" * 64)

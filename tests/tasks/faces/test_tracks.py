@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.faces.detector import Box
-from tasks.faces.tracks import Look, Track, link, matched, pieces, select, square_around, steady
+from fye_model.landmarks.boxes import PixelBox
+from tasks.faces.tracks import Look, Track, link, matched, pieces, select, steady
 
-A: Box = (10.0, 10.0, 50.0, 60.0)
-B: Box = (100.0, 10.0, 130.0, 50.0)
-
-
-def moved(box: Box, x: float) -> Box:
-    return box[0] + x, box[1], box[2] + x, box[3]
+A = PixelBox(10.0, 10.0, 50.0, 60.0)
+B = PixelBox(100.0, 10.0, 130.0, 50.0)
 
 
-def looks(frames: range, *boxes: Box) -> list[Look]:
+def moved(box: PixelBox, x: float) -> PixelBox:
+    return PixelBox(box.left + x, box.top, box.right + x, box.bottom)
+
+
+def looks(frames: range, *boxes: PixelBox) -> list[Look]:
     return [Look(frame, boxes) for frame in frames]
 
 
@@ -102,32 +102,3 @@ def test_long_tracks_are_split_evenly(length: int, expected: list[tuple[int, int
 def test_what_is_too_short_for_a_clip_is_left_over() -> None:
     assert pieces(0, 130, 80, 100) == ([(0, 100)], (100, 130))
     assert pieces(0, 160, 80, 100) == ([(0, 80), (80, 160)], (160, 160))
-
-
-def test_the_square_has_the_margin_around_the_middle_of_the_face() -> None:
-    left, top, side = square_around((300, 300, 380, 400), 1000, 800, 0.5)
-    assert side == 200
-    assert (left, top) == (240, 250)
-
-
-@pytest.mark.parametrize(
-    ("box", "size"),
-    [
-        ((0, 0, 100, 100), (1000, 800)),
-        ((940, 700, 1000, 800), (1000, 800)),
-        ((200, 300, 520, 700), (720, 1280)),
-        ((100, 100, 400, 450), (480, 480)),
-    ],
-)
-def test_the_square_is_even_holds_the_face_and_stays_inside_where_it_can(box: Box, size: tuple[int, int]) -> None:
-    left, top, side = square_around(box, *size, 0.5)
-    assert not (left % 2 or top % 2 or side % 2)
-    assert left <= box[0] and top <= box[1] and left + side >= box[2] and top + side >= box[3]
-    assert left >= 0 and top >= 0 and left + side <= size[0] and top + side <= size[1]
-
-
-def test_only_a_face_larger_than_the_shorter_side_reaches_outside() -> None:
-    left, top, side = square_around((100, 0, 900, 400), 1000, 400, 0.5)
-    assert side == 880
-    assert top <= 400 - side or top <= 0 <= top + side - 400
-    assert left <= 100 and left + side >= 900

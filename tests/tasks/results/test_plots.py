@@ -10,10 +10,10 @@ import pytest
 from tasks.results.plots import curve_svgs, read_curves, selection_png, selection_svgs, smoothed
 
 ROWS = [
-    {"step": 1, "rank": 2, "loss": 1.0, "landmark_error": 0.3, "l1": 0.2},
-    {"step": 2, "rank": 1, "loss": 0.5, "landmark_error": None, "l1": 0.1},
+    {"step": 1, "rank": 2, "loss": 1.0, "expression_error": 0.3, "expression_correlation": 0.2, "l1": 0.2},
+    {"step": 2, "rank": 1, "loss": 0.5, "expression_error": None, "expression_correlation": None, "l1": 0.1},
 ]
-BASELINE = {"l1": 0.15, "landmark_error": 0.2}
+BASELINE = {"l1": 0.15, "expression_error": 0.2}
 
 
 def _write(path: Path, rows: list[dict[str, float]], tail: str = "") -> Path:
@@ -52,7 +52,7 @@ def test_plots_are_the_same_bytes_for_the_same_numbers(tmp_path: Path) -> None:
     assert curve_svgs("Stage 1", curve) == curve_svgs("Stage 1", curve)
     assert len(curve_svgs("Stage 1", curve)) == 2
     assert selection_png(ROWS, BASELINE) == selection_png(ROWS, BASELINE)
-    assert len(selection_svgs(ROWS, BASELINE)) == 3
+    assert len(selection_svgs(ROWS, BASELINE)) == 4
 
 
 def test_smoothing_is_a_mean_over_the_past() -> None:

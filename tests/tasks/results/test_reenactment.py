@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from fye_model.config import SamplingConfig
+from fye_model.config import EvaluationConfig, SamplingConfig
+from fye_model.landmarks.geometry import FaceGeometry
 from tasks.faces.detector import FaceLandmarker
 from tasks.media.read import read_frames
 from tasks.results.reenactment import HeldOutClip, ScoredClip, load_clip, read_held_out, score_clip
@@ -40,7 +41,7 @@ def clip(held_out_data: Any) -> HeldOutClip:
 
 def _score(clip: HeldOutClip, result: np.ndarray, data: Any, size: int = 128) -> ScoredClip:
     with FaceLandmarker(data.landmarker.path, data.landmarker.model) as detector:
-        return score_clip(Returns(result), clip, detector, SamplingConfig(), 5, size)
+        return score_clip(Returns(result), clip, detector, SamplingConfig(), 5, size, FaceGeometry.mean_mesh())
 
 
 def test_the_first_held_out_frame_is_the_reference_and_the_next_ones_drive(
@@ -51,11 +52,29 @@ def test_the_first_held_out_frame_is_the_reference_and_the_next_ones_drive(
     assert np.array_equal(clip.frames, video[3:9])
     asked = Returns(clip.frames[1:])
     with FaceLandmarker(held_out_data.landmarker.path, held_out_data.landmarker.model) as detector:
-        scored = score_clip(asked, clip, detector, SamplingConfig(), 5, 128)
+        scored = score_clip(asked, clip, detector, SamplingConfig(), 5, 128, FaceGeometry.mean_mesh())
     assert np.array_equal(asked.reference, video[3])
     assert np.array_equal(asked.landmarks, clip.pictures[1:])
     assert (clip.pictures.reshape(6, -1).max(axis=1) > 0).all()  # every frame's landmarks are drawn
     assert np.array_equal(scored.reenactment.truth, video[4:9])
+
+
+def test_the_far_protocol_takes_its_reference_elsewhere_and_drives_with_every_frame_taken(held_out_data: Any) -> None:
+    held_out = read_held_out(held_out_data.index)
+    video = read_frames(held_out_data.index.parent / "d18" / "clip.mp4")
+    far = load_clip(held_out, held_out.clips[0], 4, "expression_aware", EvaluationConfig(protocol="far"))
+    assert far.span == (3, 7) and far.reference not in range(3, 7) and far.trained_on
+    assert np.array_equal(far.frames[0], video[far.reference]) and np.array_equal(far.frames[1:], video[3:7])
+    near = load_clip(held_out, held_out.clips[0], 4, "expression_aware")
+    shift = [np.abs(clip.frames[0].astype(float) - clip.frames[1:]).mean() for clip in (far, near)]
+    assert shift[0] > shift[1]  # repeating the far reference is further from the truth
+
+
+def test_the_moving_window_may_start_later_and_stays_inside_what_is_held_out(held_out_data: Any) -> None:
+    held_out = read_held_out(held_out_data.index)
+    moving = load_clip(held_out, held_out.clips[0], 3, "expression_aware", EvaluationConfig(window="moving"))
+    start, stop = moving.span
+    assert stop - start == 4 and start >= 3 and stop <= 10 and moving.reference == start
 
 
 def test_an_oracle_scores_perfectly_and_the_baseline_does_not(held_out_data: Any, clip: HeldOutClip) -> None:
@@ -69,7 +88,9 @@ def test_an_oracle_scores_perfectly_and_the_baseline_does_not(held_out_data: Any
 
 def test_repeating_the_reference_scores_exactly_as_the_baseline(held_out_data: Any, clip: HeldOutClip) -> None:
     scored = _score(clip, np.repeat(clip.frames[:1], 5, axis=0), held_out_data)
-    assert scored.model.summary() == scored.baseline.summary()
+    for name, values in scored.baseline.statistics.items():
+        assert scored.model.statistics[name] == pytest.approx(values, nan_ok=True, abs=1e-12), name
+    assert scored.model.per_frame["landmark_error"] == scored.baseline.per_frame["landmark_error"]
 
 
 def test_each_known_damage_moves_the_metric_that_should_see_it(held_out_data: Any, clip: HeldOutClip) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.store import Store
+from tasks.ingest import ingest_items
 from tasks.workspace.run import claim_landmark_model
-from tasks.workspace.sources import Root, ingest_items, register_root, registered_roots, scan, set_aside
+from tasks.workspace.sources import Root, register_root, registered_roots, scan, set_aside
 
 
 @pytest.fixture

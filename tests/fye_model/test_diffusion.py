@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from fye_model.config import NoiseConfig
-from fye_model.training.noise import add_noise, alphas_cumprod, prediction_target
+from fye_model.diffusion import add_noise, alphas_cumprod, prediction_target
 
 
 @pytest.mark.parametrize("zero_snr", [True, False])
