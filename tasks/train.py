@@ -97,6 +97,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             device=self.context.device,
             loader_workers=runtime.loader_workers,
             threads=runtime.threads,
+            cuda_graph=runtime.cuda_graph,
         )
         job.write(work / "job.json")
         supervise(launch_command(work / "job.json", runtime.launcher, runtime.processes))

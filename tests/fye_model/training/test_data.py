@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from fye_model.config import CoveringConfig, TrainStageConfig
 from fye_model.training.data import StepBatches, TrainingSamples
 from fye_model.training.index import read_index
-from fye_model.training.start import make_loader
+from fye_model.training.loader import make_loader
 
 
 def samples(
