@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Videos = Annotated[Path | None, Parameter(help="Folder of videos to add to the data set.")]
 Work = Annotated[str, Parameter(help="Work folder, or any fsspec address. Everything is kept there.")]
-RecipeName = Annotated[str, Parameter(help="`paper`, `demo` or a YAML file.")]
+RecipeName = Annotated[str, Parameter(help="`paper`, `demo`, `debug` or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     Parameter(
@@ -44,7 +44,7 @@ def runtime_and_recipe(set_: Sequence[str] | None, **options: int | str) -> tupl
     if both := sorted(given.keys() & options.keys()):
         raise ValueError(f"--set runtime.{both[0]}: give --{both[0]} instead")
     try:
-        runtime = Runtime(**options, **given)
+        runtime = Runtime.model_validate({**options, **given})
     except ValidationError as error:
         raise ValueError("; ".join(explain_problems(error, Runtime))) from error
     if runtime.device == "cuda":

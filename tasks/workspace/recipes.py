@@ -1,7 +1,7 @@
 """Named recipes, users' YAML files and `--set a.b=c`, resolved into one frozen `Recipe`.
 
-`paper` is the configuration classes' defaults; `demo` is a set of overrides on them. A YAML file may start from a
-named recipe or another file with `extends:`.
+`paper` is the configuration classes' defaults; `demo` and `debug` are sets of overrides on them. A YAML file may start
+from a named recipe or another file with `extends:`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fye_model.config import Recipe
-from fye_model.recipes import DEMO
+from fye_model.recipes import DEBUG, DEMO
 
-NAMED: dict[str, dict[str, Any]] = {"paper": {}, "demo": DEMO}
+NAMED: dict[str, dict[str, Any]] = {"paper": {}, "demo": DEMO, "debug": DEBUG}
 _EXPECTED = f"expected one of {sorted(NAMED)} or a .yaml file"
 
 

@@ -91,7 +91,7 @@ def claim_landmark_model(store: Store, model: str) -> None:
     registry = store.read_json(REGISTRY) if store.exists(REGISTRY) else {"schema": 1, "roots": []}
     known = registry.setdefault("landmark_model", model)
     if known != model:
-        raise other_landmark_model(store, known, model)
+        raise other_landmark_model(store, str(known), model)
     store.write_json(REGISTRY, registry)
 
 
