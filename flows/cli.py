@@ -10,10 +10,19 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
+from fye_model.recipes import NAMED
+
+
+def _version() -> str:
+    from fye_model.version import __version__  # asks the installed packages, which takes a moment
+
+    return __version__
+
 
 app = App(
     name="fye",
     help="Train, evaluate and run Follow-Your-Emoji portrait animation.",
+    version=_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # `main` has a word to say about it
 )
@@ -22,7 +31,7 @@ app.command(config_app)
 
 Videos = Annotated[Path | None, Parameter(help="Folder of videos to add to the data set.")]
 Work = Annotated[str, Parameter(help="Work folder, or any fsspec address. Everything is kept there.")]
-RecipeName = Annotated[str, Parameter(help="`paper`, `demo` or a YAML file.")]
+RecipeName = Annotated[str, Parameter(help=f"{', '.join(f'`{name}`' for name in NAMED)} or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     Parameter(name="--set", help="A setting on top of the recipe: KEY.PATH=VALUE. May be given often.", negative=""),

@@ -71,3 +71,6 @@ DEMO: dict[str, Any] = {
     "selection": {"clips": 2, "frames": 6, "sampling_steps": 3},
     "evaluation": {"frames": 16, "size": 96},
 }
+
+# what `--recipe NAME` knows, each as overrides on `Recipe`; a new recipe is a line here
+NAMED: dict[str, dict[str, Any]] = {"paper": {}, "demo": DEMO}

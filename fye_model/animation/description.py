@@ -7,7 +7,6 @@ is filled in with the recipes' values, and `assumed` names what was: a caller sa
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,19 +17,11 @@ from fye_model.files import write_json
 from fye_model.landmarks.boxes import PixelBox, Square, face_square
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement
+from fye_model.version import this_software
 
 DESCRIPTION = "fye.json"
 SCHEMA = 2
-_PACKAGE = "follow-your-emoji"
 _NOT_WRITTEN_BEFORE_2 = ("crop.margin", "crop.faces", "max_gap_frames")
-
-
-def this_software() -> str:
-    """Name and version of this package, as stored with what it writes."""
-    try:
-        return f"{_PACKAGE} {version(_PACKAGE)}"
-    except PackageNotFoundError:  # a source tree that nobody installed
-        return f"{_PACKAGE} (not installed)"
 
 
 class Crop(Config):
