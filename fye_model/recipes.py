@@ -73,4 +73,7 @@ DEMO: dict[str, Any] = {
 }
 
 # what `--recipe NAME` knows, each as overrides on `Recipe`; a new recipe is a line here
-NAMED: dict[str, dict[str, Any]] = {"paper": {}, "demo": DEMO}
+NAMED: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "demo": DEMO,
+}

@@ -31,7 +31,7 @@ from fye_model.config import (
 from fye_model.evaluation.aggregate import aggregate, compare, is_better
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.evaluation.scores import COUNTS, ClipScores
-from fye_model.evaluation.table import BY_NAME, METRICS
+from fye_model.evaluation.table import BY_NAME, METRICS, NAMES
 from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement, measure_placement
@@ -160,6 +160,7 @@ class SelectSettings(Config):
     landmark_image: LandmarkImageConfig
     crop_margin: float
     max_gap_frames: int
+    metrics: tuple[str, ...] = NAMES  # a selection without a metric of today's table is made anew
 
 
 class SelectRow(Config):

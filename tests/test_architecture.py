@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,17 @@ def test_every_file_that_a_stage_reads_is_written_by_an_earlier_one() -> None:
 
     assert wiring_problems() == []
     assert wiring_problems(STAGES[1:]) != [], "the check sees a stage that is missing"
+
+
+def stages_run_by_flows() -> set[str]:
+    """Names of the stages that `flows/wiring.py` runs."""
+    import tasks.plan
+
+    ran = re.findall(r"run\.stage\((\w+)", (ROOT / "flows" / "wiring.py").read_text())
+    return {getattr(tasks.plan, name).name for name in ran}
+
+
+def test_every_stage_of_the_plan_is_run_by_the_flows() -> None:
+    from tasks.plan import STAGES
+
+    assert stages_run_by_flows() == {stage.name for stage in STAGES}
