@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, evaluate_folder
+from flows.wiring import evaluate_folder, finish_run
 from fye_model.config import Runtime
 from tasks.workspace.run import open_run, recorded
 from tasks.workspace.sources import Root, register_root
@@ -35,4 +35,4 @@ def evaluate(
     with recorded(run, "evaluate"):
         if videos is not None:
             register_root(run.store, Root(videos))
-        return end(run, "evaluate", evaluate_folder(run, model))
+        return finish_run(run, "evaluate", evaluate_folder(run, model))

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, evaluate_model, prepare_data, train_model, write_report
+from flows.wiring import evaluate_model, finish_run, prepare_data, train_model, write_report
 from fye_model.config import Runtime
 from tasks.workspace.recipes import check_weights
 from tasks.workspace.run import open_run, recorded
@@ -38,4 +38,4 @@ def retrain(
         data = prepare_data(run)
         model = train_model(run, data)
         evaluation = evaluate_model(run, model.clips, model.files)
-        return end(run, "retrain", write_report(run, data, model, evaluation))
+        return finish_run(run, "retrain", write_report(run, data, model, evaluation))

@@ -33,7 +33,7 @@ def overlap_latents(
     counts = torch.zeros(noise.shape[2], device=noise.device)
     for window in windows:
         counts[window.start : window.stop] += 1
-    for step, timestep in enumerate(sampler.start()):
+    for step, timestep in enumerate(sampler.begin_window()):
         noisy = sampler.scheduler.scale_model_input(latents, timestep)
         total = torch.zeros_like(latents)
         for window in windows:

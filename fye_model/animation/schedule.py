@@ -1,7 +1,7 @@
 """Which frames are denoised together: the coarse-to-fine plan for a video of any length. Pure integers, no tensors.
 
 The plan is a list of windows. The first holds the keyframes and has nothing to go by; every later one lies between two
-frames that are already finished and keeps them (METHOD §4, progressive strategy). Spans are walked depth first and
+frames that are already finished and keeps them (the paper's progressive strategy). Spans are walked depth first and
 from left to right, so that frames finish in playing order and only a handful has to be remembered.
 """
 
