@@ -102,7 +102,7 @@ def read_description(folder: Path) -> ModelDescription | None:
         if not isinstance(values, dict):
             raise ValueError(f"a {type(values).__name__} where keys and values are expected")
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); select the model again") from error
+        raise ValueError(f"{path} is damaged ({error}); run the model's retrain again, or copy it anew") from error
     found = values.get("schema", 1)
     if found not in (1, SCHEMA):
         raise ValueError(
