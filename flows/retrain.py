@@ -26,7 +26,7 @@ def retrain(
     Args:
         videos: a folder of videos to add to the data set; None uses the data set as it stands.
         work: the work folder, or any fsspec address: everything is kept there, and an interrupted run goes on from it.
-        recipe: `paper`, `demo` or a YAML file.
+        recipe: `paper`, `demo`, `debug` or a YAML file.
         overrides: settings on top of the recipe, as `key.path=value`.
         runtime: workers, devices and limits: what changes speed, never results.
     """

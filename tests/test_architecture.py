@@ -71,10 +71,7 @@ def test_only_the_detector_and_the_fallback_model_know_mediapipe() -> None:
 def test_one_file_writes_atomically() -> None:
     """Whole or not at all, synced, under one kind of temporary name; the store has a name of its own to give."""
     calls = {path.relative_to(ROOT).as_posix() for path in FILES if "os.replace(" in path.read_text()}
-    checkpoints = {
-        "fye_model/training/checkpoint.py"
-    }  # a checkpoint's folder is unfinished under a name that resume knows
-    assert calls - checkpoints == {"fye_model/files.py"}
+    assert calls == {"fye_model/files.py"}
 
 
 def test_datasets_hold_no_python() -> None:

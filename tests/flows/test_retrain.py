@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,41 +13,28 @@ import pytest
 
 from fye_model.config import Runtime
 from tasks.engine import pool
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.read import probe, read_frames
+from tasks.media.write import write_video
 from tasks.plan import STAGES
-from tasks.samples.clips import make_samples
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
-TINY = [
-    "clips.size=64",
-    "autoencoder.fit_steps=2",
-    "train.stage1.steps=4",
-    "train.stage1.checkpoint_every=2",
-    "train.stage1.validate_every=2",
-    "train.stage2.steps=2",
-    "train.stage2.checkpoint_every=1",
-    "train.stage2.validate_every=1",
-    "sampling.steps=2",
-    "selection.sampling_steps=1",
-    "selection.frames=2",
-    "selection.clips=1",
-    "evaluation.frames=3",
-    "evaluation.size=64",
-    "evaluation.clips=1",
-]
+RUNTIME = Runtime(workers=2, threads=1)
 
 
 class Lab:
     """One work folder, the videos it trains on, and the flows over them."""
 
-    def __init__(self, root: Path, assets: Path) -> None:
-        self.work, self.videos, self.assets = root / "work", root / "videos", assets
-        make_samples(self.videos, clips=2, seconds=1.6, size=192)
+    def __init__(self, root: Path, clips: list[Path]) -> None:
+        self.work, self.videos = root / "work", root / "videos"
+        self.videos.mkdir()
+        for clip in clips:
+            shutil.copy(clip, self.videos)
         (self.videos / "not-a-video.mp4").write_text("this is a text file")
 
     def run(self, flow: Any, **parameters: Any) -> tuple[Any, dict[str, Any]]:
-        runtime = Runtime(workers=2, assets=self.assets, threads=1)
-        common = {"work": str(self.work), "recipe": "demo", "overrides": TINY, "runtime": runtime}
+        common = {"work": str(self.work), "recipe": "debug", "runtime": RUNTIME}
         state = flow(**common, **parameters, return_state=True)
         assert state.is_completed(), state
         return state, json.loads((self.work / "summary.json").read_text())
@@ -58,8 +46,10 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, landmarker_task: Path) -> Iterator[Lab]:
-    yield Lab(tmp_path_factory.mktemp("lab"), landmarker_task.parent)
+def lab(
+    tmp_path_factory: pytest.TempPathFactory, landmarker_asset: LandmarkerAsset, sample_clips: list[Path]
+) -> Iterator[Lab]:
+    yield Lab(tmp_path_factory.mktemp("lab"), sample_clips)
     pool.shutdown()
 
 
@@ -117,8 +107,10 @@ def test_a_captured_subject_joins_without_recomputing_the_rest(
     from flows.capture import capture
 
     # another length than the clips that are there: other bytes, another source
-    make_samples(tmp_path / "longer", clips=1, seconds=2.0, size=192)
-    _, summary = lab.run(capture, folder=str(tmp_path / "longer"), subject="anna")
+    (tmp_path / "shorter").mkdir()
+    talking = sorted(lab.videos.glob("astronaut-*.mp4"))[0]
+    write_video(tmp_path / "shorter" / "talking.mp4", read_frames(talking, slice(0, 32)), 25.0)
+    _, summary = lab.run(capture, folder=str(tmp_path / "shorter"), subject="anna")
     done = stages(summary)
     assert done["landmarks"]["items"] == 3
     assert (done["ingest"]["computed"], done["clips"]["computed"], done["landmarks"]["computed"]) == (1, 1, 1)
@@ -131,14 +123,12 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
     from flows.evaluate import evaluate
 
     (lab.videos / "not-a-video.mp4").unlink()
-    runtime = Runtime(workers=2, assets=lab.assets, threads=1)
     state = evaluate(
         model=str(lab.work / "model"),
         videos=str(lab.videos),
         work=str(tmp_path / "evaluation"),
-        recipe="demo",
-        overrides=TINY,
-        runtime=runtime,
+        recipe="debug",
+        runtime=RUNTIME,
         return_state=True,
     )
     assert state.is_completed(), state
@@ -146,8 +136,6 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
 
     from skimage import data
     from skimage.io import imsave
-
-    from tasks.media.read import probe
 
     imsave(tmp_path / "portrait.png", data.astronaut())
     driving = sorted(lab.videos.glob("*.mp4"))[0]
@@ -158,7 +146,7 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
         model=str(lab.work / "model"),
         output=str(output),
         sampling={"steps": 1},
-        runtime=runtime,
+        runtime=RUNTIME,
         return_state=True,
     )
     assert done.is_completed(), done
