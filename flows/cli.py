@@ -13,9 +13,17 @@ import flows  # noqa: F401  # its environment must stand before Prefect is impor
 from flows import stage_cli
 from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
 
+
+def _version() -> str:
+    from fye_model.version import __version__  # asks the installed packages, which takes a moment
+
+    return __version__
+
+
 app = App(
     name="fye",
     help="Train, evaluate and run Follow-Your-Emoji portrait animation.",
+    version=_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # `main` has a word to say about it
 )

@@ -10,7 +10,7 @@ from tasks.workspace.run import Run, write_summary
 from tasks.workspace.summary import Results, show
 
 
-def end(run: Run, flow: str, results: Results) -> State[Any]:
+def finish_run(run: Run, flow: str, results: Results) -> State[Any]:
     """Write and show the summary; the flow's state says whether anything was set aside."""
     summary = write_summary(run, flow, results)
     show(summary, run.quarantined())

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ending import end
+from flows.ending import finish_run
 from flows.wiring import evaluate_folder, evaluation_results
 from fye_model.config import Runtime
 from tasks.workspace.run import open_run, recorded
@@ -36,4 +36,4 @@ def evaluate(
     with recorded(run, "evaluate"):
         if videos is not None:
             register_root(run.store, Root(videos))
-        return end(run, "evaluate", evaluation_results(run, *evaluate_folder(run, model)))
+        return finish_run(run, "evaluate", evaluation_results(run, *evaluate_folder(run, model)))

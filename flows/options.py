@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from fye_model.recipes import NAMED
+
 if TYPE_CHECKING:
     from fye_model.config import Runtime
 
 Videos = Annotated[Path | None, Parameter(help="Folder of videos to add to the data set.")]
 Work = Annotated[str, Parameter(help="Work folder, or any fsspec address. Everything is kept there.")]
-RecipeName = Annotated[str, Parameter(help="`paper`, `demo`, `debug` or a YAML file.")]
+RecipeName = Annotated[str, Parameter(help=f"{', '.join(f'`{name}`' for name in NAMED)} or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
     Parameter(

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ending import end
+from flows.ending import finish_run
 from flows.wiring import evaluate_model, prepare_data, report_on, retrain_results, train_model
 from fye_model.config import Runtime
 from tasks.workspace.recipes import check_weights
@@ -40,4 +40,4 @@ def retrain(
         model = train_model(run, data)
         evaluation = evaluate_model(run, model.clips, model.files)
         report = report_on(run, data, model, evaluation)
-        return end(run, "retrain", retrain_results(run, data, model, evaluation, report))
+        return finish_run(run, "retrain", retrain_results(run, data, model, evaluation, report))

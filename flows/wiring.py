@@ -71,21 +71,21 @@ def prepare_data(run: Run) -> Data:
 def train_model(run: Run, data: Data) -> Model:
     """Autoencoder and image encoder → latents → stage 1 → stage 2 → selection."""
     kept = data.kept()
-    fitted = run.stage(ENCODERS, run.whole("encoders", kept, whole_inputs(kept, "video", "landmarks")))
+    fitted = run.stage(ENCODERS, run.one_item("encoders", kept, whole_inputs(kept, "video", "landmarks")))
     encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
     encoded = run.stage(LATENTS, per_clip_items(kept, NOTHING, "video", "landmarks", **encoders))
     clips = with_outputs(kept, encoded, latents="latents.safetensors")
     inputs = whole_inputs(clips, "landmarks", "masks", "latents")
-    stage1 = run.stage(STAGE1, run.whole("stage 1", clips, inputs))
-    stage2 = run.stage(STAGE2, run.whole("stage 2", clips, inputs | best_checkpoint(stage1, "init")))
+    stage1 = run.stage(STAGE1, run.one_item("stage 1", clips, inputs))
+    stage2 = run.stage(STAGE2, run.one_item("stage 2", clips, inputs | best_checkpoint(stage1, "init")))
     inputs = whole_inputs(clips, "video", "landmarks") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
-    return Model(clips, stage1, stage2, run.stage(SELECT, run.whole("selection", clips, inputs)))
+    return Model(clips, stage1, stage2, run.stage(SELECT, run.one_item("selection", clips, inputs)))
 
 
 def evaluate_model(run: Run, clips: list[Clip], model: Mapping[str, FileRef]) -> StageResult[EvaluateRow]:
     """Self reenactment of the clips' held-out spans by a model folder."""
     inputs = whole_inputs(clips, "video", "landmarks") | dict(model)
-    return run.stage(EVALUATE, run.whole("evaluation", clips, inputs))
+    return run.stage(EVALUATE, run.one_item("evaluation", clips, inputs))
 
 
 def evaluate_folder(run: Run, model: str) -> tuple[Data, StageResult[EvaluateRow]]:

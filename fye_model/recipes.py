@@ -128,3 +128,10 @@ DEBUG: dict[str, Any] = {
     "selection": {"clips": 1, "frames": 2, "sampling_steps": 1},
     "evaluation": {"frames": 3, "size": 64, "clips": 1},
 }
+
+# what `--recipe NAME` knows, each as overrides on `Recipe`; a new recipe is a line here
+NAMED: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "demo": DEMO,
+    "debug": DEBUG,
+}

@@ -35,7 +35,7 @@ class Kind(StrEnum):
     REPORT = "report"
 
 
-Files = Mapping[str, Kind]
+Files = Mapping[str, str]  # name -> a `Kind`, or in the same way a stage's own words for a file of its own
 
 
 @dataclass(frozen=True)

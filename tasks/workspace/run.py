@@ -48,7 +48,7 @@ class Run:
         self.results.append(result)
         return result
 
-    def whole(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
+    def one_item(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
         """The one item of a stage that reads many clips."""
         return [Item(name, name, inputs, clip_set(self.recipe, self.landmarker.model, clips))]
 

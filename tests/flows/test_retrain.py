@@ -16,6 +16,7 @@ from tasks.engine import pool
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import probe, read_frames
 from tasks.media.write import write_video
+from tasks.plan import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
@@ -64,10 +65,7 @@ def stages(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_videos_become_an_evaluated_model_and_a_report(lab: Lab, first: tuple[Any, dict[str, Any]]) -> None:
     state, summary = first
     assert state.name == summary["status"] == "CompletedWithQuarantine"
-    assert [stage["stage"] for stage in summary["stages"]] == [
-        *("ingest", "clips", "landmarks", "screening", "encoders", "latents"),
-        *("train_stage1", "train_stage2", "select", "evaluate", "report"),
-    ]
+    assert [stage["stage"] for stage in summary["stages"]] == [stage.name for stage in STAGES]
     assert summary["selected_checkpoint"].startswith("train_stage2/checkpoint-")
     for scores in (summary["metrics"], summary["baseline"]):
         assert 0 < scores["l1"] < 1 and 0 < scores["ssim"] <= 1
