@@ -91,6 +91,57 @@ def test_a_second_run_finds_every_stage_cached(lab: Lab, first: tuple[Any, dict[
     assert again["metrics"] == first[1]["metrics"]
 
 
+def plan_of(lab: Lab, **parameters: Any) -> Any:
+    from flows.plan import plan
+
+    return plan("retrain", str(lab.work), "debug", [], RUNTIME, **parameters)
+
+
+def test_the_plan_of_a_finished_run_finds_everything_done_and_changes_nothing(lab: Lab, first: tuple[Any, Any]) -> None:
+    from tasks.workspace.planned import plan_lines
+
+    before = {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()}
+    found = plan_of(lab)
+    assert [plan.stage.name for plan in found.plans] == list(stages(first[1]))
+    assert all(plan.to_do == () and plan.known and plan.cached == plan.items for plan in found.plans)
+    assert list(plan_lines(found))[-1] == "Everything is done: a run would find every stage cached."
+    assert {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()} == before
+
+
+def test_the_plan_names_what_is_missing_and_estimates_from_what_was_done(
+    lab: Lab, first: tuple[Any, Any], sample_clips: list[Path], tmp_path: Path
+) -> None:
+    from tasks.workspace.planned import plan_lines
+    from tasks.workspace.sources import Root
+
+    (tmp_path / "more").mkdir()
+    write_video(tmp_path / "more" / "shorter.mp4", read_frames(sample_clips[0])[:24], 25.0)
+    found = plan_of(lab, more=[Root(str(tmp_path / "more"))])
+    plans = {plan.stage.name: plan for plan in found.plans}
+    assert plans["ingest"].to_do == ("shorter",) and plans["ingest"].seconds(2) > 0
+    assert plans["landmarks"].to_do == () and plans["landmarks"].work == 1, "it waits for the new source"
+    assert not plans["train_stage1"].known and plans["train_stage1"].work == 1
+    text = "\n".join(plan_lines(found))
+    assert "1 waiting" in text and "To do first: ingest of shorter." in text
+
+
+def test_one_stage_of_one_clip_gives_again_what_is_stored(lab: Lab, first: tuple[Any, Any], tmp_path: Path) -> None:
+    from flows.plan import locate
+    from tasks.replay import choose_item, replay
+    from tasks.results.overlay import overlay
+
+    runtime = RUNTIME.model_copy(update={"workers": 0})
+    for name in ("clips", "landmarks", "latents"):
+        run, located = locate(name, str(lab.work), "debug", [], runtime)
+        item = choose_item(located.items, located.items[0].id)
+        (out := tmp_path / name).mkdir()
+        again = replay(run.store, located.stage, located.settings, item, runtime, run.landmarker, out)
+        assert again.stored is not None and again.differences == []
+        assert overlay(name, again.item.files, out).size[0] > 64
+    with pytest.raises(ValueError, match=r"landmarks of .* is not done .* run fye retrain"):
+        locate("train_stage1", str(lab.work), "debug", ["landmarks.expression_radius=0.05"], runtime)
+
+
 def test_a_deleted_clip_output_is_redone_and_nothing_else(lab: Lab, first: tuple[Any, Any]) -> None:
     victim = sorted((lab.work / "items" / "landmarks").glob("*/landmarks.parquet"))[0]
     before = victim.read_bytes()
@@ -151,55 +202,3 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
     )
     assert done.is_completed(), done
     assert (probe(output).frames, probe(output).fps) == (probe(driving).frames, probe(driving).fps)
-
-
-def plan_of(lab: Lab, **parameters: Any) -> Any:
-    from flows.plan import plan
-
-    return plan("retrain", str(lab.work), "debug", [], RUNTIME, **parameters)
-
-
-def test_the_plan_of_a_finished_run_finds_everything_done_and_changes_nothing(lab: Lab, first: tuple[Any, Any]) -> None:
-    from tasks.workspace.planned import plan_lines
-
-    lab.retrain()
-    before = {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()}
-    found = plan_of(lab)
-    assert [plan.stage.name for plan in found.plans] == list(stages(first[1]))
-    assert all(plan.to_do == () and plan.known and plan.cached == plan.items for plan in found.plans)
-    assert list(plan_lines(found))[-1] == "Everything is done: a run would find every stage cached."
-    assert {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()} == before
-
-
-def test_the_plan_names_what_is_missing_and_estimates_from_what_was_done(
-    lab: Lab, first: tuple[Any, Any], sample_clips: list[Path], tmp_path: Path
-) -> None:
-    from tasks.workspace.planned import plan_lines
-    from tasks.workspace.sources import Root
-
-    (tmp_path / "more").mkdir()
-    write_video(tmp_path / "more" / "shorter.mp4", read_frames(sample_clips[0])[:24], 25.0)
-    found = plan_of(lab, more=[Root(str(tmp_path / "more"))])
-    plans = {plan.stage.name: plan for plan in found.plans}
-    assert plans["ingest"].to_do == ("shorter",) and plans["ingest"].seconds(2) > 0
-    assert plans["landmarks"].to_do == () and plans["landmarks"].work == 1, "it waits for the new source"
-    assert not plans["train_stage1"].known and plans["train_stage1"].work == 1
-    text = "\n".join(plan_lines(found))
-    assert "1 waiting" in text and "To do first: ingest of shorter." in text
-
-
-def test_one_stage_of_one_clip_gives_again_what_is_stored(lab: Lab, first: tuple[Any, Any], tmp_path: Path) -> None:
-    from flows.plan import locate
-    from tasks.replay import choose_item, replay
-    from tasks.results.overlay import overlay
-
-    runtime = RUNTIME.model_copy(update={"workers": 0})
-    for name in ("clips", "landmarks", "latents"):
-        run, located = locate(name, str(lab.work), "debug", [], runtime)
-        item = choose_item(located.items, located.items[0].id)
-        (out := tmp_path / name).mkdir()
-        again = replay(run.store, located.stage, located.settings, item, runtime, run.landmarker, out)
-        assert again.stored is not None and again.differences == []
-        assert overlay(name, again.item.files, out).size[0] > 64
-    with pytest.raises(ValueError, match=r"landmarks of .* is not done .* run fye retrain"):
-        locate("train_stage1", str(lab.work), "debug", ["landmarks.expression_radius=0.05"], runtime)
