@@ -1,12 +1,13 @@
 # make demo: set up, then run the whole pipeline on sample clips, or on VIDEOS=DIR
 # make test: set up, then lint, types and tests
+# make quick: the tests that take no models, servers or seconds: under a minute
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VIDEOS ?=
 WORK ?= work/demo$(if $(VIDEOS),-$(notdir $(patsubst %/,%,$(VIDEOS))))
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test quick lint setup clean
 
 setup: $(VENV)/.installed
 
@@ -27,6 +28,10 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+quick: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		-m 'not slow and not mediapipe and not prefect and not gpu'
 
 clean:
 	rm -rf $(VENV) work

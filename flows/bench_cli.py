@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from flows.options import Workers, runtime_and_recipe
+
 Protocol = Annotated[
     Literal["paper", "moving", "whole"],
     Parameter(help="Frames: the first 64 after the reference, the 64 in which most moves, or all."),
@@ -73,8 +75,8 @@ def _print_differences(differences: tuple[str, ...]) -> None:
         print("composed as the paper's EmojiBench")
 
 
-def add_bench_commands(app: App, run: Callable[..., int], runtime: Callable[..., Any]) -> None:
-    """Add these commands to the `fye` command. run: runs a flow here; runtime: checked settings of it."""
+def add_bench_commands(app: App, run: Callable[..., int]) -> None:
+    """Add these commands to the `fye` command. run: runs a flow here."""
     app.command(bench_app)
 
     @app.command
@@ -86,7 +88,7 @@ def add_bench_commands(app: App, run: Callable[..., int], runtime: Callable[...,
         ],
         output: Annotated[str, Parameter(help="Folder for tables, and for what an interrupted scoring goes on from.")],
         protocol: Protocol = "paper",
-        workers: Annotated[int, Parameter(help="Processes; 0 works in this process, without Ray.")] = 2,
+        workers: Workers = 2,
     ) -> int:
         """Score any methods' videos of a bench side by side, beside the portrait repeated."""
         from tasks.bench.manifest import read_header
@@ -94,7 +96,7 @@ def add_bench_commands(app: App, run: Callable[..., int], runtime: Callable[...,
 
         folders = parse_methods(method)
         read_header(bench)
-        settings = runtime(workers=workers)
+        settings, _ = runtime_and_recipe(None, workers=workers)
         from flows.bench import score as flow  # Prefect takes seconds to import
 
         methods = {name: str(folder) for name, folder in folders.items()}

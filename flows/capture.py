@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, prepare_data, with_data
+from flows.ending import finish_run
+from flows.wiring import prepare_data, with_data
 from fye_model.config import Runtime
 from tasks.workspace.run import open_run, recorded
 from tasks.workspace.sources import Root, register_root
@@ -34,4 +35,4 @@ def capture(
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     with recorded(run, "capture"):
         register_root(run.store, Root(folder, subject))
-        return end(run, "capture", with_data(run, prepare_data(run)))
+        return finish_run(run, "capture", with_data(run, prepare_data(run)))

@@ -10,26 +10,27 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
+from flows import stage_cli
 from flows.bench_cli import Protocol, add_bench_commands, evaluate_on_bench
+from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
+
+
+def _version() -> str:
+    from fye_model.version import __version__  # asks the installed packages, which takes a moment
+
+    return __version__
+
 
 app = App(
     name="fye",
     help="Train, evaluate and run Follow-Your-Emoji portrait animation.",
+    version=_version,
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,  # `main` has a word to say about it
 )
 config_app = App(name="config", help="Look at recipes.")
 app.command(config_app)
-
-Videos = Annotated[Path | None, Parameter(help="Folder of videos to add to the data set.")]
-Work = Annotated[str, Parameter(help="Work folder, or any fsspec address. Everything is kept there.")]
-RecipeName = Annotated[str, Parameter(help="`paper`, `demo` or a YAML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    Parameter(name="--set", help="A setting on top of the recipe: KEY.PATH=VALUE. May be given often.", negative=""),
-]
-Workers = Annotated[int, Parameter(help="Processes for per-clip stages; 0 works in this process, without Ray.")]
-Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
+stage_cli.register(app)
 
 
 @app.command
@@ -69,10 +70,10 @@ def retrain(
     from flows.retrain import retrain as flow
     from tasks.workspace.recipes import check_weights
 
-    launcher = "torchrun" if processes > 1 else "inproc"
-    runtime = _runtime(workers=workers, device=device, processes=processes, launcher=launcher)
-    check_weights(_check(recipe, set_, work, videos))
-    return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=set_ or [], runtime=runtime)
+    launch: dict[str, int | str] = {"processes": processes, **({"launcher": "torchrun"} if processes > 1 else {})}
+    runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, **launch)
+    check_weights(_check(recipe, overrides, work, videos))
+    return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
@@ -87,9 +88,9 @@ def refresh(
     """Bring a data set up to date with its video folders; says what was added, dropped and why."""
     from flows.refresh import refresh as flow
 
-    _check(recipe, set_, work, videos)
-    arguments = {"work": work, "recipe": recipe, "overrides": set_ or [], "runtime": _runtime(workers=workers)}
-    return _run(flow, videos=_text(videos), **arguments)
+    runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    _check(recipe, overrides, work, videos)
+    return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
@@ -105,8 +106,9 @@ def capture(
     """Add one newly captured subject to a data set, without recomputing the rest."""
     from flows.capture import capture as flow
 
-    _check(recipe, set_, work, folder)
-    arguments = {"work": work, "recipe": recipe, "overrides": set_ or [], "runtime": _runtime(workers=workers)}
+    runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    _check(recipe, overrides, work, folder)
+    arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
     return _run(flow, folder=str(folder), subject=subject, **arguments)
 
 
@@ -127,18 +129,18 @@ def evaluate(
     if bench is not None:
         if videos is not None or recipe != "paper":
             raise ValueError("--bench goes without --videos and --recipe: a bench brings its own videos and rules")
-        runtime = _runtime(workers=workers, device=device)
-        return evaluate_on_bench(model, bench, work, protocol, set_ or [], _run, runtime)
+        runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
+        return evaluate_on_bench(model, bench, work, protocol, overrides, _run, runtime)
     if protocol != "paper":
         raise ValueError("--protocol goes with --bench; without one, it is --set evaluation.window=moving")
     from flows.evaluate import evaluate as flow
     from fye_model.animation.folder import check_model
 
     check_model(model)
-    _check(recipe, set_, work, videos)
-    arguments = {"work": work, "recipe": recipe, "overrides": set_ or []}
-    runtime = _runtime(workers=workers, device=device)
-    return _run(flow, model=str(model), videos=_text(videos), runtime=runtime, **arguments)
+    runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
+    _check(recipe, overrides, work, videos)
+    arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
+    return _run(flow, model=str(model), videos=_text(videos), **arguments)
 
 
 @app.command
@@ -165,7 +167,7 @@ def animate(
     sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
     check_request(AnimateRequest(portrait=portrait, driving=driving, model=model, output=output))
     sampling_of(model, sampling)
-    runtime = _runtime(device=device)
+    runtime, _ = runtime_and_recipe([], device=device)
     from flows.animate import animate as flow  # Prefect takes seconds to import
 
     switches = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
@@ -220,24 +222,6 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _runtime(**settings: Any) -> Any:
-    from pydantic import ValidationError
-
-    from fye_model.config import Runtime
-    from tasks.workspace.recipes import explain_problems
-
-    try:
-        runtime = Runtime(**settings)
-    except ValidationError as error:
-        raise ValueError("; ".join(explain_problems(error, Runtime))) from error
-    if runtime.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ValueError("device is cuda, but PyTorch finds no CUDA GPU here; give --device cpu or auto")
-    return runtime
-
-
 def _run(flow: Any, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
@@ -261,7 +245,7 @@ def _run(flow: Any, **parameters: Any) -> int:
     return 0
 
 
-add_bench_commands(app, _run, _runtime)
+add_bench_commands(app, _run)
 
 
 def main() -> None:

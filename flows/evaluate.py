@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, evaluate_folder
+from flows.ending import finish_run
+from flows.wiring import evaluate_folder, evaluation_results
 from fye_model.config import Runtime
 from tasks.workspace.run import open_run, recorded
 from tasks.workspace.sources import Root, register_root
@@ -35,4 +36,4 @@ def evaluate(
     with recorded(run, "evaluate"):
         if videos is not None:
             register_root(run.store, Root(videos))
-        return end(run, "evaluate", evaluate_folder(run, model))
+        return finish_run(run, "evaluate", evaluation_results(run, *evaluate_folder(run, model)))

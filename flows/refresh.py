@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, prepare_data, with_data
+from flows.ending import finish_run
+from flows.wiring import prepare_data, with_data
 from fye_model.config import Runtime
 from tasks.workspace.run import open_run, recorded
 from tasks.workspace.sources import Root, register_root
@@ -33,4 +34,4 @@ def refresh(
     with recorded(run, "refresh"):
         if videos is not None:
             register_root(run.store, Root(videos))
-        return end(run, "refresh", with_data(run, prepare_data(run)))
+        return finish_run(run, "refresh", with_data(run, prepare_data(run)))

@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.wiring import end, evaluate_model, prepare_data, train_model, write_report
+from flows.ending import finish_run
+from flows.wiring import evaluate_model, prepare_data, report_on, retrain_results, train_model
 from fye_model.config import Runtime
 from tasks.workspace.recipes import check_weights
 from tasks.workspace.run import open_run, recorded
@@ -26,7 +27,7 @@ def retrain(
     Args:
         videos: a folder of videos to add to the data set; None uses the data set as it stands.
         work: the work folder, or any fsspec address: everything is kept there, and an interrupted run goes on from it.
-        recipe: `paper`, `demo` or a YAML file.
+        recipe: `paper`, `demo`, `debug` or a YAML file.
         overrides: settings on top of the recipe, as `key.path=value`.
         runtime: workers, devices and limits: what changes speed, never results.
     """
@@ -38,4 +39,5 @@ def retrain(
         data = prepare_data(run)
         model = train_model(run, data)
         evaluation = evaluate_model(run, model.clips, model.files)
-        return end(run, "retrain", write_report(run, data, model, evaluation))
+        report = report_on(run, data, model, evaluation)
+        return finish_run(run, "retrain", retrain_results(run, data, model, evaluation, report))

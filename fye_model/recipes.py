@@ -1,7 +1,8 @@
-"""The demo: the whole way from videos to a scored model in minutes on two CPU cores, at toy size.
+"""Two recipes for two CPU cores, as overrides on `Recipe`, whose defaults are the paper's.
 
-Overrides on `Recipe`, whose defaults are the paper's. Everything is trained from scratch on the few clips at hand, the
-autoencoder included, so sizes are as small as still learns.
+`DEMO` goes the whole way from videos to a scored model in minutes: everything is trained from scratch on the few clips
+at hand, the autoencoder included, so sizes are as small as still learns. `DEBUG` goes the same way in seconds and
+learns nothing: every part is the real one, at the smallest size that has all of its layers.
 """
 
 from __future__ import annotations
@@ -70,4 +71,67 @@ DEMO: dict[str, Any] = {
     "sampling": {"steps": 5, "guidance_scale": 1.0, "window": 8},
     "selection": {"clips": 2, "frames": 6, "sampling_steps": 3},
     "evaluation": {"frames": 16, "size": 96},
+}
+
+DEBUG: dict[str, Any] = {
+    "clips": {"size": 64, "min_frames": 16, "max_frames": 64},
+    "screening": {"min_sharpness": 0.0, "min_valid_frames": 16},
+    "split": {"by": "tail", "holdout": 0.2},
+    "autoencoder": {
+        "block_out_channels": [8, 8, 16, 16],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "fit_steps": 2,
+        "fit_batch_size": 2,
+    },
+    "image_encoder": {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "layers": 1,
+        "heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+    },
+    "latents": {"references": 4},
+    "networks": {
+        "block_out_channels": [8, 16],
+        "layers_per_block": 1,
+        "attention_heads": 2,
+        "cross_attention_dim": 16,
+        "norm_num_groups": 4,
+        "motion_heads": 2,
+        "landmark_channels": [4, 4, 8, 8],
+        "qformer_layers": 1,
+        "qformer_tokens": 2,
+        "qformer_heads": 2,
+    },
+    "train": {
+        "stage1": {
+            "steps": 4,
+            "batch_size": 2,
+            "checkpoint_every": 2,
+            "validate_every": 2,
+            "validation_batches": 1,
+            "precision": "fp32",
+        },
+        "stage2": {
+            "steps": 2,
+            "batch_size": 1,
+            "frames": 4,
+            "checkpoint_every": 1,
+            "validate_every": 1,
+            "validation_batches": 1,
+            "precision": "fp32",
+        },
+    },
+    "sampling": {"steps": 2, "guidance_scale": 1.0, "window": 4},
+    "selection": {"clips": 1, "frames": 2, "sampling_steps": 1},
+    "evaluation": {"frames": 3, "size": 64, "clips": 1},
+}
+
+# what `--recipe NAME` knows, each as overrides on `Recipe`; a new recipe is a line here
+NAMED: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "demo": DEMO,
+    "debug": DEBUG,
 }

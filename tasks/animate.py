@@ -30,7 +30,7 @@ from tasks.faces.detector import FaceLandmarker
 from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import Portrait, no_picture, read_driver, read_portrait
-from tasks.media.compose import beside, even_sides
+from tasks.media.compose import even_sides, pictures_in_a_row
 from tasks.media.read import iter_frames, probe, write_video
 from tasks.workspace.recipes import explain_problems, merge_settings
 
@@ -300,4 +300,4 @@ def _composed(frames: Iterator[np.ndarray], scene: _Scene, request: AnimateReque
         drivers = iter_frames(request.driving) if request.driven_by_video else drawn
     for square in frames:
         frame = paste_square(picture, scene.subject.square, square[None])[0] if request.paste_back else square
-        yield frame if drivers is None else beside([still, next(drivers), frame], scene.landmarks.height)
+        yield frame if drivers is None else pictures_in_a_row([still, next(drivers), frame], scene.landmarks.height)

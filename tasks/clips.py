@@ -99,7 +99,7 @@ class ClipWorker(Worker[Nothing, ClipsRow]):
         if times.num_rows != scan.frames:
             raise ValueError(
                 f"{item.name}: video.mp4 holds {scan.frames} frames and frames.parquet {times.num_rows}; "
-                "ingest it again"
+                "delete both, and the same command makes them anew"
             )
         return write_clips(video, item.files.get("audio"), times, scan, self.config, item.name, item.out)
 

@@ -18,7 +18,7 @@ from fye_model.animation.description import check_description
 from fye_model.animation.folder import load_pipeline
 from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
 from fye_model.evaluation.scores import ClipScores
-from fye_model.evaluation.table import BY_NAME
+from fye_model.evaluation.table import BY_NAME, NAMES
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
 from tasks.engine.contract import Kind, Resources
@@ -108,6 +108,7 @@ class EvaluateSettings(Config):
     evaluation: EvaluationConfig
     sampling: SamplingConfig
     landmark_image: LandmarkImageConfig
+    metrics: tuple[str, ...] = NAMES  # an evaluation without a metric of today's table is made anew
 
 
 class EvaluateRow(Config):

@@ -204,7 +204,7 @@ class _SourceFrames:
                 raise Quarantine(
                     "time_gap",
                     f"{self.reader.path}: no picture from {last - first_s:.2f} s to {time - first_s:.2f} s; at most "
-                    f"{self._max_hold} s is bridged (ingest.max_hold_s). Cut the video there (start_s, end_s)",
+                    f"{self._max_hold} s is bridged (ingest.max_hold_s). Cut the video in two there, or raise that",
                 )
             last = time
             self.good += 1

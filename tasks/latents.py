@@ -43,7 +43,8 @@ class LatentWorker(Worker[Nothing, LatentRow]):
 
         folders = (item.folder("vae"), item.folder("image_encoder"))
         if self._loaded is None or self._loaded[0] != folders:
-            self._loaded = (folders, LatentEncoder(*folders, device=self.device))
+            half = self.config.precision == "fp16"  # whoever stores single precision wants to have it
+            self._loaded = (folders, LatentEncoder(*folders, device=self.device, half=half))
         name = item.name
         frames = read_frames(item.files["video"])
         valid = read_landmarks(item.files["landmarks"]).valid

@@ -43,7 +43,7 @@ def stage_named(name: str) -> AnyStage:
 
 def wiring_problems(stages: Iterable[AnyStage] = STAGES) -> list[str]:
     """What a stage reads that no earlier stage writes."""
-    made = set(FROM_OUTSIDE)
+    made: set[str] = set(FROM_OUTSIDE)
     problems = []
     for stage in stages:
         problems += [

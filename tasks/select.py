@@ -31,7 +31,7 @@ from fye_model.config import (
 from fye_model.evaluation.aggregate import aggregate, compare, is_better
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.evaluation.scores import COUNTS, ClipScores
-from fye_model.evaluation.table import BY_NAME, METRICS
+from fye_model.evaluation.table import BY_NAME, METRICS, NAMES
 from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement, measure_placement
@@ -60,7 +60,6 @@ from tasks.workspace.dataset import ClipSet
 
 logger = logging.getLogger(__name__)
 SCHEMA = 2
-_MODEL_SCHEMA = 1  # of the description in the model folder
 MODEL_FOLDER = "model"
 
 
@@ -109,29 +108,11 @@ def select(
             return [score_clip(pipeline, clip, *terms) for clip in clips]
 
         measured, repeated = _measure(everything, reenact, log)
-    rows = [
-        {"checkpoint": name, "step": _step(name, place), **_table(scores)}
-        for place, (name, scores) in enumerate(measured.items(), 1)
-    ]
-    origin = rows.pop() if first is not None else rows[0]
-    best = _rank(rows, losses, config)
     terms = protocol(held_out, shorter, config.frames, evaluation.size, variant, evaluation)
-    result = {
-        "schema": SCHEMA,
-        "rule": RULE.format(loss=config.loss_weight, expression=config.expression_weight),
-        "protocol": {**terms, "clips": len(clips), "clip_ids": [clip.clip for clip in clips]},
-        "rows": rows,
-        "winner": best["checkpoint"],
-        "first": origin,
-        "baseline": (baseline := _table(repeated)),
-        "beats_baseline": _beats(best, baseline),
-        "against_baseline": _against(measured[best["checkpoint"]], repeated),
-        "beats_first": None if best is origin else _beats(best, origin),
-        "note": "The clips of this table are held out from training, but the winner was chosen on them.",
-    }
-    out_dir.mkdir(parents=True, exist_ok=True)
+    terms |= {"clips": len(clips), "clip_ids": [clip.clip for clip in clips]}
+    result = _ranked(measured, repeated, losses, config, terms)
     description = ModelDescription(
-        checkpoint=best["checkpoint"],
+        checkpoint=result["winner"],
         landmark_model=held_out.landmark_model,
         landmark_variant=variant,
         size=held_out.size,
@@ -140,13 +121,7 @@ def select(
         max_gap_frames=max_gap_frames,
         sampling=sampling,
     )
-    save_model(assemble_pipeline(checkpoints[best["checkpoint"]], parts, "cpu"), out_dir / MODEL_FOLDER, description)
-    _write_parquet(rows, out_dir / "selection.parquet")
-    from tasks.results.plots import selection_png  # matplotlib is slow to import
-
-    write_atomic(out_dir / "selection.png", selection_png(rows, baseline))
-    # last: its presence says that all the rest is there
-    write_atomic(out_dir / "selection.json", _json(result))
+    _write(out_dir, result, assemble_pipeline(checkpoints[result["winner"]], parts, "cpu"), description)
     return result
 
 
@@ -160,6 +135,7 @@ class SelectSettings(Config):
     landmark_image: LandmarkImageConfig
     crop_margin: float
     max_gap_frames: int
+    metrics: tuple[str, ...] = NAMES  # a selection without a metric of today's table is made anew
 
 
 class SelectRow(Config):
@@ -246,6 +222,46 @@ SELECT = Stage(
     tools=("torch", "diffusers"),
     uses_landmarker=True,
 )
+
+
+def _ranked(
+    measured: Mapping[str, Sequence[ClipScores]],
+    repeated: Sequence[ClipScores],
+    losses: Sequence[float],
+    config: SelectionConfig,
+    terms: Json,
+) -> Json:
+    """What selection.json holds. One measured checkpoint more than there are losses: it is the first, not ranked."""
+    rows = [
+        {"checkpoint": name, "step": _step(name, place), **_table(scores)}
+        for place, (name, scores) in enumerate(measured.items(), 1)
+    ]
+    origin = rows.pop() if len(rows) > len(losses) else rows[0]
+    best, baseline = _rank(rows, losses, config), _table(repeated)
+    return {
+        "schema": SCHEMA,
+        "rule": RULE.format(loss=config.loss_weight, expression=config.expression_weight),
+        "protocol": terms,
+        "rows": rows,
+        "winner": best["checkpoint"],
+        "first": origin,
+        "baseline": baseline,
+        "beats_baseline": _beats(best, baseline),
+        "against_baseline": _against(measured[best["checkpoint"]], repeated),
+        "beats_first": None if best is origin else _beats(best, origin),
+        "note": "The clips of this table are held out from training, but the winner was chosen on them.",
+    }
+
+
+def _write(out_dir: Path, result: Json, winner: Any, description: ModelDescription) -> None:
+    """The model folder, the tables and the picture; last selection.json, which says that all the rest is there."""
+    from tasks.results.plots import selection_png  # matplotlib is slow to import
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    save_model(winner, out_dir / MODEL_FOLDER, description)
+    _write_parquet(result["rows"], out_dir / "selection.parquet")
+    write_atomic(out_dir / "selection.png", selection_png(result["rows"], result["baseline"]))
+    write_atomic(out_dir / "selection.json", _json(result))
 
 
 def _rank(rows: list[Json], losses: Sequence[float], config: SelectionConfig) -> Json:

@@ -12,7 +12,10 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +41,7 @@ from tasks.workspace.dataset import ClipSet, write_index
 RESTARTS = 2  # of a training process that was killed, not of one that ended with an error
 STOP_S = 120.0  # for a checkpoint, when this process is told to stop
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
+_TORCHRUN_EXIT = re.compile(r"\bexitcode\s*: (-?\d+)\b")
 logger = logging.getLogger(__name__)
 
 
@@ -93,6 +97,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             device=self.context.device,
             loader_workers=runtime.loader_workers,
             threads=runtime.threads,
+            cuda_graph=runtime.cuda_graph,
         )
         job.write(work / "job.json")
         supervise(launch_command(work / "job.json", runtime.launcher, runtime.processes))
@@ -165,45 +170,88 @@ STAGE2 = Stage(
 def supervise(command: list[str]) -> None:
     """Run a training process, pass its lines on to the log, and take it along when this process stops.
 
-    A process that a signal killed (memory, a lost machine) is started again up to `RESTARTS` times and resumes.
-    Raises TrainingFailed with its error, or else its last lines, when it ends with an error.
+    A process that a signal killed (memory, a lost machine) is started again up to `RESTARTS` times and resumes; so is
+    a torchrun one of whose processes was killed. Raises TrainingFailed with its error, or else its last lines, when it
+    ends with an error; with what to do when it is killed again and again.
     """
     for restart in range(RESTARTS + 1):
         code, tail = _run(command)
         if code == 0:
             return
-        if code > 0 or restart == RESTARTS:
-            said = [line.removeprefix("error: ") for line in tail if line.startswith("error: ")]
+        said = [line.removeprefix("error: ") for line in tail if line.startswith("error: ")]
+        killer = None if said else _killed_by(code, tail)
+        if killer is None:
             raise TrainingFailed(said[-1] if said else f"training ended with exit code {code}:\n" + "\n".join(tail))
-        logger.warning("training was killed by signal %d; it is started again and resumes", -code)
+        if restart < RESTARTS:
+            logger.warning("training was killed by %s; it is started again and resumes", killer)
+    raise TrainingFailed(
+        f"training was killed by {killer} {RESTARTS + 1} times. Too little memory is the usual reason (the system's "
+        "log tells, see dmesg): raise accumulate of train.stage1 or train.stage2, which splits a step into smaller "
+        "parts, set gradient_checkpointing=true there, or lower batch_size, frames or clips.size. What is finished is "
+        "kept; the same command goes on at the last checkpoint. Its last lines:\n" + "\n".join(tail)
+    )
+
+
+def _killed_by(code: int, tail: list[str]) -> str | None:
+    """The signal that killed a training process, by name, or None when it ended by itself.
+
+    torchrun ends with 1 whatever became of its processes, and lists how each of them ended, the first to end last.
+    """
+    listed = [int(found[1]) for line in tail if (found := _TORCHRUN_EXIT.search(line))]
+    number = -(code if code < 0 or not listed else listed[-1])
+    if number <= 0:
+        return None
+    known = {one.value: one.name for one in signal.Signals}
+    return f"signal {number} ({known[number]})" if number in known else f"signal {number}"
 
 
 def _run(command: list[str]) -> tuple[int, list[str]]:
+    """Exit code (negative: the signal's number) and last lines of a command, which never outlives this process."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        preexec_fn=die_with_parent,
-        start_new_session=True,  # Ctrl-C reaches it through us, once
-    )
-    tail: list[str] = []
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            logger.info("%s", line.rstrip())
-            tail = [*tail[-19:], line.rstrip()]
-        return process.wait(), tail
-    except BaseException:
-        process.send_signal(signal.SIGTERM)
+    with _told_to_stop():
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            preexec_fn=die_with_parent,
+            start_new_session=True,  # Ctrl-C reaches it through us, once
+        )
+        tail: list[str] = []
         try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
+            assert process.stdout is not None
+            for line in process.stdout:
+                logger.info("%s", line.rstrip())
+                tail = [*tail[-39:], line.rstrip()]
+            return process.wait(), tail
+        except BaseException:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.communicate(timeout=STOP_S)  # reads on: who cannot write does not end
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """SIGTERM ends the block as an exception does, unless somebody (a Prefect flow) sees to that already."""
+    in_charge = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    if in_charge:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if in_charge:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def describe_checkpoints(out: Path) -> TrainRow:

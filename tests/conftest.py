@@ -1,12 +1,33 @@
-"""Fixtures shared by all tests: where real sample data lie, when they do."""
+"""Fixtures shared by all tests, the marks that follow from them, and what may be skipped.
+
+Tests run on what anybody has: the landmark model that the product finds, and sample clips that it makes. The folder of
+sample data beside the checkout, where there is one, adds parity with the release and more faces.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
+
+from tests.skips import (
+    NEEDS_GPU,
+    NO_SHARED,
+    NO_USUAL_LANDMARKER,
+    SHARED,
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
+
+if TYPE_CHECKING:
+    from tasks.faces.landmarker import LandmarkerAsset
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is imported: see flows/__init__.py
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many test processes as cores: one thread each
@@ -16,31 +37,109 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if (SHARED / "models" / "face_landmarker.task").is_file():
+    os.environ.setdefault("FYE_ASSETS", str(SHARED / "models"))
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+# Tests, by the start of their name, that take seconds; of the rest, which `make quick` runs, hardly one takes two.
+SLOW = (
+    "tests/flows/test_console.py::test_a_wrong_animation",
+    "tests/fye_model/animation/test_loading.py",
+    "tests/fye_model/animation/test_pipeline.py",
+    "tests/fye_model/animation/test_progressive.py",
+    "tests/fye_model/animation/test_sampler.py",
+    "tests/fye_model/animation/test_step_cache.py",
+    "tests/fye_model/networks/test_networks.py",
+    "tests/fye_model/networks/test_pretrained.py",
+    "tests/fye_model/release/",
+    "tests/fye_model/training/test_autoencoder.py",
+    "tests/fye_model/training/test_data.py::test_batches_do_not_depend_on_workers",
+    "tests/fye_model/training/test_loop.py",
+    "tests/tasks/bench/",
+    "tests/tasks/engine/test_pool.py",
+    "tests/tasks/faces/test_landmarker.py::test_when_nothing_works",
+    "tests/tasks/results/test_plots.py",
+    "tests/tasks/samples/test_samples.py",
+    "tests/tasks/test_animate.py",
+    "tests/tasks/test_import_release.py",
+    "tests/tasks/test_report.py",
+    "tests/test_architecture.py::test_every_module",
+)
+CLIPS, SECONDS, SIDE = 2, 1.6, 240  # of the sample clips: 40 frames each
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks that follow from what a test uses."""
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        if used & {"landmarker_asset", "fallback"}:
+            item.add_marker("mediapipe")
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
+        if "prefect_server" in used:
+            item.add_marker("prefect")
+        if any(re.search(NEEDS_GPU, mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")):
+            item.add_marker("gpu")
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder with real clips, portraits, the landmark model and parity files; tests that need it are skipped."""
+    """Folder with real clips, portraits and parity files; tests that need it are skipped without it."""
     if not SHARED.is_dir():
-        pytest.skip("no folder of sample data beside the checkout")
+        pytest.skip(NO_SHARED)
     return SHARED
 
 
 @pytest.fixture(scope="session")
-def landmarker_task(shared: Path) -> Path:
-    """MediaPipe's face_landmarker.task."""
-    path = shared / "models" / "face_landmarker.task"
-    if not path.is_file():
-        pytest.skip(f"no {path.name} in the sample data")
-    return path
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that all processes of a test session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A real Prefect server with a data base of its own."""
+def landmarker_asset(common_folder: Path) -> LandmarkerAsset:
+    """The landmark model that the product finds: where FYE_ASSETS says, cached, downloaded, or the fallback."""
+    from tasks.faces.landmarker import AssetError, resolve_landmarker
+
+    with FileLock(common_folder / "landmarker.lock"):
+        try:
+            asset = resolve_landmarker()
+        except AssetError as error:
+            pytest.skip(f"no landmark model: {error}")
+    if not asset.has_matrix:  # the next search, also in a process of its own, finds it at once
+        os.environ["FYE_LANDMARKER"] = "fallback"
+    return asset
+
+
+@pytest.fixture(scope="session")
+def landmarker_task(landmarker_asset: LandmarkerAsset) -> Path:
+    """MediaPipe's face_landmarker.task, for tests of what the fallback model lacks: geometry and blendshapes."""
+    if not landmarker_asset.has_matrix:
+        pytest.skip(NO_USUAL_LANDMARKER)
+    return landmarker_asset.path
+
+
+@pytest.fixture(scope="session")
+def sample_clips(common_folder: Path) -> list[Path]:
+    """Two short clips of the sample face in known motion, made once a session: talking, and turning the head."""
+    from tasks.samples.clips import make_samples, sample_paths
+
+    folder = common_folder / "samples"
+    with FileLock(common_folder / "samples.lock"):
+        paths = sample_paths(folder, CLIPS)
+        if not all(path.is_file() for path in paths):
+            make_samples(folder, CLIPS, SECONDS, SIDE)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """A real Prefect server with a data base of its own, which this process uses; gives its address for others."""
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
-        yield
+        yield PREFECT_API_URL.value()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
+import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,10 +71,7 @@ def test_only_the_detector_and_the_fallback_model_know_mediapipe() -> None:
 def test_one_file_writes_atomically() -> None:
     """Whole or not at all, synced, under one kind of temporary name; the store has a name of its own to give."""
     calls = {path.relative_to(ROOT).as_posix() for path in FILES if "os.replace(" in path.read_text()}
-    checkpoints = {
-        "fye_model/training/checkpoint.py"
-    }  # a checkpoint's folder is unfinished under a name that resume knows
-    assert calls - checkpoints == {"fye_model/files.py"}
+    assert calls == {"fye_model/files.py"}
 
 
 def test_datasets_hold_no_python() -> None:
@@ -96,9 +96,31 @@ for name in {modules!r}:
     assert done.returncode == 0, done.stderr
 
 
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60  # kernels excepted: theirs is one idea that cannot be cut
+MEDIAN_LINES = range(80, 201)
+
+
+def is_kernel(path: Path) -> bool:
+    return "kernels" in path.parts
+
+
 def test_files_stay_readable() -> None:
-    long = {path.name: lines for path in FILES if (lines := len(path.read_text().splitlines())) > 450}
+    lines = {path: len(path.read_text().splitlines()) for path in FILES}
+    long = {path.name: count for path, count in lines.items() if count > MOST_LINES and not is_kernel(path)}
     assert long == {}, "a file is one idea; split these"
+    assert int(statistics.median(lines.values())) in MEDIAN_LINES
+
+
+def test_functions_stay_readable() -> None:
+    long = {
+        f"{path.relative_to(ROOT)}:{node.name}": count
+        for path in FILES
+        if not is_kernel(path)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (count := (node.end_lineno or 0) - node.lineno + 1) > MOST_LINES_OF_A_FUNCTION
+    }
+    assert long == {}, "a function fits on a screen; give its parts names"
 
 
 ROOMS = ("bench", "engine", "workspace", "media", "faces", "results", "samples")
@@ -157,3 +179,46 @@ def test_every_file_that_a_stage_reads_is_written_by_an_earlier_one() -> None:
 
     assert wiring_problems() == []
     assert wiring_problems(STAGES[1:]) != [], "the check sees a stage that is missing"
+
+
+def stages_run_by_flows() -> set[str]:
+    """Names of the stages that `flows/wiring.py` runs."""
+    import tasks.plan
+
+    ran = re.findall(r"run\.stage\((\w+)", (ROOT / "flows" / "wiring.py").read_text())
+    return {getattr(tasks.plan, name).name for name in ran}
+
+
+def test_every_stage_of_the_plan_is_run_by_the_flows() -> None:
+    from tasks.plan import STAGES
+
+    assert stages_run_by_flows() == {stage.name for stage in STAGES}
+
+
+def loaded_by(arguments: list[str]) -> set[str]:
+    """Top-level packages that the command line has loaded when it ends."""
+    code = f"""
+import sys
+sys.argv = ["fye", *{arguments!r}]
+from flows.cli import app
+app(result_action="return_value")
+print("LOADED", *{{name.split(".")[0] for name in sys.modules}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED ")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["retrain", "--help"]])
+def test_help_and_version_load_nothing_slow(arguments: list[str]) -> None:
+    loaded = loaded_by(arguments)
+    assert "cyclopts" in loaded
+    assert not loaded & {"torch", "prefect", "numpy", "pydantic", "diffusers", "ray", "mediapipe"}
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "--version"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == project["version"]

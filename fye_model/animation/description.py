@@ -7,7 +7,6 @@ is filled in with the recipes' values, and `assumed` names what was: a caller sa
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,19 +17,11 @@ from fye_model.files import write_json
 from fye_model.landmarks.boxes import PixelBox, Square, face_square
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement
+from fye_model.version import this_software
 
 DESCRIPTION = "fye.json"
 SCHEMA = 2
-_PACKAGE = "follow-your-emoji"
 _NOT_WRITTEN_BEFORE_2 = ("crop.margin", "crop.faces", "max_gap_frames")
-
-
-def this_software() -> str:
-    """Name and version of this package, as stored with what it writes."""
-    try:
-        return f"{_PACKAGE} {version(_PACKAGE)}"
-    except PackageNotFoundError:  # a source tree that nobody installed
-        return f"{_PACKAGE} (not installed)"
 
 
 class Crop(Config):
@@ -111,7 +102,7 @@ def read_description(folder: Path) -> ModelDescription | None:
         if not isinstance(values, dict):
             raise ValueError(f"a {type(values).__name__} where keys and values are expected")
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); select the model again") from error
+        raise ValueError(f"{path} is damaged ({error}); run the model's retrain again, or copy it anew") from error
     found = values.get("schema", 1)
     if found not in (1, SCHEMA):
         raise ValueError(

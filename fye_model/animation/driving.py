@@ -34,9 +34,8 @@ def motion_points(
     """Smooth the driver and lay it onto the reference (one frame of the model's size).
 
     Without a reference the driver's own landmarks are drawn, in the square that a training clip of the driver would
-    have had. Frames in which the
-    driver's face is missing (short gaps come interpolated) hold the last face before them, at the start the first one
-    after them. Errors: `ValueError` when the driver is empty or shows no face at all.
+    have had. Frames in which the driver's face is missing (short gaps come interpolated) hold the last face before
+    them, at the start the first one after them. Raises `ValueError` when the driver is empty or shows no face at all.
     """
     if len(driver) == 0:
         raise ValueError("The driver is empty: 0 frames; give a video or a landmark table with at least 1")

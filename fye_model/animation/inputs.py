@@ -71,7 +71,7 @@ def landmark_source(
 
     Numbers are uint8, or floats in [0, 1].
 
-    Errors: `ValueError` for an empty driver, pictures of several sizes, other shapes, values outside [0, 1].
+    Raises `ValueError` for an empty driver, pictures of several sizes, other shapes, values outside [0, 1].
     """
     if isinstance(landmarks, torch.Tensor):
         if landmarks.ndim != 4 or landmarks.shape[1] != 3:

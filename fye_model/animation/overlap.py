@@ -24,7 +24,7 @@ def overlap_latents(
     """Denoise all frames together; return clean latents (1, 4, f, h, w) float32.
 
     noise: (1, 4, f, h, w); `landmarks(window)` gives landmark features (1, c, n, h, w). At each step the guided
-    outputs are summed over the windows and divided by the number of windows that a frame lies in. Errors:
+    outputs are summed over the windows and divided by the number of windows that a frame lies in. Raises
     `ValueError` with a step cache, which belongs to windows that are denoised one after the other.
     """
     if sampler.cache is not None and sampler.cache.config.interval > 1:
@@ -33,7 +33,7 @@ def overlap_latents(
     counts = torch.zeros(noise.shape[2], device=noise.device)
     for window in windows:
         counts[window.start : window.stop] += 1
-    for step, timestep in enumerate(sampler.start()):
+    for step, timestep in enumerate(sampler.begin_window()):
         noisy = sampler.scheduler.scale_model_input(latents, timestep)
         total = torch.zeros_like(latents)
         for window in windows:

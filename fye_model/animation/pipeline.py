@@ -99,7 +99,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
     def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
         """Load a model folder that `save_pretrained` wrote; takes `dtype`, `variant` and components.
 
-        Weights must fit exactly, and nothing in the folder is run. Errors: `ValueError` that names the file.
+        Weights must fit exactly, and nothing in the folder is run. Raises `ValueError` that names the file.
         """
         root = Path(folder)
         check_folder(root, kwargs)
@@ -174,7 +174,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
           counted through), with the latents of that window; may return changed ones.
         - decode_chunk_size: frames that the VAE decodes together.
 
-        Returns `FollowYourEmojiOutput`, or `(frames,)` with `return_dict=False`. Errors: `ValueError` says what was
+        Returns `FollowYourEmojiOutput`, or `(frames,)` with `return_dict=False`. Raises `ValueError` that says what was
         expected. All frames are held in memory; `stream` hands them out as they are finished.
         """
         what: tuple[Any, ...] = reference_image, landmarks, height, width

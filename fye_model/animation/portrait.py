@@ -88,7 +88,7 @@ def whole_square(width: int, height: int) -> Square:
 def choose_face(boxes: list[PixelBox], face: str | int) -> int:
     """Index of the face to animate: `largest`, or a number counted from the left edge of the picture.
 
-    Errors: `ValueError` when there is no face of that number, or the word is not known.
+    Raises `ValueError` when there is no face of that number, or the word is not known.
     """
     if face == "largest":
         return int(np.argmax([box.area for box in boxes]))

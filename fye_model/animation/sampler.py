@@ -62,7 +62,7 @@ class WindowSampler:
         self.takes_given = takes_given
         self.cache = cache
 
-    def start(self) -> Tensor:
+    def begin_window(self) -> Tensor:
         """Reset the scheduler and the cache for a new window; return the timesteps (n,), high to low, on the CPU."""
         # On the CPU: looking a timestep up in a table there would otherwise wait for the GPU at every step.
         self.scheduler.set_timesteps(self.steps, device="cpu")
@@ -80,7 +80,7 @@ class WindowSampler:
         guidance = self.conditions
         copies = 2 if guidance.guided else 1
         output = self.denoise(
-            noisy.to(self.dtype),  # of one item: it stands for both halves
+            noisy.to(self.dtype),  # one item, which both halves of guidance share
             torch.full((copies,), float(timestep), device=self.device),
             guidance.context,
             landmarks,
@@ -143,7 +143,7 @@ class WindowSampler:
             if given is not None:
                 given[:, :-1] = kept
                 given[:, -1:] = here
-        timesteps = self.start()
+        timesteps = self.begin_window()
         latents = noise * self.scheduler.init_noise_sigma
         for step, timestep in enumerate(timesteps):
             if here is not None:

@@ -1,7 +1,7 @@
 """Which frames are denoised together: the coarse-to-fine plan for a video of any length. Pure integers, no tensors.
 
 The plan is a list of windows. The first holds the keyframes and has nothing to go by; every later one lies between two
-frames that are already finished and keeps them (METHOD §4, progressive strategy). Spans are walked depth first and
+frames that are already finished and keeps them (the paper's progressive strategy). Spans are walked depth first and
 from left to right, so that frames finish in playing order and only a handful has to be remembered.
 """
 
@@ -80,7 +80,7 @@ def progressive_windows(length: int, window: int = 16) -> list[Window]:
     Every frame is new in exactly one window; a window has at most `window` frames. A video that fits into one window
     is that one window. The dense windows (consecutive frames, where nearly all the work is) all have the same size:
     where a span is narrower, finished frames to its left join as given ones, so that one compiled shape serves them
-    all. Errors: `ValueError` for an empty video or a window below 3.
+    all. Raises `ValueError` for an empty video or a window below 3.
     """
     _check(length, window)
     if length == 1:
@@ -113,7 +113,7 @@ def overlap_windows(length: int, window: int = 16, overlap: int = 4) -> list[ran
     """Windows of consecutive frames that share at least `overlap` frames with their neighbours and cover everything.
 
     This is what the released code averages over at every step. The last window is moved back so that it ends with the
-    video and is full. Errors: `ValueError` for an empty video, or an overlap that is not below the window.
+    video and is full. Raises `ValueError` for an empty video, or an overlap that is not below the window.
     """
     _check(length, max(window, MIN_WINDOW))
     if not 0 <= overlap < window:

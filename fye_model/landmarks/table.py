@@ -24,6 +24,7 @@ _UNITS = (
     "points: x and y as fractions of frame width and height, z in the unit of x; "
     "matrix: canonical centimetres to camera centimetres, row-major; time_s: seconds of the source"
 )
+_ANEW = "delete it, and the run that made it makes it anew"
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,7 @@ def read_landmarks(path: str | Path) -> LandmarkSequence:
             model=metadata["model"],
         )
     except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not the landmarks that {LANDMARKS_SCHEMA} describes ({error}); write it again"
-        ) from error
+        raise ValueError(f"{path}: not the landmarks that {LANDMARKS_SCHEMA} describes ({error}); {_ANEW}") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -162,7 +161,7 @@ def read_masks(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         shape = (int(metadata["height"]), int(metadata["width"]))
         return tuple(_array(table, name, shape).astype(np.float32) for name in ("expression", "face"))  # type: ignore
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not the masks that {MASKS_SCHEMA} describes ({error}); write it again") from error
+        raise ValueError(f"{path}: not the masks that {MASKS_SCHEMA} describes ({error}); {_ANEW}") from error
 
 
 def sequences_same_model(models: Iterable[str]) -> str:
@@ -202,8 +201,8 @@ def _read(path: str | Path, schema: str) -> tuple[pa.Table, dict[str, str]]:
     metadata = read_metadata(path)
     found = metadata.get("schema_version")
     if found != schema:
-        raise ValueError(f"{path}: schema_version is {found!r}, this version reads {schema!r}; write the file again")
+        raise ValueError(f"{path}: schema_version is {found!r}, this version reads {schema!r}; {_ANEW}")
     try:
         return pq.read_table(path, memory_map=False), metadata
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: damaged Parquet file ({error}); write it again") from error
+        raise ValueError(f"{path}: damaged Parquet file ({error}); {_ANEW}") from error

@@ -60,7 +60,8 @@ def build_autoencoder(config: AutoencoderConfig, size: int) -> AutoencoderKL:
     )
     with torch.no_grad():
         model.quant_conv.bias[config.latent_channels :] = START_LOG_VARIANCE
-    return model
+    built: AutoencoderKL = model
+    return built
 
 
 def fit_autoencoder(

@@ -1,33 +1,67 @@
 """Checkpoints: `checkpoint-000100/` with the networks, the state to go on from, and a `meta.json` to read.
 
-A checkpoint is written under a hidden name, flushed to disk and renamed, so that one with its final name is whole. The
+A checkpoint with its final name is whole. The
 networks of every checkpoint stay, for selection; `state.safetensors` (optimizer, EMA) only of the last few.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
 from diffusers.training_utils import EMAModel
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fye_model.config import Config
+from fye_model.files import whole_folder
 from fye_model.networks import Networks
-from fye_model.training.job import differences
+from fye_model.networks.bundle import COMPONENTS
+from fye_model.training.job import Json, differences
 
 SCHEMA = 1
 STATE = "state.safetensors"
 META = "meta.json"
 VALIDATION = "validation.json"
 _NAME = re.compile(r"checkpoint-(\d{6,})")
+
+
+Weights = Literal["raw", "average"]
+
+
+class Meta(Config):
+    """A checkpoint's meta.json. `weights`: what the saved networks are; `identity`: what a resumed run must share."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    step: int
+    stage: int
+    steps: int  # of the whole run
+    samples: int  # seen so far
+    weights: Weights
+    identity: Json
+    digest: str
+    torch: str
+    processes: int
+
+
+class ValidationResult(Config):
+    """Mean loss terms of the first `items` held-out samples after `step`, and which weights were looked at."""
+
+    step: int
+    loss: float
+    loss_diffusion: float
+    loss_expression: float
+    loss_face: float
+    items: int
+    weights: Weights
 
 
 @dataclass
@@ -38,6 +72,11 @@ class Trained:
     parameters: dict[str, torch.nn.Parameter]
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None
+
+    @property
+    def weights(self) -> Weights:
+        """Which weights are saved and validated."""
+        return "raw" if self.ema is None else "average"
 
     def state(self) -> dict[str, Tensor]:
         """All that a resumed run needs beside the networks' saved weights, as flat tensors."""
@@ -67,6 +106,28 @@ class Trained:
                 with torch.no_grad():
                     parameter.copy_(tensors[f"raw/{name}"])
 
+    def step_counts(self) -> list[Tensor]:
+        """The optimizer's count of steps, one 0-d tensor a parameter."""
+        return [self.optimizer.state[parameter]["step"] for parameter in self.parameters.values()]
+
+    def align(self) -> int:
+        """Lay moments and average out as the parameters are, and make moments of zero where there are none yet.
+
+        Returns the number of steps taken. Values stay; a kernel that passes over all of them at once needs it.
+        """
+        for parameter in self.parameters.values():
+            state = self.optimizer.state[parameter]
+            state.setdefault("step", torch.zeros((), device=parameter.device))
+            for key in ("exp_avg", "exp_avg_sq"):
+                laid_out = torch.zeros_like(parameter)
+                state[key] = laid_out.copy_(state[key]) if key in state else laid_out
+        if self.ema is not None:
+            pairs = zip(self.parameters.values(), self.ema.shadow_params, strict=True)
+            self.ema.shadow_params = [torch.empty_like(parameter).copy_(average) for parameter, average in pairs]
+        counts = self.step_counts()
+        return int(counts[0]) if counts else 0
+
+    @torch.no_grad()
     def swap_in_average(self) -> None:
         """Put the averaged weights into the networks, if there are any; `swap_back` undoes it."""
         if self.ema is not None:
@@ -90,50 +151,104 @@ def list_checkpoints(output: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> Meta:
     """A checkpoint's meta.json. ValueError when the folder is no checkpoint."""
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        values = json.loads((folder / META).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is not a checkpoint: {META} cannot be read ({error})") from error
-    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise ValueError(f"{folder / META}: not of checkpoint schema {SCHEMA}; it was written by another version")
-    return meta
+    try:
+        return Meta.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{folder / META} is damaged ({error.errors()[0]['msg']}); delete {folder}") from error
 
 
-def save_checkpoint(
-    output: Path, step: int, trained: Trained, meta: dict[str, Any], validation: dict[str, Any] | None, keep_last: int
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint holds, as it was after one step: the networks to save, and the state to go on from."""
+
+    networks: Networks
+    state: dict[str, Tensor]
+
+
+class Saver:
+    """Writes checkpoints: at once, or from a snapshot in the computer's memory while training goes on.
+
+    The next checkpoint waits for the last one. What went wrong in the background is raised by the next call.
+    """
+
+    def __init__(self, background: bool) -> None:
+        self._pool = ThreadPoolExecutor(1, "checkpoint") if background else None
+        self._copy: Networks | None = None
+        self._writing: Future[Path] | None = None
+
+    def save(self, output: Path, trained: Trained, meta: Meta, validation: ValidationResult | None, keep: int) -> None:
+        """Save the state at hand; with an average, the networks that are saved are the averaged ones."""
+        self.wait()
+        state = trained.state()
+        if self._pool is None:
+            trained.swap_in_average()
+            try:
+                write_checkpoint(output, Snapshot(trained.networks, state), meta, validation, keep)
+            finally:
+                trained.swap_back()
+            return
+        trained.swap_in_average()
+        try:
+            snapshot = Snapshot(self._copied(trained.networks), state)
+        finally:
+            trained.swap_back()
+        self._writing = self._pool.submit(write_checkpoint, output, snapshot, meta, validation, keep)
+
+    def _copied(self, networks: Networks) -> Networks:
+        """The networks' weights in the computer's memory, in the same modules each time."""
+        if self._copy is None:
+            with torch.device("meta"):
+                parts = {name: kind.from_config(getattr(networks, name).config) for name, kind in COMPONENTS.items()}
+            self._copy = Networks(**parts).to_empty(device="cpu")
+        self._copy.load_state_dict(networks.state_dict())
+        return self._copy
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on disk. Raises what writing it raised."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Wait, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+
+
+def write_checkpoint(
+    output: Path, snapshot: Snapshot, meta: Meta, validation: ValidationResult | None, keep_last: int
 ) -> Path:
-    """Write one checkpoint, then drop the state of all but the last `keep_last`.
+    """Write one checkpoint, complete or not at all, then drop the state of all but the last `keep_last`.
 
-    With an average, the networks that are saved are the averaged ones. OSError (a full disk) leaves the earlier
-    checkpoints as they were, and says which is the last.
+    OSError (a full disk) leaves the earlier checkpoints as they were, and says which is the last.
     """
     output.mkdir(parents=True, exist_ok=True)
     clear_unfinished(output)
-    final, temporary = checkpoint_path(output, step), output / f".checkpoint-{step:06d}.unfinished"
+    final = checkpoint_path(output, meta.step)
     try:
-        trained.swap_in_average()
-        try:
-            trained.networks.save(temporary)
-        finally:
-            trained.swap_back()
-        save_file(trained.state(), temporary / STATE)
-        _write_json(temporary / META, {"schema": SCHEMA, "step": step, **meta})
-        if validation is not None:
-            _write_json(temporary / VALIDATION, validation)
-        _flush(temporary)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
-        _flush_folder(output)
+        with whole_folder(final) as temporary:
+            snapshot.networks.save(temporary)
+            save_file(snapshot.state, temporary / STATE)
+            _write_json(temporary / META, meta)
+            if validation is not None:
+                _write_json(temporary / VALIDATION, validation)
     # safetensors reports a full disk as an error of its own
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         existing = [path for _, path in list_checkpoints(output) if (path / STATE).is_file()]
         kept = f"it goes on from {existing[-1].name}" if existing else "it begins anew, there is no earlier checkpoint"
         raise OSError(
-            f"checkpoint of step {step} could not be written to {output}: {error}. "
+            f"checkpoint of step {meta.step} could not be written to {output}: {error}. "
             f"Free space there and start the same command again: {kept}"
         ) from error
     with_state = [path for _, path in list_checkpoints(output) if (path / STATE).is_file()]
@@ -142,7 +257,7 @@ def save_checkpoint(
     return final
 
 
-def find_resumable(output: Path, identity: dict[str, Any]) -> tuple[int, Path] | None:
+def find_resumable(output: Path, identity: Json) -> tuple[int, Path] | None:
     """The newest checkpoint to go on from, or None when there is none.
 
     ValueError when it is of the other stage, of another configuration or of other data: nothing is overwritten.
@@ -151,7 +266,7 @@ def find_resumable(output: Path, identity: dict[str, Any]) -> tuple[int, Path] |
         if not (path / STATE).is_file():
             continue
         meta = read_meta(path)
-        theirs = meta.get("identity", {})
+        theirs = meta.identity
         if theirs.get("stage") != identity["stage"]:
             raise ValueError(
                 f"{path} is of training stage {theirs.get('stage')}, this run is stage {identity['stage']}: "
@@ -177,28 +292,11 @@ def load_state_file(folder: Path) -> dict[str, Tensor]:
 
 
 def clear_unfinished(output: Path) -> None:
-    """Remove what a killed run left half-written."""
-    for path in output.glob(".checkpoint-*.unfinished"):
+    """Remove what a killed run left half-written, also of steps that will not be saved again."""
+    for path in output.glob(".checkpoint-*.part"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _flush(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            _flush_folder(path)
-            continue
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    _flush_folder(folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _write_json(path: Path, values: Config) -> None:
+    text = json.dumps(values.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")

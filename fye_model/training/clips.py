@@ -60,11 +60,13 @@ class LatentFile:
     def latents(self, frames: np.ndarray) -> Tensor:
         """Latents of increasing frame numbers: (f, c, h, w) float32."""
         first = int(frames[0])
-        return self._latents[first : int(frames[-1]) + 1][torch.from_numpy(frames - first)].float()
+        found: Tensor = self._latents[first : int(frames[-1]) + 1]
+        return found[torch.from_numpy(frames - first)].float()
 
     def tokens(self, row: int) -> Tensor:
         """CLIP tokens of the row-th candidate reference: (n, d) float32."""
-        return self._tokens[row : row + 1][0].float()
+        found: Tensor = self._tokens[row : row + 1]
+        return found[0].float()
 
 
 class ClipReader:

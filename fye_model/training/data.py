@@ -196,7 +196,8 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
 
 def _distance(references: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """(r,) frames between each reference and the nearest of the targets."""
-    return np.abs(references[:, None] - frames[None]).min(axis=1)
+    nearest: np.ndarray = np.abs(references[:, None] - frames[None]).min(axis=1)
+    return nearest
 
 
 class StepBatches(Sampler[list[tuple[int, int]]]):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from fye_model.devices import choose_device
+
 
 @dataclass(frozen=True)
 class World:
@@ -38,7 +40,7 @@ class World:
             return values
         numbers = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(numbers, group=self.talk)
-        return numbers.tolist()
+        return [float(number) for number in numbers]
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -50,18 +52,19 @@ class World:
 def join_world(device: str) -> Iterator[World]:
     """This process's place, from torchrun's environment when it was started by it.
 
-    `device` is auto, cpu or cuda; auto takes the GPU where there is one. ValueError for cuda without a GPU.
+    `device` is auto, cpu, cuda or cuda:N; auto takes the GPU where there is one. Under torchrun each process takes the
+    card of its rank. ValueError for cuda without a GPU.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch sees no GPU here; use device auto or cpu, or check the driver")
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if "LOCAL_RANK" not in os.environ:
-        yield World(0, 1, torch.device(kind), None)
-        return
-    place = torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
-    if kind == "cuda":
+    chosen = choose_device(device).torch
+    is_cuda, ranked = chosen.type == "cuda", "LOCAL_RANK" in os.environ
+    place = chosen
+    if is_cuda:
+        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]) if ranked else chosen.index or 0)
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    if not ranked:
+        yield World(0, 1, place, None)
+        return
+    dist.init_process_group("nccl" if is_cuda else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), place, dist.new_group(backend="gloo"))
     finally:

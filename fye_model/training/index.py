@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fye_model.files import json_digest
 
 SCHEMA = 1
 Span = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
@@ -59,7 +60,7 @@ class TrainingIndex(_Strict):
     def digest(self) -> str:
         """Hash of what decides the batches. Paths stay out: the same data may lie elsewhere."""
         content = self.model_dump(mode="json", exclude={"geometry": True, "clips": {"__all__": _PATHS}})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return json_digest(content)[:16]
 
 
 _PATHS = {"landmarks", "masks", "latents", "video"}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from fye_model.config import (
     Config,
@@ -21,6 +19,9 @@ from fye_model.config import (
     Runtime,
     TrainStageConfig,
 )
+from fye_model.files import json_digest, write_json
+
+Json = dict[str, JsonValue]
 
 # Settings of a stage that may differ between the two halves of a resumed run: they change what is kept or how fast it
 # goes, not the weights.
@@ -41,9 +42,10 @@ class TrainJob(Config):
     covering: CoveringConfig = CoveringConfig()
     landmark_image: LandmarkImageConfig = LandmarkImageConfig()
     # speed and reporting only
-    device: Annotated[str, Field(pattern=r"auto|cpu|cuda(:\d+)?")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     loader_workers: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
+    cuda_graph: bool = True
     log_every: Annotated[int, Field(gt=0)] = 10
 
     @model_validator(mode="after")
@@ -85,27 +87,30 @@ class TrainJob(Config):
             device=runtime.device,
             loader_workers=runtime.loader_workers,
             threads=runtime.threads,
+            cuda_graph=runtime.cuda_graph,
             log_every=log_every,
         )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         """Everything of the job that decides the weights; what a resumed run must have in common with its start."""
         drop = set(NOT_IN_IDENTITY)
         if self.train.decay == "constant":
             drop.add("steps")  # a run may be made longer
-        values = self.model_dump(
+        if self.train.working_weights == "fp32":
+            drop.add("working_weights")  # as it was before there was a choice
+        values: Json = self.model_dump(
             mode="json",
             include={"stage", "networks", "noise", "train", "loss", "covering", "landmark_image"},
             exclude={"train": drop},
         )
         for key in ("unet", "motion_modules"):  # the file counts, not where it lies
-            values["networks"][key] = Path(values["networks"][key]).name if values["networks"][key] else None
+            path = getattr(self.networks, key)
+            values["networks"][key] = path.name if path else None  # type: ignore[index, call-overload]  # a table
         return values
 
     def write(self, path: Path) -> None:
         """Save as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+        write_json(path, self.model_dump(mode="json"), indent=2)
 
 
 def read_job(path: str | Path) -> TrainJob:
@@ -127,12 +132,12 @@ def launch_command(job_file: Path, launcher: str = "inproc", processes: int = 1)
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *arguments]
 
 
-def digest_of(values: dict[str, Any]) -> str:
+def digest_of(values: Json) -> str:
     """Short hash of JSON values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return json_digest(values)[:16]
 
 
-def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
+def differences(ours: JsonValue, theirs: JsonValue, path: str = "") -> list[str]:
     """The keys at which two nested dicts differ, each with both values."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         found = []

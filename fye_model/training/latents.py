@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fye_model.config import ImageEncoderConfig, LatentConfig
+from fye_model.devices import choose_device
 from fye_model.files import whole_file
 from fye_model.networks.autoencoder import encode, load_autoencoder
 from fye_model.networks.image_encoder import load_image_encoder
+from fye_model.training.layers import lay_out
 from fye_model.training.records import LatentRow
 
+HALF_TOLERANCE = 5e-3  # relative: stored latents are half precision themselves, and training adds noise
+logger = logging.getLogger(__name__)
 _CHUNK = 16  # frames encoded together
+_CHECKED = 4
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
 class LatentEncoder:
-    """The autoencoder and the image encoder, as the pipeline uses them."""
+    """The autoencoder and the image encoder, as the pipeline uses them, on the device of the run.
 
-    def __init__(self, vae: Path, image_encoder: Path, device: str = "cpu") -> None:
+    With `half`, and on a GPU, the autoencoder runs in half precision with the layers of a training step, once its
+    latents of the first frames have been found equal to those in single precision; where they are not, single precision
+    stays, and the log says so.
+    """
+
+    def __init__(self, vae: Path, image_encoder: Path, device: str = "cpu", half: bool = False) -> None:
+        place = choose_device(device).torch
         self.vae = load_autoencoder(vae)
-        self.vae.to(device)  # type: ignore[arg-type]  # diffusers hides its signature
-        self.image_encoder = load_image_encoder(ImageEncoderConfig(path=image_encoder)).to(device)
+        self.vae.to(place)  # type: ignore[arg-type]  # diffusers hides its signature
+        self.image_encoder = load_image_encoder(ImageEncoderConfig(path=image_encoder)).to(place)
+        self._to_check = half and place.type == "cuda"
 
     def latents(self, frames: np.ndarray) -> Tensor:
         """Posterior means times the scaling factor: (n, s, s, 3) uint8 to (n, c, s/8, s/8) float32."""
+        if self._to_check and len(frames):
+            self._to_check = False
+            self.vae = in_half_precision(self.vae, frames[:_CHECKED])
         return encode(self.vae, torch.from_numpy(frames), _CHUNK).float().cpu()
 
     def tokens(self, frames: np.ndarray) -> Tensor:
         """CLIP's last hidden state, before its last layer norm [release]: (n, s, s, 3) uint8 to (n, tokens, d)."""
         parts = [frames[first : first + _CHUNK] for first in range(0, len(frames), _CHUNK)]
         return torch.cat([self.image_encoder.encode(part).float().cpu() for part in parts])
+
+
+def in_half_precision(vae: AutoencoderKL, frames: np.ndarray) -> AutoencoderKL:
+    """A copy of `vae` in half precision, or `vae` itself where latents of frames (n, s, s, 3) uint8 would differ."""
+    pixels = torch.from_numpy(frames)
+    half: Any = copy.deepcopy(vae)
+    half.to(dtype=torch.float16, memory_format=torch.channels_last)
+    lay_out(half.encoder)
+    single, found = encode(vae, pixels, _CHUNK).float(), encode(half, pixels, _CHUNK).float()
+    error = float((found - single).norm() / single.norm())
+    if not error < HALF_TOLERANCE:  # also when it is NaN
+        logger.warning("latents in half precision are %.1e off: the autoencoder stays in single precision", error)
+        return vae
+    logger.info("latents in half precision, %.1e from single precision", error)
+    out: AutoencoderKL = half
+    return out
 
 
 def write_latents(

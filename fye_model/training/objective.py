@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -32,14 +34,20 @@ class Objective(nn.Module):
         latents, noise, timesteps = batch["latents"], batch["noise"], batch["timestep"]
         alpha_bar = self.alpha_bar[timesteps]
         noisy = add_noise(latents, noise, alpha_bar)
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=job.train.precision == "bf16"):
+        dtype = next(networks.parameters()).dtype  # of working weights: bf16, and then autocast has nothing to do
+        autocast = job.train.precision == "bf16" and dtype == torch.float32
+        tokens = batch["image_tokens"].to(dtype)
+        with torch.autocast(latents.device.type, torch.bfloat16) if autocast else nullcontext():
+            given = (
+                given_latents(latents, batch["covered"]) if job.stage == 2 and job.networks.covered_latents else None
+            )
             output = networks.denoise(
-                noisy,
+                noisy.to(dtype),
                 timesteps,
-                networks.landmark_features(batch["landmarks"].float() / 255),
-                networks.reference_features(batch["reference_latent"], batch["image_tokens"]),
-                batch["image_tokens"],
-                given_latents(latents, batch["covered"]) if job.stage == 2 and job.networks.covered_latents else None,
+                networks.landmark_features(batch["landmarks"].to(dtype) / 255),
+                networks.reference_features(batch["reference_latent"].to(dtype), tokens),
+                tokens,
+                None if given is None else given.to(dtype),
                 batch["unconditional"],
                 temporal=job.stage == 2,
             )

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from fye_model.networks import Networks, build_networks, component_arguments
 from fye_model.training import checkpoint
-from fye_model.training.data import StepBatches, TrainingSamples
+from fye_model.training.data import TrainingSamples
 from fye_model.training.index import TrainingIndex
-from fye_model.training.job import TrainJob
-
-LOADER_TIMEOUT_S = 600  # a loader worker that is silent for so long hangs
+from fye_model.training.job import Json, TrainJob
 
 
 def make_samples(
@@ -40,18 +34,18 @@ def make_samples(
     return samples, held_out
 
 
-def initial_networks(job: TrainJob, index: TrainingIndex, samples: TrainingSamples) -> tuple[Networks, dict[str, Any]]:
+def initial_networks(job: TrainJob, index: TrainingIndex, samples: TrainingSamples) -> tuple[Networks, Json]:
     """The networks at the start of the stage, and what identifies the run: job, data, and where it starts from."""
     expected = component_arguments(job.networks, samples.image_encoder_dim, samples.latent_channels)
-    origin: dict[str, Any] | None = None
+    origin: Json | None = None
     if job.init is not None:
         meta = checkpoint.read_meta(job.init)
-        if meta["stage"] != 1:
+        if meta.stage != 1:
             raise ValueError(
-                f"{job.init} is of training stage {meta['stage']}, "
+                f"{job.init} is of training stage {meta.stage}, "
                 f"but stage {job.stage} starts from a checkpoint of stage 1"
             )
-        origin = {"digest": meta["digest"], "step": meta["step"]}
+        origin = {"digest": meta.digest, "step": meta.step}
         networks = Networks.load(job.init, expected)
     else:
         torch.manual_seed(job.train.seed)
@@ -81,26 +75,3 @@ def start(
         return trained, 0
     trained.load_state(checkpoint.load_state_file(done[1]))
     return trained, done[0]
-
-
-def make_loader(
-    samples: TrainingSamples, batches: StepBatches, workers: int, device: torch.device
-) -> DataLoader[dict[str, Tensor]]:
-    """Batches in the order of `batches`, whatever the number of worker processes."""
-    return DataLoader(
-        samples,
-        batch_sampler=batches,  # type: ignore[arg-type]  # keys are (step, item)
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        timeout=LOADER_TIMEOUT_S if workers else 0,
-        worker_init_fn=_start_worker if workers else None,
-        # workers of their own, not forked from a process with threads and a GPU
-        multiprocessing_context="forkserver" if workers else None,
-    )
-
-
-def _start_worker(number: int) -> None:
-    # a stop request may reach the whole process group; the loop decides when its loaders end
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)

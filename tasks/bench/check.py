@@ -26,7 +26,7 @@ from tasks.bench.manifest import (
 )
 from tasks.engine.items import Outcome, Quarantine
 
-# What the paper counts; `datasets/emojibench/source.yaml` has the same numbers.
+# What the paper counts; the head of `datasets/emojibench/README.md` has the same.
 PAPER_PORTRAITS, PAPER_MODELS, PAPER_ANIMALS, PAPER_VIDEOS = 410, 20, 20, 45
 PAPER_SECONDS, PAPER_FRAMES = 5, 150
 PAPER_TAGS = ("frown", "crossed_eyes", "pout")  # those that it names

@@ -39,7 +39,7 @@ class Kind(StrEnum):
     SCORES = "scores of a result"
 
 
-Files = Mapping[str, Kind]
+Files = Mapping[str, str]  # name -> a `Kind`, or in the same way a stage's own words for a file of its own
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class GivenUp:
     message: str
 
 
-def start() -> None:
+def start_ray() -> None:
     """Connect to the cluster in RAY_ADDRESS, or start a small local Ray; does nothing when one is up."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -105,6 +105,82 @@ class _Flight:
     deadline: float
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """As `run_pool` documents them."""
+
+    timeout_s: float
+    attempts: int
+    recycle_after: int
+    first_job_extra_s: float
+
+
+class _Crew:
+    """The workers of one `run_pool`, and which job each is on."""
+
+    def __init__(self, new_actor: Callable[[], Any], jobs: Sequence[Any], workers: int, limits: _Limits) -> None:
+        self.new_actor, self.jobs, self.limits = new_actor, jobs, limits
+        self.waiting = deque(range(len(jobs)))
+        self.tried = [0] * len(jobs)
+        self.slots = [new_actor() for _ in range(min(workers, len(jobs)))]
+        self.handled = [0] * len(self.slots)  # jobs that a slot's worker has done: its first takes longer
+        self.flights: dict[Any, _Flight] = {}
+
+    def give_out(self) -> None:
+        """A waiting job for each idle worker; one that has done many is replaced first."""
+        busy = {flight.slot for flight in self.flights.values()}
+        for slot in range(len(self.slots)):
+            if slot in busy or not self.waiting:
+                continue
+            if self.handled[slot] >= self.limits.recycle_after:
+                self.slots[slot].close.remote()
+                self._renew(slot)
+            job = self.waiting.popleft()
+            self.tried[job] += 1
+            limit = self.limits.timeout_s + (0.0 if self.handled[slot] else self.limits.first_job_extra_s)
+            reference = self.slots[slot].handle.remote(self.jobs[job])
+            self.flights[reference] = _Flight(slot, job, time.monotonic() + limit)
+
+    def take_in(self, reference: Any) -> Iterator[tuple[int, Any | GivenUp]]:
+        """The result of a job that ended; an exception of the handler is raised here."""
+        import ray
+
+        flight = self.flights.pop(reference)
+        try:
+            result = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error from None
+        except ray.exceptions.RayActorError:
+            yield from self._failed(flight, "worker_died", "the worker process died on it")
+            return
+        self.handled[flight.slot] += 1
+        yield flight.job, result
+
+    def stop_late_ones(self) -> Iterator[tuple[int, GivenUp]]:
+        """Kill workers whose job took too long."""
+        import ray
+
+        for reference, flight in list(self.flights.items()):
+            if time.monotonic() > flight.deadline:
+                del self.flights[reference]
+                ray.kill(self.slots[flight.slot])
+                yield from self._failed(flight, "timeout", f"it took longer than {self.limits.timeout_s:.0f} s")
+
+    def _renew(self, slot: int) -> None:
+        self.slots[slot], self.handled[slot] = self.new_actor(), 0
+
+    def _failed(self, flight: _Flight, reason: str, message: str) -> Iterator[tuple[int, GivenUp]]:
+        """Another worker in the slot, and another try for the job, or its end."""
+        self._renew(flight.slot)
+        tried, attempts = self.tried[flight.job], self.limits.attempts
+        if tried < attempts:
+            logger.warning("%s (%s); trying again, attempt %d of %d", message, reason, tried + 1, attempts)
+            self.waiting.append(flight.job)
+            return
+        advice = "look at this file by itself, or remove it"
+        yield flight.job, GivenUp(reason, f"{message}, {attempts} times of {attempts}; {advice}")
+
+
 def _fitting(workers: int, share: Resources, there: Mapping[str, float]) -> int:
     """How many workers with this share the machines hold, at most `workers`; ValueError when not even one."""
     wanted = {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory_gib * GIB}
@@ -146,7 +222,7 @@ def run_pool(
     `timeout_s` is a job's limit; a worker's first job gets `first_job_extra_s` more, for the process and its imports.
     After `recycle_after` jobs a worker is replaced (decoders leak).
     """
-    start()
+    start_ray()
     import ray
 
     # Ray also gives each worker as many BLAS and OpenMP threads as it has CPUs, and hides the other workers' GPUs.
@@ -159,62 +235,15 @@ def run_pool(
         max_task_retries=0,
     )(_Actor)
 
-    def new_actor() -> Any:
-        return remote.remote(make_handler)
-
-    waiting = deque(range(len(jobs)))
-    tried = [0] * len(jobs)
-    slots: list[Any] = [new_actor() for _ in range(min(workers, len(jobs)))]
-    handled = [0] * len(slots)
-    flights: dict[Any, _Flight] = {}
-    started = [False] * len(slots)
-
-    def fill() -> None:
-        busy = {flight.slot for flight in flights.values()}
-        for slot in range(len(slots)):
-            if slot in busy or not waiting:
-                continue
-            if handled[slot] >= recycle_after:
-                slots[slot].close.remote()
-                slots[slot], handled[slot], started[slot] = new_actor(), 0, False
-            job = waiting.popleft()
-            tried[job] += 1
-            limit = timeout_s + (0.0 if started[slot] else first_job_extra_s)
-            flights[slots[slot].handle.remote(jobs[job])] = _Flight(slot, job, time.monotonic() + limit)
-
-    def replace(flight: _Flight, reason: str, message: str) -> GivenUp | None:
-        slots[flight.slot], handled[flight.slot], started[flight.slot] = new_actor(), 0, False
-        if tried[flight.job] < attempts:
-            logger.warning("%s (%s); trying again, attempt %d of %d", message, reason, tried[flight.job] + 1, attempts)
-            waiting.append(flight.job)
-            return None
-        return GivenUp(reason, f"{message}, {attempts} times of {attempts}; look at this file by itself, or remove it")
-
+    limits = _Limits(timeout_s, attempts, recycle_after, first_job_extra_s)
+    crew = _Crew(lambda: remote.remote(make_handler), jobs, workers, limits)
     try:
-        while waiting or flights:
-            fill()
-            ready, _ = ray.wait(list(flights), num_returns=1, timeout=0.5)
+        while crew.waiting or crew.flights:
+            crew.give_out()
+            ready, _ = ray.wait(list(crew.flights), num_returns=1, timeout=0.5)
             for reference in ready:
-                flight = flights.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause if isinstance(error.cause, Exception) else error from None
-                except ray.exceptions.RayActorError:
-                    given_up = replace(flight, "worker_died", "the worker process died on it")
-                    if given_up:
-                        yield flight.job, given_up
-                    continue
-                handled[flight.slot] += 1
-                started[flight.slot] = True
-                yield flight.job, result
-            for reference, flight in list(flights.items()):
-                if time.monotonic() > flight.deadline:
-                    del flights[reference]
-                    ray.kill(slots[flight.slot])
-                    given_up = replace(flight, "timeout", f"it took longer than {timeout_s:.0f} s")
-                    if given_up:
-                        yield flight.job, given_up
+                yield from crew.take_in(reference)
+            yield from crew.stop_late_ones()
     finally:
-        for actor in slots:
+        for actor in crew.slots:
             ray.kill(actor)

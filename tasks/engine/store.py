@@ -66,6 +66,13 @@ class Store:
     def exists(self, rel: str) -> bool:
         return bool(self.fs.exists(self._full(rel)))
 
+    def names(self, rel: str) -> list[str]:
+        """The names in a folder of the store, sorted; none where it does not exist."""
+        try:
+            return sorted(PurePosixPath(path).name for path in self.fs.ls(self._full(rel), detail=False))
+        except FileNotFoundError:
+            return []
+
     def size(self, rel: str) -> int | None:
         """Bytes, or None when the file does not exist."""
         try:

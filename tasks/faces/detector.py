@@ -57,7 +57,10 @@ class FaceLandmarker:
 
     def __init__(self, asset: Path, model: str, max_faces: int = 1) -> None:
         if not Path(asset).is_file():
-            raise ValueError(f"No landmark model at {asset}: expected a MediaPipe .task bundle (see `fye doctor`)")
+            raise ValueError(
+                f"No landmark model at {asset}: expected MediaPipe's face_landmarker.task; "
+                "give its folder as FYE_ASSETS=FOLDER"
+            )
         with zipfile.ZipFile(asset) as bundle:
             parts = set(bundle.namelist())
         self.asset = Path(asset)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 
-def beside(pictures: Sequence[np.ndarray], height: int) -> np.ndarray:
+def pictures_in_a_row(pictures: Sequence[np.ndarray], height: int) -> np.ndarray:
     """Pictures (h, w, 3) uint8 in a row from left to right, each at `height` in its own aspect ratio."""
     return np.hstack([_at_height(picture, height) for picture in pictures])
 

@@ -1,7 +1,7 @@
 """Named recipes, users' YAML files and `--set a.b=c`, resolved into one frozen `Recipe`.
 
-`paper` is the configuration classes' defaults; `demo` is a set of overrides on them. A YAML file may start from a
-named recipe or another file with `extends:`.
+A named recipe is a set of overrides on the configuration classes' defaults (`fye_model/recipes.py`); `paper` has none.
+A YAML file may start from a named recipe or another file with `extends:`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fye_model.config import Recipe
-from fye_model.recipes import DEMO
+from fye_model.recipes import NAMED
 
-NAMED: dict[str, dict[str, Any]] = {"paper": {}, "demo": DEMO}
 _EXPECTED = f"expected one of {sorted(NAMED)} or a .yaml file"
 
 

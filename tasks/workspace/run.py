@@ -16,7 +16,7 @@ from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.dataset import Clip, ClipSet, clip_set
 from tasks.workspace.recipes import load_recipe
-from tasks.workspace.sources import REGISTRY
+from tasks.workspace.sources import REGISTRY, Root, registered_roots
 from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLine, Summary, row_text, write_tables
 
 COMPLETED = "Completed"
@@ -37,6 +37,10 @@ class Run:
     begun: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
+    def roots(self) -> list[Root]:
+        """The folders that the data set is made of."""
+        return registered_roots(self.store)
+
     def stage(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> StageResult[Row]:
         """Run a stage with its part of the recipe; remember its result."""
         settings = stage.settings(self.recipe)
@@ -44,7 +48,7 @@ class Run:
         self.results.append(result)
         return result
 
-    def whole(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
+    def one_item(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
         """The one item of a stage that reads many clips."""
         return [Item(name, name, inputs, clip_set(self.recipe, self.landmarker.model, clips))]
 
@@ -87,11 +91,21 @@ def claim_landmark_model(store: Store, model: str) -> None:
     registry = store.read_json(REGISTRY) if store.exists(REGISTRY) else {"schema": 1, "roots": []}
     known = registry.setdefault("landmark_model", model)
     if known != model:
-        raise ValueError(
-            f"the data set in {store.url} was made with the landmark model {known}, and this run has {model}. "
-            "Two models never mix in one data set: provide the first (FYE_ASSETS=FOLDER), or take another work folder"
-        )
+        raise other_landmark_model(store, str(known), model)
     store.write_json(REGISTRY, registry)
+
+
+def landmark_model_of(store: Store) -> str | None:
+    """The landmark model that this work folder's data set is held to, if it has one yet."""
+    return store.read_json(REGISTRY).get("landmark_model") if store.exists(REGISTRY) else None
+
+
+def other_landmark_model(store: Store, known: str, model: str) -> ValueError:
+    """The error of a run with another landmark model than the data set's."""
+    return ValueError(
+        f"the data set in {store.url} was made with the landmark model {known}, and this run has {model}. "
+        "Two models never mix in one data set: provide the first (FYE_ASSETS=FOLDER), or take another work folder"
+    )
 
 
 @contextmanager

@@ -15,26 +15,32 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.engine.store import Store
-from tasks.samples.clips import make_samples
+from tasks.faces.landmarker import LandmarkerAsset
 from tests.tasks.videos import encode, numbered
 
 ROOT = Path(__file__).resolve().parents[2]
 FYE = str(Path(sys.executable).with_name("fye"))
 
+pytestmark = [pytest.mark.slow, pytest.mark.prefect]
+
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory, landmarker_task: Path) -> dict[str, str]:
+def alone(tmp_path_factory: pytest.TempPathFactory, landmarker_asset: LandmarkerAsset) -> dict[str, str]:
+    """Of a command that starts its own Prefect server, with a home of its own, as on anybody's machine."""
     home = tmp_path_factory.mktemp("prefect")
     outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    return {**outside, "PREFECT_HOME": str(home), "FYE_ASSETS": str(landmarker_task.parent)}
+    return {**outside, "PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}  # this checkout, whatever is installed
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    make_samples(folder, clips=2, seconds=1.6, size=192)
-    return folder
+def environment(alone: dict[str, str], prefect_server: str) -> dict[str, str]:
+    """Of a command that finds a server running, where it does not matter whose it is: starting one takes seconds."""
+    return {**alone, "PREFECT_API_URL": prefect_server}
+
+
+@pytest.fixture(scope="module")
+def videos(sample_clips: list[Path]) -> Path:
+    return sample_clips[0].parent
 
 
 def refresh(
@@ -105,13 +111,13 @@ def sound_only(path: Path) -> None:
 
 
 def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
-    environment: dict[str, str], videos: Path, tmp_path: Path
+    alone: dict[str, str], environment: dict[str, str], videos: Path, tmp_path: Path
 ) -> None:
     work = tmp_path / "killed"
     words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "demo", "--workers", "1"]
     process = subprocess.Popen(
         [FYE, *words],
-        env=environment,
+        env=alone,
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -126,7 +132,7 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
     before = {path: path.stat().st_mtime_ns for path in (work / "items").glob("*/*/receipt.json")}
     assert before
 
-    assert refresh(environment, videos, work).returncode == 0
+    assert refresh(alone, videos, work).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done is not done again"
     assert refresh(environment, videos, tmp_path / "undisturbed", workers=0).returncode == 0
     assert kept(work) == kept(tmp_path / "undisturbed")
@@ -161,30 +167,14 @@ def test_a_wrong_command_ends_with_one_clear_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk_stops_the_run_with_a_clear_word_and_keeps_what_is_done(tmp_path: Path) -> None:
-    """A file system of a few hundred kilobytes of its own, where this process may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("mounting a small file system takes rights that this process does not have")
-    try:
-        store = Store(disk)
-        store.write_bytes("done", b"x" * 1000)
-        with pytest.raises(OSError, match="No space left"):
-            store.write_bytes("large", b"x" * 1_000_000)
-        assert store.read_bytes("done") == b"x" * 1000 and sorted(os.listdir(disk)) == ["done"]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_ctrl_c_ends_a_run_at_once_with_one_word_and_leaves_no_process(
-    environment: dict[str, str], videos: Path, tmp_path: Path
+    alone: dict[str, str], videos: Path, tmp_path: Path
 ) -> None:
     """As a terminal does it: SIGINT to the whole process group, with Ray and Prefect's server in it."""
     words = ["refresh", "--videos", str(videos), "--work", str(tmp_path / "work"), "--recipe", "demo"]
     process = subprocess.Popen(
         [FYE, *words],
-        env={**environment, "FYE_TEST_MARK": str(tmp_path)},
+        env={**alone, "FYE_TEST_MARK": str(tmp_path)},
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.PIPE,

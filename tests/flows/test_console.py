@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.cli import _runtime
+from flows.options import runtime_and_recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,5 +61,5 @@ def test_a_device_that_is_not_there_is_named_in_one_line(device: str, says: str)
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match=says) as caught:
-        _runtime(device=device)
+        runtime_and_recipe([], device=device)
     assert "\n" not in str(caught.value)

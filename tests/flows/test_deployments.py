@@ -16,8 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.faces.landmarker import LandmarkerAsset
+
 ROOT = Path(__file__).resolve().parents[2]
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 
 
 class Server:
@@ -94,18 +98,17 @@ def test_every_deployment_of_the_file_is_there_and_the_schedule_sleeps(server: S
 
 
 def test_a_refresh_runs_through_the_worker_and_finds_its_work_done_the_second_time(
-    server: Server, landmarker_task: Path, shared: Path, tmp_path: Path
+    server: Server, landmarker_asset: LandmarkerAsset, sample_clips: list[Path], tmp_path: Path
 ) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
-    (videos / "d0.mp4").write_bytes((shared / "data" / "driving" / "d0.mp4").read_bytes())
+    (videos / "talking.mp4").write_bytes(sample_clips[0].read_bytes())
     (videos / "empty.mp4").touch()
     parameters = {
         "videos": str(videos),
         "work": str(tmp_path / "work"),
-        "recipe": "demo",
-        "overrides": ["ingest.max_seconds=1.5"],
-        "runtime": {"workers": 1, "assets": str(landmarker_task.parent)},
+        "recipe": "debug",
+        "runtime": {"workers": 1},
     }
     words = ["deployment", "run", "refresh/refresh-weekly", "--params", json.dumps(parameters), "--watch"]
     first = server.call(*words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,40 +13,28 @@ import pytest
 
 from fye_model.config import Runtime
 from tasks.engine import pool
-from tasks.samples.clips import make_samples
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.read import probe, read_frames
+from tasks.media.write import write_video
+from tasks.plan import STAGES
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
-TINY = [
-    "clips.size=64",
-    "autoencoder.fit_steps=2",
-    "train.stage1.steps=4",
-    "train.stage1.checkpoint_every=2",
-    "train.stage1.validate_every=2",
-    "train.stage2.steps=2",
-    "train.stage2.checkpoint_every=1",
-    "train.stage2.validate_every=1",
-    "sampling.steps=2",
-    "selection.sampling_steps=1",
-    "selection.frames=2",
-    "selection.clips=1",
-    "evaluation.frames=3",
-    "evaluation.size=64",
-    "evaluation.clips=1",
-]
+RUNTIME = Runtime(workers=2, threads=1)
 
 
 class Lab:
     """One work folder, the videos it trains on, and the flows over them."""
 
-    def __init__(self, root: Path, assets: Path) -> None:
-        self.work, self.videos, self.assets = root / "work", root / "videos", assets
-        make_samples(self.videos, clips=2, seconds=1.6, size=192)
+    def __init__(self, root: Path, clips: list[Path]) -> None:
+        self.work, self.videos = root / "work", root / "videos"
+        self.videos.mkdir()
+        for clip in clips:
+            shutil.copy(clip, self.videos)
         (self.videos / "not-a-video.mp4").write_text("this is a text file")
 
     def run(self, flow: Any, **parameters: Any) -> tuple[Any, dict[str, Any]]:
-        runtime = Runtime(workers=2, assets=self.assets, threads=1)
-        common = {"work": str(self.work), "recipe": "demo", "overrides": TINY, "runtime": runtime}
+        common = {"work": str(self.work), "recipe": "debug", "runtime": RUNTIME}
         state = flow(**common, **parameters, return_state=True)
         assert state.is_completed(), state
         return state, json.loads((self.work / "summary.json").read_text())
@@ -57,8 +46,10 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, landmarker_task: Path) -> Iterator[Lab]:
-    yield Lab(tmp_path_factory.mktemp("lab"), landmarker_task.parent)
+def lab(
+    tmp_path_factory: pytest.TempPathFactory, landmarker_asset: LandmarkerAsset, sample_clips: list[Path]
+) -> Iterator[Lab]:
+    yield Lab(tmp_path_factory.mktemp("lab"), sample_clips)
     pool.shutdown()
 
 
@@ -74,10 +65,7 @@ def stages(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_videos_become_an_evaluated_model_and_a_report(lab: Lab, first: tuple[Any, dict[str, Any]]) -> None:
     state, summary = first
     assert state.name == summary["status"] == "CompletedWithQuarantine"
-    assert [stage["stage"] for stage in summary["stages"]] == [
-        *("ingest", "clips", "landmarks", "screening", "encoders", "latents"),
-        *("train_stage1", "train_stage2", "select", "evaluate", "report"),
-    ]
+    assert [stage["stage"] for stage in summary["stages"]] == [stage.name for stage in STAGES]
     assert summary["selected_checkpoint"].startswith("train_stage2/checkpoint-")
     for scores in (summary["metrics"], summary["baseline"]):
         assert 0 < scores["l1"] < 1 and 0 < scores["ssim"] <= 1
@@ -103,6 +91,57 @@ def test_a_second_run_finds_every_stage_cached(lab: Lab, first: tuple[Any, dict[
     assert again["metrics"] == first[1]["metrics"]
 
 
+def plan_of(lab: Lab, **parameters: Any) -> Any:
+    from flows.plan import plan
+
+    return plan("retrain", str(lab.work), "debug", [], RUNTIME, **parameters)
+
+
+def test_the_plan_of_a_finished_run_finds_everything_done_and_changes_nothing(lab: Lab, first: tuple[Any, Any]) -> None:
+    from tasks.workspace.planned import plan_lines
+
+    before = {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()}
+    found = plan_of(lab)
+    assert [plan.stage.name for plan in found.plans] == list(stages(first[1]))
+    assert all(plan.to_do == () and plan.known and plan.cached == plan.items for plan in found.plans)
+    assert list(plan_lines(found))[-1] == "Everything is done: a run would find every stage cached."
+    assert {path: path.stat().st_mtime_ns for path in lab.work.rglob("*") if path.is_file()} == before
+
+
+def test_the_plan_names_what_is_missing_and_estimates_from_what_was_done(
+    lab: Lab, first: tuple[Any, Any], sample_clips: list[Path], tmp_path: Path
+) -> None:
+    from tasks.workspace.planned import plan_lines
+    from tasks.workspace.sources import Root
+
+    (tmp_path / "more").mkdir()
+    write_video(tmp_path / "more" / "shorter.mp4", read_frames(sample_clips[0])[:24], 25.0)
+    found = plan_of(lab, more=[Root(str(tmp_path / "more"))])
+    plans = {plan.stage.name: plan for plan in found.plans}
+    assert plans["ingest"].to_do == ("shorter",) and plans["ingest"].seconds(2) > 0
+    assert plans["landmarks"].to_do == () and plans["landmarks"].work == 1, "it waits for the new source"
+    assert not plans["train_stage1"].known and plans["train_stage1"].work == 1
+    text = "\n".join(plan_lines(found))
+    assert "1 waiting" in text and "To do first: ingest of shorter." in text
+
+
+def test_one_stage_of_one_clip_gives_again_what_is_stored(lab: Lab, first: tuple[Any, Any], tmp_path: Path) -> None:
+    from flows.plan import locate
+    from tasks.replay import choose_item, replay
+    from tasks.results.overlay import overlay
+
+    runtime = RUNTIME.model_copy(update={"workers": 0})
+    for name in ("clips", "landmarks", "latents"):
+        run, located = locate(name, str(lab.work), "debug", [], runtime)
+        item = choose_item(located.items, located.items[0].id)
+        (out := tmp_path / name).mkdir()
+        again = replay(run.store, located.stage, located.settings, item, runtime, run.landmarker, out)
+        assert again.stored is not None and again.differences == []
+        assert overlay(name, again.item.files, out).size[0] > 64
+    with pytest.raises(ValueError, match=r"landmarks of .* is not done .* run fye retrain"):
+        locate("train_stage1", str(lab.work), "debug", ["landmarks.expression_radius=0.05"], runtime)
+
+
 def test_a_deleted_clip_output_is_redone_and_nothing_else(lab: Lab, first: tuple[Any, Any]) -> None:
     victim = sorted((lab.work / "items" / "landmarks").glob("*/landmarks.parquet"))[0]
     before = victim.read_bytes()
@@ -119,8 +158,10 @@ def test_a_captured_subject_joins_without_recomputing_the_rest(
     from flows.capture import capture
 
     # another length than the clips that are there: other bytes, another source
-    make_samples(tmp_path / "longer", clips=1, seconds=2.0, size=192)
-    _, summary = lab.run(capture, folder=str(tmp_path / "longer"), subject="anna")
+    (tmp_path / "shorter").mkdir()
+    talking = sorted(lab.videos.glob("astronaut-*.mp4"))[0]
+    write_video(tmp_path / "shorter" / "talking.mp4", read_frames(talking, slice(0, 32)), 25.0)
+    _, summary = lab.run(capture, folder=str(tmp_path / "shorter"), subject="anna")
     done = stages(summary)
     assert done["landmarks"]["items"] == 3
     assert (done["ingest"]["computed"], done["clips"]["computed"], done["landmarks"]["computed"]) == (1, 1, 1)
@@ -133,14 +174,12 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
     from flows.evaluate import evaluate
 
     (lab.videos / "not-a-video.mp4").unlink()
-    runtime = Runtime(workers=2, assets=lab.assets, threads=1)
     state = evaluate(
         model=str(lab.work / "model"),
         videos=str(lab.videos),
         work=str(tmp_path / "evaluation"),
-        recipe="demo",
-        overrides=TINY,
-        runtime=runtime,
+        recipe="debug",
+        runtime=RUNTIME,
         return_state=True,
     )
     assert state.is_completed(), state
@@ -148,8 +187,6 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
 
     from skimage import data
     from skimage.io import imsave
-
-    from tasks.media.read import probe
 
     imsave(tmp_path / "portrait.png", data.astronaut())
     driving = sorted(lab.videos.glob("*.mp4"))[0]
@@ -160,7 +197,7 @@ def test_the_selected_model_evaluates_and_animates_elsewhere(lab: Lab, first: tu
         model=str(lab.work / "model"),
         output=str(output),
         sampling={"steps": 1},
-        runtime=runtime,
+        runtime=RUNTIME,
         return_state=True,
     )
     assert done.is_completed(), done

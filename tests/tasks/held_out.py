@@ -1,4 +1,4 @@
-"""Real clips of a face and a real, tiny, untrained model: what selection, evaluation and the report work on."""
+"""Clips of a face and a real, tiny, untrained model: what selection, evaluation and the report work on."""
 
 from __future__ import annotations
 
@@ -11,32 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fye_model.config import NetworkConfig, NoiseConfig
+from fye_model.config import NoiseConfig
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks
 from tasks.faces.detector import FaceLandmarker
-from tasks.faces.landmarker import LANDMARKER_ID, LANDMARKER_SHA256, LandmarkerAsset
+from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
 from tasks.workspace.dataset import ClipRecord, ClipSet
+from tests.debug import DEBUG
 
 SIZE, FRAMES = 128, 10
-TINY = NetworkConfig(
-    block_out_channels=(8, 8, 16, 16),
-    layers_per_block=1,
-    attention_heads=2,
-    cross_attention_dim=16,
-    norm_num_groups=4,
-    motion_heads=2,
-    landmark_channels=(4, 4, 8, 8),
-    qformer_layers=1,
-    qformer_tokens=2,
-    qformer_heads=2,
-)
 
 
 @dataclass(frozen=True)
 class HeldOutData:
-    """A training index over two real clips whose last frames are held out."""
+    """A training index over two clips whose last frames are held out."""
 
     index: Path
     landmarker: LandmarkerAsset
@@ -65,20 +54,14 @@ class TinyModels:
 
 
 @pytest.fixture(scope="session")
-def landmarker_asset(landmarker_task: Path) -> LandmarkerAsset:
-    return LandmarkerAsset(landmarker_task, LANDMARKER_ID, LANDMARKER_SHA256, has_matrix=True, source="test")
-
-
-@pytest.fixture(scope="session")
 def held_out_data(
-    shared: Path, landmarker_asset: LandmarkerAsset, tmp_path_factory: pytest.TempPathFactory
+    sample_clips: list[Path], landmarker_asset: LandmarkerAsset, tmp_path_factory: pytest.TempPathFactory
 ) -> HeldOutData:
     folder = tmp_path_factory.mktemp("held_out")
     clips = []
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as detector:
-        for name, start in (("d18", 0), ("d9", 30)):
-            source = read_frames(shared / "data" / "driving" / f"{name}.mp4", slice(start, start + 2 * FRAMES, 2))
-            frames = _face_crop(source, detector)
+        for name, path in zip(("talk", "turn"), sample_clips, strict=True):
+            frames = _face_crop(read_frames(path, slice(0, 2 * FRAMES, 2)), detector)
             (folder / name).mkdir()
             write_video(folder / name / "clip.mp4", frames, 25.0)
             _write_clip_landmarks(folder / name, detector)
@@ -97,40 +80,30 @@ def held_out_data(
                 }
             )
     header = {"schema": 1, "landmark_model": landmarker_asset.model, "size": SIZE, "factor": 8, "fps": 25.0}
+    geometry = str(landmarker_asset.path) if landmarker_asset.has_matrix else "mean_mesh"
     index = folder / "index.json"
-    index.write_text(json.dumps({**header, "geometry": str(landmarker_asset.path), "clips": clips}))
+    index.write_text(json.dumps({**header, "geometry": geometry, "clips": clips}))
     return HeldOutData(index, landmarker_asset)
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     import torch
-    from diffusers import AutoencoderKL
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     from fye_model.animation.folder import FrozenParts
     from fye_model.networks import build_networks
+    from fye_model.networks.image_encoder import load_image_encoder
+    from fye_model.training.autoencoder import build_autoencoder, save_folder
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
-    AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-    ).save_pretrained(folder / "vae")
-    vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
-    )
-    CLIPVisionModel(vision).save_pretrained(folder / "image_encoder")
-    size = {"height": 32, "width": 32}
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder / "image_encoder")
+    save_folder(build_autoencoder(DEBUG.autoencoder, SIZE), folder / "vae")
+    load_image_encoder(DEBUG.image_encoder).save(folder / "image_encoder")
     checkpoints = []
     for step, loss in ((10, 0.9), (20, 0.5), (30, 0.7)):
         torch.manual_seed(step)
         checkpoint = folder / f"checkpoint-{step:06d}"
-        build_networks(TINY, image_encoder_dim=16).save(checkpoint)
+        build_networks(DEBUG.networks, DEBUG.image_encoder.hidden_size).save(checkpoint)
         (checkpoint / "validation.json").write_text(json.dumps({"loss": loss}))
         checkpoints.append(checkpoint)
     return TinyModels(FrozenParts(folder / "vae", folder / "image_encoder", NoiseConfig()), checkpoints)
@@ -149,10 +122,11 @@ def _face_crop(frames: np.ndarray, detector: FaceLandmarker) -> np.ndarray:
 
 def _write_clip_landmarks(folder: Path, detector: FaceLandmarker) -> None:
     found = [detector.detect(frame)[0] for frame in read_frames(folder / "clip.mp4")]
+    matrices = [face.matrix for face in found if face.matrix is not None]
     everywhere = np.ones(len(found), bool)
     sequence = LandmarkSequence(
         points=np.stack([face.points for face in found]),
-        matrix=np.stack([face.matrix for face in found if face.matrix is not None]),
+        matrix=np.stack(matrices) if matrices else None,
         blendshapes=None,
         valid=everywhere,
         interpolated=~everywhere,

@@ -1,4 +1,4 @@
-"""A portrait performs a driver end to end on real pictures and videos, with a tiny model of random weights."""
+"""A portrait performs a driver end to end on pictures and videos of a face, with a tiny model of random weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.landmarks.table import read_landmarks, write_landmarks
@@ -38,9 +39,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def driver(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few real frames at 25 fps, with sound; frame 4 shows no face."""
-    frames = read_frames(shared / "data" / "driving" / "d18.mp4", slice(0, FRAMES))
+def driver(sample_clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few frames at 25 fps, with sound; frame 4 shows no face."""
+    frames = read_frames(sample_clips[0], slice(0, FRAMES))
     frames = np.stack([np.asarray(Image.fromarray(frame).resize((256, 256))) for frame in frames])
     frames[4] = 127
     return encode(tmp_path_factory.mktemp("drivers") / "driver.mp4", frames, sound=(click(FRAMES / 25, 0.2), 0.0))
@@ -62,8 +63,11 @@ def perform(model: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def portrait(shared: Path) -> Path:
-    return shared / "data" / "portraits" / "s9.jpg"
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photograph that the sample clips are made of, 512 x 512."""
+    path = tmp_path_factory.mktemp("portraits") / "astronaut.png"
+    Image.fromarray(data.astronaut()).save(path)
+    return path
 
 
 def test_the_result_has_the_drivers_length_rate_and_sound(perform, portrait: Path, driver: Path) -> None:
@@ -135,9 +139,9 @@ def test_a_portrait_without_a_face_works_unaligned_and_says_so(perform, tmp_path
 
 
 def test_one_of_several_faces_is_chosen(
-    perform, shared: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
+    perform, portrait: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
-    small, large = (Image.open(shared / "data" / "portraits" / name).convert("RGB") for name in ("s6.jpg", "s6.jpg"))
+    small, large = (Image.open(portrait).crop((60, 0, 400, 340)).resize((500, 500)) for _ in range(2))
     small.thumbnail((420, 420))
     large.thumbnail((500, 500))
     both = Image.new("RGB", (small.width + large.width, 500), "white")

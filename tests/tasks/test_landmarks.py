@@ -1,4 +1,4 @@
-"""The landmark worker on real frames: who is followed, which gaps are bridged, what is written."""
+"""The landmark worker on frames of a face: who is followed, which gaps are bridged, what is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fye_model.landmarks.table import read_landmarks, read_masks
 from tasks.engine.items import Given, Quarantine
 from tasks.engine.stage import Context
 from tasks.faces.follow import FaceTracker, load_geometry
-from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
+from tasks.faces.landmarker import LandmarkerAsset
 from tasks.landmarks import LandmarkFacts, LandmarkRow, LandmarkWorker
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
@@ -25,8 +25,8 @@ SIZE = 256
 
 
 @pytest.fixture(scope="module")
-def asset(landmarker_task: Path) -> LandmarkerAsset:
-    return resolve_landmarker(landmarker_task.parent)
+def asset(landmarker_asset: LandmarkerAsset) -> LandmarkerAsset:
+    return landmarker_asset
 
 
 def open_worker(asset: LandmarkerAsset, **settings: int) -> LandmarkWorker:
@@ -40,10 +40,10 @@ def worker(asset: LandmarkerAsset) -> Iterator[LandmarkWorker]:
 
 
 @pytest.fixture(scope="module")
-def frames(shared: Path) -> np.ndarray:
+def frames(sample_clips: list[Path]) -> np.ndarray:
     """26 frames of a talking head, (26, 256, 256, 3)."""
-    whole = read_frames(shared / "data" / "driving" / "d0.mp4", slice(0, 78, 3))
-    return np.stack([cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for frame in whole])
+    whole = read_frames(sample_clips[0], slice(0, 26))
+    return np.stack([cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for frame in whole])
 
 
 def run(
@@ -60,13 +60,13 @@ def run(
 
 
 def test_a_clip_gives_landmarks_masks_and_a_repeatable_row(
-    worker: LandmarkWorker, frames: np.ndarray, tmp_path: Path
+    worker: LandmarkWorker, asset: LandmarkerAsset, frames: np.ndarray, tmp_path: Path
 ) -> None:
     row = run(worker, frames, tmp_path / "first")
     sequence = read_landmarks(tmp_path / "first" / "out" / "landmarks.parquet")
     expression, face = read_masks(tmp_path / "first" / "out" / "masks.parquet")
-    assert sequence.model == "face_landmarker_v2:64184e22" and sequence.valid.all() and not sequence.interpolated.any()
-    assert sequence.matrix is not None and sequence.blendshapes is not None
+    assert sequence.model == asset.model and sequence.valid.all() and not sequence.interpolated.any()
+    assert sequence.matrix is not None and (sequence.blendshapes is not None) == asset.has_matrix
     np.testing.assert_allclose(sequence.time_s, 1.0 + np.arange(26) / 25.0)
     assert sequence.fps == 25.0
     assert expression.shape == face.shape == (26, SIZE // 8, SIZE // 8)
@@ -86,6 +86,7 @@ def test_a_clip_gives_landmarks_masks_and_a_repeatable_row(
         assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.usefixtures("landmarker_task")  # it needs the model with a face geometry
 def test_the_pose_is_the_one_of_mediapipe(worker: LandmarkWorker, frames: np.ndarray, tmp_path: Path) -> None:
     run(worker, frames[:3], tmp_path)
     sequence = read_landmarks(tmp_path / "out" / "landmarks.parquet")
@@ -108,8 +109,8 @@ def test_short_gaps_are_bridged_and_flagged_and_long_ones_stay_invalid(
     np.testing.assert_allclose(
         sequence.points[6], (sequence.points[4] + sequence.points[8]) / 2, atol=1e-6, equal_nan=False
     )
-    assert sequence.matrix is not None and sequence.blendshapes is not None
-    assert np.isfinite(sequence.matrix[5:8]).all() and np.isfinite(sequence.blendshapes[5:8]).all()
+    assert sequence.matrix is not None and np.isfinite(sequence.matrix[5:8]).all()
+    assert sequence.blendshapes is None or np.isfinite(sequence.blendshapes[5:8]).all()
     assert np.isnan(sequence.points[12:17]).all() and np.isnan(sequence.matrix[0]).all()
     expression, face = read_masks(tmp_path / "out" / "masks.parquet")
     assert not face[14].any() and not expression[14].any() and face[6].any()
@@ -151,6 +152,7 @@ def test_frames_that_do_not_match_their_times_are_an_error(
         run(worker, frames[:5], tmp_path, rows=6)
 
 
+@pytest.mark.usefixtures("landmarker_task")  # to be held against
 def test_the_fallback_model_gets_its_pose_from_the_mean_face(asset: LandmarkerAsset, frames: np.ndarray) -> None:
     other = LandmarkerAsset(asset.path, "attention_mesh:e06a804e", asset.sha256, has_matrix=False, source="test")
     with open_worker(asset) as worker:

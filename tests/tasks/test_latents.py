@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModel
 
-from fye_model.config import AutoencoderConfig, ImageEncoderConfig, LatentConfig
+from fye_model.config import LatentConfig
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks
 from fye_model.networks.image_encoder import load_image_encoder
 from fye_model.training.autoencoder import build_autoencoder, save_folder
@@ -21,11 +21,10 @@ from tasks.engine.items import NOTHING, Quarantine
 from tasks.latents import LATENTS, candidate_references
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
+from tests.debug import DEBUG
 from tests.tasks.support import work_on
 
 SIZE, FRAMES = 32, 12
-SMALL = AutoencoderConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
-SMALL_CLIP = ImageEncoderConfig(hidden_size=16, intermediate_size=16, layers=1, heads=2, image_size=32, patch_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +43,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder / "landmarks.parquet",
     )
     torch.manual_seed(0)
-    vae = build_autoencoder(SMALL, SIZE)
+    vae = build_autoencoder(DEBUG.autoencoder, SIZE)
     vae.register_to_config(scaling_factor=0.5)
     save_folder(vae, folder / "vae")
-    load_image_encoder(SMALL_CLIP).save(folder / "image_encoder")
+    load_image_encoder(DEBUG.image_encoder).save(folder / "image_encoder")
     return {
         "video": folder / "clip.mp4",
         "landmarks": folder / "landmarks.parquet",

@@ -69,7 +69,7 @@ def in_place(
     """`reference` by the kernels, where they are not `unsupported`: `hidden` is overwritten if it is contiguous."""
     channels = x.shape[-1]
     parts, normed = _beside(x, added, bias, norm, len(gates.paired_weight) // 2)
-    gated.launch(normed, gates.paired_weight, gates.paired_bias, parts[:, channels:-_PAD])
+    gated.launch_gated(normed, gates.paired_weight, gates.paired_bias, parts[:, channels:-_PAD])
     total = hidden.contiguous()
     total.view(-1, channels).addmm_(parts, weight.t())
     return total

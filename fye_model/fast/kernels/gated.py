@@ -56,7 +56,7 @@ def geglu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return reference(x, weight, bias)
     rows = x.flatten(0, -2).contiguous()
     out = rows.new_empty(len(rows), weight.shape[0] // 2)
-    launch(rows, weight, bias, out)
+    launch_gated(rows, weight, bias, out)
     return out.unflatten(0, x.shape[:-1])
 
 
@@ -66,14 +66,14 @@ def _try(device: torch.device, dtype: torch.dtype, channels: int, hidden: int) -
     out = torch.empty(200, hidden, device=device, dtype=dtype)
 
     def kernel() -> Tensor:
-        launch(rows, weight, bias, out)
+        launch_gated(rows, weight, bias, out)
         return out
 
     name = f"GEGLU from {channels} channels"
     return tried(name, kernel, lambda: reference(rows.float(), weight.float(), bias.float()))
 
 
-def launch(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+def launch_gated(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
     """Run the kernel on contiguous rows (n, c) into `out` (n, h), whose rows may lie apart by multiples of 16 bytes."""
     count, channels = rows.shape
     hidden = weight.shape[0] // 2

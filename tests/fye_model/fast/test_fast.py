@@ -44,7 +44,7 @@ def test_the_fast_denoiser_computes_the_same(build_pipe, prompt: str, tokens: in
     got, fast_deep = fast(*inputs[:2], context, inputs[3], reference, inputs[5], plain=int(guided), return_deep=True)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(fast_deep, deep, rtol=1e-10, atol=1e-10)
-    noisy, landmarks, given = inputs[0][:1], inputs[3][:1], inputs[5][:1]  # one item stands for both
+    noisy, landmarks, given = inputs[0][:1], inputs[3][:1], inputs[5][:1]  # one item, which both halves share
     for plain in (0, 1):
         expected = pipe.denoiser(noisy, inputs[1], inputs[2], landmarks, inputs[4], given, plain=plain)
         got = fast(noisy, inputs[1], context, landmarks, reference, given, plain=plain)

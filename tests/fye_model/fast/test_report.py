@@ -46,7 +46,7 @@ KERNELS = [
     (group_norm, "_launch", _norm, ()),
     (elementwise, "_launch_sum", elementwise.reference_sum, ()),
     (elementwise, "_launch_interleave", elementwise.reference_interleave, ()),
-    (gated, "launch", _gate, (64, 128)),
+    (gated, "launch_gated", _gate, (64, 128)),
     (feed_forward, "_beside", _beside, (64, 128)),
 ]
 

@@ -12,25 +12,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fye_model.config import NetworkConfig, TrainStageConfig
+from fye_model.config import TrainStageConfig
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
 from fye_model.training.job import TrainJob
+from tests.debug import DEBUG
 
 SIZE, FACTOR, FPS, MODEL = 32, 8, 25.0, "test_model:0"
-TINY = NetworkConfig(
-    block_out_channels=(8, 16),
-    layers_per_block=1,
-    attention_heads=2,
-    cross_attention_dim=8,
-    norm_num_groups=4,
-    motion_heads=2,
-    landmark_channels=(4, 4, 4, 4),
-    qformer_layers=1,
-    qformer_tokens=2,
-    qformer_heads=2,
-)
 
 
 def write_clip(folder: Path, frames: int, seed: int, invalid: tuple[int, ...] = ()) -> dict[str, str]:
@@ -116,7 +105,14 @@ def make_job(data: Path, tmp_path: Path) -> Callable[..., TrainJob]:
             "precision": "fp32",
             **train,
         }
-        fields = {"index": data, "networks": TINY, "device": "cpu", "threads": 1, "log_every": 1, **(job or {})}
+        fields = {
+            "index": data,
+            "networks": DEBUG.networks,
+            "device": "cpu",
+            "threads": 1,
+            "log_every": 1,
+            **(job or {}),
+        }
         return TrainJob(stage=stage, output=tmp_path / output, train=TrainStageConfig(**settings), **fields)
 
     return make

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from fye_model.config import CoveringConfig, TrainStageConfig
 from fye_model.training.data import StepBatches, TrainingSamples
 from fye_model.training.index import read_index
-from fye_model.training.start import make_loader
+from fye_model.training.loader import make_loader
 
 
 def samples(
@@ -54,7 +54,7 @@ def test_the_same_key_gives_the_same_sample_in_any_order_and_another_key_another
     assert not torch.equal(samples(data, frames=4, seed=1)[5, 2]["noise"], wanted["noise"])
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_workers_and_start_at_any_step(data: Path, workers: int) -> None:
     clips = samples(data)
     expected = [clips[step, item] for step in (3, 4) for item in range(4)]

@@ -18,6 +18,9 @@ def offers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def mini_bench(
-    offers: tuple[Path, Path], landmarker_asset: LandmarkerAsset, tmp_path_factory: pytest.TempPathFactory
+    offers: tuple[Path, Path],
+    landmarker_task: Path,  # tags and some scores are read from blendshapes
+    landmarker_asset: LandmarkerAsset,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Bench:
     return build_mini(offers, tmp_path_factory.mktemp("benches") / "mini", landmarker_asset)

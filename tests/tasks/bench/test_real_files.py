@@ -16,7 +16,9 @@ SPANS = {"d6": (76, 126), "d18": (0, 45)}  # crossed eyes; a frown, then a pout
 
 
 @pytest.fixture(scope="module")
-def bench(shared: Path, landmarker_asset: LandmarkerAsset, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(
+    shared: Path, landmarker_task: Path, landmarker_asset: LandmarkerAsset, tmp_path_factory: pytest.TempPathFactory
+) -> Bench:
     root = tmp_path_factory.mktemp("real")
     for name, place in (("s9", "real/leonardo"), ("s25", "animal/zoo"), ("s41", "animal/zoo")):
         (root / "portraits" / place).mkdir(parents=True, exist_ok=True)

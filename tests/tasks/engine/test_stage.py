@@ -134,8 +134,8 @@ def test_a_worker_killed_in_the_middle_costs_only_its_item_a_second_try(tmp_path
     assert [calls(tmp_path, name) for name in "akc"] == [1, 2, 1]
 
 
-def test_a_store_in_memory_caches_the_same(tmp_path: Path) -> None:
-    store, items = Store("memory://test-stage-store"), text_items(tmp_path, **TEXTS)
+def test_a_store_in_memory_caches_the_same(memory_address: str, tmp_path: Path) -> None:
+    store, items = Store(memory_address), text_items(tmp_path, **TEXTS)
     first, second = run(store, items), run(store, items)
     assert (first.state, second.state, first.digest) == ("Completed", "Cached", second.digest)
     store.delete(f"{first.outcomes[2].folder}/deep/length.txt")

@@ -13,7 +13,7 @@ from tasks.engine.store import HashMemory, Store, digest, file_digest, folder_fi
 
 @pytest.fixture(params=["local", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(tmp_path / "root" if request.param == "local" else f"memory://{tmp_path.name}")
+    return Store(tmp_path / "root" if request.param == "local" else request.getfixturevalue("memory_address"))
 
 
 def test_what_is_written_is_read_back(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The landmarker wrapper on real clips: small faces, strides, broken graphs."""
+"""The landmarker wrapper on clips: small faces, strides, broken graphs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from fye_model.landmarks.boxes import FractionBox, overlap
 from tasks.faces.detector import FaceLandmarker
+from tasks.faces.landmarker import LandmarkerAsset
 
 
 def first_frame(path: Path) -> np.ndarray:
@@ -24,22 +25,27 @@ def first_frame(path: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def landmarker(landmarker_task: Path) -> Iterator[FaceLandmarker]:
-    with FaceLandmarker(landmarker_task, "face_landmarker_v2:64184e22", max_faces=2) as opened:
+def landmarker(landmarker_asset: LandmarkerAsset) -> Iterator[FaceLandmarker]:
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=2) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def face(shared: Path) -> np.ndarray:
-    return first_frame(shared / "data" / "driving" / "d0.mp4")
+def face(sample_clips: list[Path]) -> np.ndarray:
+    return first_frame(sample_clips[0])
 
 
-def test_a_face_has_points_matrix_and_blendshapes(landmarker: FaceLandmarker, face: np.ndarray) -> None:
+def test_a_face_has_points_in_its_place(landmarker: FaceLandmarker, face: np.ndarray) -> None:
     (found,) = landmarker.detect(face)
     assert found.points.shape == (478, 3) and found.points.dtype == np.float32
-    assert found.matrix is not None and found.blendshapes is not None and found.blendshapes.shape == (52,)
     left, top, right, bottom = found.box
     assert 0.2 < left < right < 0.8 and 0.2 < top < bottom < 0.95
+
+
+@pytest.mark.usefixtures("landmarker_task")
+def test_the_usual_model_gives_matrix_and_blendshapes(landmarker: FaceLandmarker, face: np.ndarray) -> None:
+    (found,) = landmarker.detect(face)
+    assert found.matrix is not None and found.blendshapes is not None and found.blendshapes.shape == (52,)
     assert -60 < found.matrix[2, 3] < -20  # centimetres in front of the camera
 
 
@@ -84,9 +90,9 @@ def test_a_picture_without_a_face_gives_nothing(landmarker: FaceLandmarker) -> N
 
 
 @pytest.fixture
-def failing_task(landmarker_task: Path, tmp_path: Path) -> Path:
+def failing_task(landmarker_asset: LandmarkerAsset, tmp_path: Path) -> Path:
     """A bundle that opens and whose graph fails at every face: the landmark model in it is not one."""
-    with zipfile.ZipFile(landmarker_task) as bundle:
+    with zipfile.ZipFile(landmarker_asset.path) as bundle:
         detector = bundle.read("face_detector.tflite")
     path = tmp_path / "failing.task"
     with zipfile.ZipFile(path, "w") as wrong:
@@ -95,10 +101,12 @@ def failing_task(landmarker_task: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_graph_that_fails_is_replaced(landmarker_task: Path, failing_task: Path, face: np.ndarray) -> None:
-    with FaceLandmarker(failing_task, "face_landmarker_v2:64184e22") as opened:
+def test_a_graph_that_fails_is_replaced(
+    landmarker_asset: LandmarkerAsset, failing_task: Path, face: np.ndarray
+) -> None:
+    with FaceLandmarker(failing_task, landmarker_asset.model) as opened:
         broken = opened._landmarker
-        opened.asset = landmarker_task  # the graph is broken already; the one that replaces it will not be
+        opened.asset = landmarker_asset.path  # the graph is broken already; the one that replaces it will not be
         assert len(opened.detect(face)) == 1
         assert opened._landmarker is not broken
         assert len(opened.detect(face)) == 1

@@ -29,22 +29,32 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("FYE_LANDMARKER", raising=False)
 
 
+@pytest.fixture
+def model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that passes for the usual model: where it is looked for has nothing to do with what is in it."""
+    path = tmp_path / "model" / assets.LANDMARKER_FILE
+    path.parent.mkdir()
+    path.write_bytes(bytes(range(256)) * 1000)
+    monkeypatch.setattr(assets, "LANDMARKER_SHA256", file_digest(path))
+    return path
+
+
 def place(task: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy(task, folder / assets.LANDMARKER_FILE))
 
 
 def test_the_given_folder_wins_then_the_environment_then_the_cache(
-    landmarker_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached = place(landmarker_task, tmp_path / "cache")
+    cached = place(model_file, tmp_path / "cache")
     found = assets.resolve_landmarker()
     assert (found.path, found.source, found.model) == (cached, "cache", "face_landmarker_v2:64184e22")
     assert found.has_matrix and found.sha256 == assets.LANDMARKER_SHA256
-    named = place(landmarker_task, tmp_path / "named")
+    named = place(model_file, tmp_path / "named")
     monkeypatch.setenv("FYE_ASSETS", str(tmp_path / "named"))
     assert assets.resolve_landmarker().path == named
-    given = place(landmarker_task, tmp_path / "given")
+    given = place(model_file, tmp_path / "given")
     assert assets.resolve_landmarker(tmp_path / "given").path == given
 
 
@@ -83,10 +93,10 @@ def test_a_download_is_kept_only_with_the_expected_hash(server: tuple[str, Path]
 
 
 def test_the_public_address_fills_the_cache(
-    landmarker_task: Path, server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_file: Path, server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, served = server
-    place(landmarker_task, served)
+    place(model_file, served)
     monkeypatch.setattr(assets, "LANDMARKER_URL", f"{address}/{assets.LANDMARKER_FILE}")
     assert assets.resolve_landmarker().source == "download"
     assert assets.resolve_landmarker().source == "cache"
@@ -126,9 +136,9 @@ def fallback(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_fallback_finds_the_same_face_as_the_usual_model(
-    fallback: Path, landmarker_task: Path, shared: Path
+    fallback: Path, landmarker_task: Path, sample_clips: list[Path]
 ) -> None:
-    capture = cv2.VideoCapture(str(shared / "data" / "driving" / "d0.mp4"))
+    capture = cv2.VideoCapture(str(sample_clips[0]))
     frame = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB)
     capture.release()
     with FaceLandmarker(landmarker_task, "v2") as usual, FaceLandmarker(fallback, fallback_model.MODEL_ID) as other:

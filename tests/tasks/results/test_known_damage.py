@@ -17,7 +17,6 @@ from fye_model.landmarks.geometry import FaceGeometry
 from tasks.faces.detector import FaceLandmarker
 from tasks.media.read import read_frames
 from tasks.results.reenactment import detect_faces
-from tasks.samples.clips import make_samples
 from tests.tasks.results.damage import (
     at_half_amplitude,
     blurred,
@@ -56,12 +55,12 @@ def _square(frames: np.ndarray, detector: FaceLandmarker) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=["real", "sample"])
-def scene(request: pytest.FixtureRequest, detector: FaceLandmarker, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(request: pytest.FixtureRequest, detector: FaceLandmarker, sample_clips: list[Path]) -> Scene:
     if request.param == "real":
         shared: Path = request.getfixturevalue("shared")
         frames = read_frames(shared / "data" / "driving" / "d18.mp4", slice(84, 110))  # it talks, and blinks once
     else:
-        frames = read_frames(make_samples(tmp_path_factory.mktemp("samples"), clips=1, seconds=1.6, size=256)[0])[6:]
+        frames = read_frames(sample_clips[0])[6:]
     square = _square(frames, detector)
     truth = Truth(square, detect_faces(detector, square, GEOMETRY))
     assert truth.faces.found.all()

@@ -47,7 +47,7 @@ def _score(clip: HeldOutClip, result: np.ndarray, data: Any, size: int = 128) ->
 def test_the_first_held_out_frame_is_the_reference_and_the_next_ones_drive(
     held_out_data: Any, clip: HeldOutClip
 ) -> None:
-    video = read_frames(held_out_data.index.parent / "d18" / "clip.mp4")
+    video = read_frames(held_out_data.index.parent / "talk" / "clip.mp4")
     assert clip.span == (3, 9)  # of 3..10: a reference and 5 frames
     assert np.array_equal(clip.frames, video[3:9])
     asked = Returns(clip.frames[1:])
@@ -61,7 +61,7 @@ def test_the_first_held_out_frame_is_the_reference_and_the_next_ones_drive(
 
 def test_the_far_protocol_takes_its_reference_elsewhere_and_drives_with_every_frame_taken(held_out_data: Any) -> None:
     held_out = read_held_out(held_out_data.index)
-    video = read_frames(held_out_data.index.parent / "d18" / "clip.mp4")
+    video = read_frames(held_out_data.index.parent / "talk" / "clip.mp4")
     far = load_clip(held_out, held_out.clips[0], 4, "expression_aware", EvaluationConfig(protocol="far"))
     assert far.span == (3, 7) and far.reference not in range(3, 7) and far.trained_on
     assert np.array_equal(far.frames[0], video[far.reference]) and np.array_equal(far.frames[1:], video[3:7])
@@ -138,8 +138,8 @@ def test_what_cannot_be_evaluated_is_named(held_out_data: Any, tmp_path: Path) -
 
     with pytest.raises(ValueError, match=r"none of its 2 clips has 2 held-out frames.*split\.holdout"):
         read_held_out(index(val=[0, 0]))
-    with pytest.raises(ValueError, match=r"clip d18.*missing or wrong"):
+    with pytest.raises(ValueError, match=r"clip talk.*missing or wrong"):
         read_held_out(index(video=None))
     longer = read_held_out(index(frames=50, val=[3, 40]))
-    with pytest.raises(ValueError, match=r"d18.*landmarks of 10 frames"):
+    with pytest.raises(ValueError, match=r"talk.*landmarks of 10 frames"):
         load_clip(longer, longer.clips[0], 64, "expression_aware")

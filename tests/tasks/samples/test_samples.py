@@ -9,6 +9,7 @@ import pytest
 
 from fye_model.landmarks.geometry import euler_deg
 from tasks.faces.detector import FaceLandmarker
+from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import probe, read_frames
 from tasks.samples.clips import known_motion, make_samples, motion_curve, sample_name
 from tasks.samples.puppet import Pose, Puppet
@@ -57,7 +58,7 @@ def test_the_detected_face_follows_the_known_motion(clips: list[Path], landmarke
     ],
 )
 def test_each_expression_moves_its_own_part(
-    puppet: Puppet, landmarker_task: Path, pose: Pose, channel: str, sign: int
+    puppet: Puppet, landmarker_asset: LandmarkerAsset, pose: Pose, channel: str, sign: int
 ) -> None:
     def measure(rgb: np.ndarray) -> float:
         points = landmarker.detect(rgb)[0].points
@@ -69,7 +70,7 @@ def test_each_expression_moves_its_own_part(
             return float((points[[159, 386], 1] - points[[105, 334], 1]).mean() / eyes)
         return float((points[308, 0] - points[78, 0]) / eyes)
 
-    with FaceLandmarker(landmarker_task, "face_landmarker_v2:64184e22") as landmarker:
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
         change = measure(puppet.frame(pose, 256)) - measure(puppet.frame(Pose(), 256))
     assert sign * change > 0.01
 

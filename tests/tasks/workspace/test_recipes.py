@@ -23,7 +23,7 @@ def test_the_paper_recipe_has_the_papers_numbers() -> None:
     assert recipe.networks.qformer_layers == 4
 
 
-@pytest.mark.parametrize("name", ["paper", "demo"])
+@pytest.mark.parametrize("name", ["paper", "demo", "debug"])
 def test_a_printed_recipe_reads_back_to_itself(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     (tmp_path / "copy.yaml").write_text(dump_recipe(recipe))

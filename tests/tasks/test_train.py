@@ -1,0 +1,69 @@
+"""A training stage hands its process all that the recipe and the runtime say, and reports what the process says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fye_model.config import Recipe, Runtime, TrainConfig, TrainStageConfig
+from fye_model.training.job import read_job
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.train import STAGE1, STAGE2, TrainingFailed
+from tasks.workspace.dataset import ClipRecord, ClipSet
+from tests.fye_model.training.conftest import FACTOR, FPS, MODEL, SIZE, TINY, write_clip
+from tests.tasks.support import work_on
+
+
+def test_both_stages_leave_what_they_declare_also_with_working_weights(
+    tmp_path: Path, landmarker_asset: LandmarkerAsset
+) -> None:
+    names = write_clip(tmp_path / "a", 20, seed=0)
+    files = {f"clips/a0/{name}": tmp_path / path for name, path in names.items()}
+    clip = ClipRecord(clip="a0", name="a", subject="anna", frames=20, train=(0, 14), val=(14, 20))
+    facts = ClipSet(size=SIZE, factor=FACTOR, fps=FPS, landmark_model=MODEL, clips=(clip,))
+    often = {"batch_size": 2, "checkpoint_every": 1, "validate_every": 1, "validation_batches": 1}
+    half = TrainStageConfig(steps=2, working_weights="bf16", **often)
+    recipe = Recipe(networks=TINY, train=TrainConfig(stage1=half, stage2=half.model_copy(update={"frames": 4})))
+    kept: dict[str, Path] = {}
+    for stage in (STAGE1, STAGE2):
+        out = tmp_path / stage.name
+        out.mkdir()
+        runtime = Runtime(workers=0, threads=1)
+        row = work_on(stage, stage.settings(recipe), files, facts, out, asset=landmarker_asset, runtime=runtime)
+        assert row.checkpoints == ("checkpoint-000001", "checkpoint-000002")
+        assert row.best == min(row.validation_loss, key=lambda name: row.validation_loss[name])
+        assert not out.with_name(f"{out.name}.job").exists()
+        best = out / row.best
+        kept = {path.relative_to(best).as_posix(): path for path in best.rglob("*") if path.is_file()}
+        files |= {f"init/{name}": path for name, path in kept.items() if stage is STAGE1}
+
+
+def test_settings_of_speed_reach_the_process_and_its_error_comes_back(
+    tmp_path: Path, landmarker_asset: LandmarkerAsset
+) -> None:
+    clip = ClipRecord(clip="a0", name="anna", subject="anna", frames=30, train=(0, 24), val=(24, 30))
+    facts = ClipSet(size=64, factor=8, fps=25.0, landmark_model="m:0", clips=(clip,))
+    files = {f"clips/a0/{name}": tmp_path / "gone" / name for name in ("landmarks", "masks", "latents")}
+    recipe = Recipe()
+    runtime = Runtime(workers=0, loader_workers=0, threads=1, cuda_graph=False)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(TrainingFailed, match=r"clip anna: no file .*landmarks; run the stage that writes"):
+        work_on(
+            STAGE1,
+            STAGE1.settings(recipe),
+            files,
+            facts,
+            tmp_path / "out",
+            asset=landmarker_asset,
+            runtime=runtime,
+        )
+    job = read_job(tmp_path / "out.job" / "job.json")
+    assert (job.cuda_graph, job.threads, job.device) == (False, 1, "cpu")
+    assert (job.stage, job.train, job.networks) == (1, recipe.train.stage1, recipe.networks)
+
+
+def test_what_only_changes_speed_is_no_setting_of_the_stage() -> None:
+    settings = STAGE1.settings(Recipe()).model_dump()
+    assert "working_weights" in settings["train"]  # other numbers, within the rounding of bf16
+    assert not {"cuda_graph", "loader_workers", "threads", "device"} & {*settings, *settings["train"]}
