@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from flows.wiring import end
+from flows.ending import finish_run
 from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
 from fye_model.config import EvaluationConfig, Recipe, Runtime
@@ -67,7 +67,7 @@ def score(
         found = [find_method(made, name, Path(folder)) for name, folder in methods.items()]
         videos = {method.name: _refs(run.store, method) for method in found}
         _check_results(run, made, found, videos)
-        return end(run, "score", _tables(run, made, videos, protocol))
+        return finish_run(run, "score", _tables(run, made, videos, protocol))
 
 
 @flow(name="evaluate-bench", flow_run_name="evaluate {model} on {bench}", log_prints=False)
@@ -100,7 +100,7 @@ def evaluate_bench(
             "sampling": settings.model_dump_json(),
         }
         results = _tables(run, made, {"model": videos}, protocol, about)
-        return end(run, "evaluate", _with_videos(run, videos, results))
+        return finish_run(run, "evaluate", _with_videos(run, videos, results))
 
 
 def _open(output: str, recipe: Recipe, runtime: Runtime | None) -> Run:

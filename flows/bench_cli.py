@@ -84,7 +84,7 @@ def add_bench_commands(app: App, run: Callable[..., int]) -> None:
         *,
         bench: Annotated[Path, Parameter(help="Folder of a bench.")],
         method: Annotated[
-            list[str], Parameter(help="NAME=FOLDER of <portrait>__<driving>.mp4. May be given often.", negative="")
+            list[str], Parameter(help="NAME=FOLDER of PORTRAIT__DRIVING.mp4. May be given often.", negative="")
         ],
         output: Annotated[str, Parameter(help="Folder for tables, and for what an interrupted scoring goes on from.")],
         protocol: Protocol = "paper",
