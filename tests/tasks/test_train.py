@@ -11,7 +11,8 @@ from fye_model.training.job import read_job
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.train import STAGE1, STAGE2, TrainingFailed
 from tasks.workspace.dataset import ClipRecord, ClipSet
-from tests.fye_model.training.conftest import FACTOR, FPS, MODEL, SIZE, TINY, write_clip
+from tests.fye_model.training.conftest import FACTOR, FPS, MODEL, SIZE, write_clip
+from tests.debug import DEBUG
 from tests.tasks.support import work_on
 
 
@@ -24,7 +25,9 @@ def test_both_stages_leave_what_they_declare_also_with_working_weights(
     facts = ClipSet(size=SIZE, factor=FACTOR, fps=FPS, landmark_model=MODEL, clips=(clip,))
     often = {"batch_size": 2, "checkpoint_every": 1, "validate_every": 1, "validation_batches": 1}
     half = TrainStageConfig(steps=2, working_weights="bf16", **often)
-    recipe = Recipe(networks=TINY, train=TrainConfig(stage1=half, stage2=half.model_copy(update={"frames": 4})))
+    recipe = Recipe(
+        networks=DEBUG.networks, train=TrainConfig(stage1=half, stage2=half.model_copy(update={"frames": 4}))
+    )
     kept: dict[str, Path] = {}
     for stage in (STAGE1, STAGE2):
         out = tmp_path / stage.name
