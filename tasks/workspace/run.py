@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from tasks.engine.stage import Settings, Stage
 from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.dataset import Clip, ClipSet, clip_set
+from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.sources import REGISTRY, Root, registered_roots
 from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLine, Summary, row_text, write_tables
@@ -22,6 +24,7 @@ from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLi
 COMPLETED = "Completed"
 WITH_QUARANTINE = "CompletedWithQuarantine"
 FAILED = "Failed"
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -79,6 +82,8 @@ def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime) -> 
     store = Store(work)
     resolved = load_recipe(recipe, overrides)
     landmarker = resolve_landmarker(runtime.assets)
+    if notice := written_by_another(store):
+        logger.warning("%s", notice)
     claim_landmark_model(store, landmarker.model)
     return Run(store, resolved, runtime, landmarker)
 
