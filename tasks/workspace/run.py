@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fye_model.config import Recipe, Runtime
+from fye_model.devices import RunDevice
 from tasks.engine.items import Facts, Item, Outcome, Row, StageResult
 from tasks.engine.stage import Settings, Stage
 from tasks.engine.store import FileRef, Store
@@ -39,6 +40,10 @@ class Run:
     results: list[StageResult[Any]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    device: RunDevice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.device = RunDevice(self.runtime.device)
 
     def roots(self) -> list[Root]:
         """The folders that the data set is made of."""
@@ -47,7 +52,7 @@ class Run:
     def stage(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> StageResult[Row]:
         """Run a stage with its part of the recipe; remember its result."""
         settings = stage.settings(self.recipe)
-        result = stage.run(self.store, self.runtime, items, settings, self.landmarker)
+        result = stage.run(self.store, self.runtime, items, settings, self.landmarker, self.device)
         self.results.append(result)
         return result
 
