@@ -11,8 +11,8 @@ from fye_model.training.job import read_job
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.train import STAGE1, STAGE2, TrainingFailed
 from tasks.workspace.dataset import ClipRecord, ClipSet
-from tests.fye_model.training.conftest import FACTOR, FPS, MODEL, SIZE, write_clip
 from tests.debug import DEBUG
+from tests.fye_model.training.conftest import FACTOR, FPS, MODEL, SIZE, write_clip
 from tests.tasks.support import work_on
 
 
