@@ -20,7 +20,7 @@ from fye_model.evaluation.table import BY_NAME, METRICS
 from fye_model.evaluation.windows import motion
 from tasks.engine.items import NOTHING
 from tasks.media.write import write_video
-from tasks.report import REPORT, ReportFacts, funnel, write_report
+from tasks.report import REPORT, ReportFacts, funnel, report_item, write_report
 from tasks.results.pictures import save_png, side_by_side, strip
 from tasks.results.records import ClipRecord
 from tasks.results.tables import summarise
@@ -241,3 +241,20 @@ def test_funnel_counts_what_entered_and_left_each_stage(ingredients: dict[str, A
         ("clips", 2, 2),
     ]
     assert dict(steps[1].reasons) == {"zero_bytes": 1, "truncated": 1}
+
+
+def test_a_newly_rejected_clip_and_a_newly_quarantined_file_change_the_reports_key(
+    ingredients: dict[str, Any],
+) -> None:
+    """A report that was keyed without them was shown as up to date with an old table of what was lost."""
+    facts: ReportFacts = ingredients["facts"]
+    told = QuarantineRow(stage="ingest", item="1", name="new", reason="truncated", message="its index is missing")
+    later = [
+        facts,
+        facts.model_copy(update={"data": facts.data.model_copy(update={"rejected": {"other": ("too soft",)}})}),
+        facts.model_copy(update={"quarantine": (*facts.quarantine, told)}),
+        facts.model_copy(update={"stages": facts.stages[:-1]}),
+    ]
+    keys = [REPORT.key({}, None, report_item(each, {})) for each in later]
+    assert len(set(keys)) == len(later)
+    assert REPORT.key({}, None, report_item(facts.model_copy(), {})) == keys[0]
