@@ -67,5 +67,7 @@ def test_masks_latents_and_training_follow_the_factor_of_the_autoencoder(
 
     index = write_index(tmp_path / "index.json", files, item.facts, geometry_source(landmarker_asset))
     short: TrainStageConfig = recipe.train.stage1.model_copy(update={"steps": 1, "checkpoint_every": 1})
-    job = TrainJob.from_recipe(recipe, 1, index=index, output=tmp_path / "out", runtime=runtime)
-    assert train(job.model_copy(update={"train": short}), lambda line: None).finished
+    job = TrainJob(
+        stage=1, index=index, output=tmp_path / "out", networks=recipe.networks, train=short, device="cpu", threads=1
+    )
+    assert train(job, lambda line: None).finished
