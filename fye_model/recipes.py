@@ -7,7 +7,10 @@ learns nothing: every part is the real one, at the smallest size that has all of
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command line reads the names, and has no need of pydantic
+    from pydantic import JsonValue
 
 DEMO: dict[str, JsonValue] = {
     "clips": {"size": 96, "max_frames": 250},
