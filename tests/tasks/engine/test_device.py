@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from prefect import flow
 
 from fye_model.config import Runtime
 from fye_model.devices import RunDevice, choose_device
@@ -132,6 +131,8 @@ def test_a_training_process_that_is_told_cpu_stays_there() -> None:
 def test_a_run_says_its_device_and_why_once_and_not_before_it_computes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from prefect import flow  # slow to import, and the other tests need none
+
     caplog.set_level(logging.INFO)
     stages = [
         LENGTH,
