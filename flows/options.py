@@ -42,7 +42,8 @@ def runtime_and_recipe(set_: Sequence[str] | None, **options: int | str) -> tupl
 
     ours = [setting for setting in set_ or [] if setting.lstrip().startswith(_RUNTIME)]
     rest = [setting for setting in set_ or [] if setting not in ours]
-    given = parse_overrides(ours).get("runtime", {})
+    found = parse_overrides(ours).get("runtime")
+    given = found if isinstance(found, dict) else {}
     if both := sorted(given.keys() & options.keys()):
         raise ValueError(f"--set runtime.{both[0]}: give --{both[0]} instead")
     try:

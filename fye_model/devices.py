@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 Wanted = Literal["auto", "cpu", "cuda"]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,21 @@ def choose_device(wanted: Wanted | str = "auto") -> Device:
             "give --device cpu or auto"
         )
     return Device("cpu", f"PyTorch finds no GPU; it is built for {built}")
+
+
+class RunDevice:
+    """The device of one run: chosen when its first step that computes asks for it, and then said, once.
+
+    Not before: a run that finds everything done has no need of PyTorch, which is slow to import.
+    """
+
+    def __init__(self, wanted: Wanted | str = "auto") -> None:
+        self.wanted = wanted
+        self._chosen: Device | None = None
+
+    def get(self) -> Device:
+        """Raises what `choose_device` does."""
+        if self._chosen is None:
+            self._chosen = choose_device(self.wanted)
+            logger.info("computing on %s", self._chosen)
+        return self._chosen

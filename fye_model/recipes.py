@@ -7,9 +7,12 @@ learns nothing: every part is the real one, at the smallest size that has all of
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-DEMO: dict[str, Any] = {
+if TYPE_CHECKING:  # the command line reads the names, and has no need of pydantic
+    from pydantic import JsonValue
+
+DEMO: dict[str, JsonValue] = {
     "clips": {"size": 96, "max_frames": 250},
     "screening": {"min_sharpness": 0.0},
     # one face has no second subject to hold out
@@ -73,7 +76,7 @@ DEMO: dict[str, Any] = {
     "evaluation": {"frames": 16, "size": 96},
 }
 
-DEBUG: dict[str, Any] = {
+DEBUG: dict[str, JsonValue] = {
     "clips": {"size": 64, "min_frames": 16, "max_frames": 64},
     "screening": {"min_sharpness": 0.0, "min_valid_frames": 16},
     "split": {"by": "tail", "holdout": 0.2},
@@ -130,7 +133,7 @@ DEBUG: dict[str, Any] = {
 }
 
 # what `--recipe NAME` knows, each as overrides on `Recipe`; a new recipe is a line here
-NAMED: dict[str, dict[str, Any]] = {
+NAMED: dict[str, dict[str, JsonValue]] = {
     "paper": {},
     "demo": DEMO,
     "debug": DEBUG,

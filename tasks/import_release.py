@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ def import_model(
     output: Path,
     autoencoder: Path | None = None,
     image_encoder: Path | None = None,
-    settings: dict[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> str:
     """Convert the released files in `source`; return what was loaded into what, and what the folder is good for.
 

@@ -71,7 +71,7 @@ def write_report(
         gallery=_gallery(evaluation, evaluation_dir, out_dir),
         selection=selection,
         selection_columns=_selection_columns(),
-        selection_rows=_selection_rows(selection),
+        selection_lines=_selection_lines(selection),
         selection_plots=[_svg(picture) for picture in selection_svgs(selection["rows"], selection["baseline"])],
         curve_plots=[_svg(picture) for title, path in curves.items() for picture in curve_svgs(title, path)],
         stages=facts.stages,
@@ -227,23 +227,38 @@ def _selection_columns() -> list[tuple[str, str]]:
     return [(name, BY_NAME[name].label) for name in names]
 
 
-def _selection_rows(selection: Mapping[str, Any]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _SelectionLine:
+    """A checkpoint, or what checkpoints are held against, as the selection's table shows it: texts, but for the rank.
+
+    cells: of each metric, its value and its interval.
+    """
+
+    rank: int | None
+    name: str
+    loss: str
+    cells: tuple[tuple[str, str], ...]
+    no_face: str
+    score: str
+
+
+def _selection_lines(selection: Mapping[str, Any]) -> list[_SelectionLine]:
     """The ranked checkpoints, then what they are held against: a first checkpoint outside the ranking, the baseline."""
     first, baseline = selection["first"], {**selection["baseline"], "checkpoint": "reference repeated (baseline)"}
     ranked = sorted(selection["rows"], key=lambda row: row["rank"])
     others = [first, baseline] if "rank" not in first else [baseline]
     return [
-        {
-            "rank": row.get("rank"),
-            "name": row["checkpoint"] + (" (first)" if row["checkpoint"] == first["checkpoint"] else ""),
-            "loss": show(row["loss"]) if "loss" in row else "",
-            "values": [
+        _SelectionLine(
+            rank=row.get("rank"),
+            name=row["checkpoint"] + (" (first)" if row["checkpoint"] == first["checkpoint"] else ""),
+            loss=show(row["loss"]) if "loss" in row else "",
+            cells=tuple(
                 (show(row[name]) if name in row else "", _interval(row.get("intervals", {}).get(name)))
                 for name, _ in _selection_columns()
-            ],
-            "no_face": f"{row['no_face_in_result']} of {row['frames']}",
-            "score": f"{row['score']:.2f}" if "score" in row else "",
-        }
+            ),
+            no_face=f"{row['no_face_in_result']} of {row['frames']}",
+            score=f"{row['score']:.2f}" if "score" in row else "",
+        )
         for row in [*ranked, *others]
     ]
 

@@ -78,11 +78,13 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
 
     def process(self, item: Given[ClipSet]) -> TrainRow:
         """Train on `clips/…`; stage 2 starts from the checkpoint in `init/…`. Leaves checkpoints and metrics.jsonl."""
-        from fye_model.training.job import TrainJob, launch_command
+        from fye_model.training.job import TrainJob, choose_loader_workers, launch_command
 
         work = item.out.parent / f"{item.out.name}.job"
         work.mkdir(exist_ok=True)
         asset, runtime, settings = self.context.landmarker, self.context.runtime, self.settings
+        loaders, why = choose_loader_workers(runtime, self.context.device.startswith("cuda"))
+        logger.info("loader workers of each training process: %d (%s)", loaders, why)
         job = TrainJob(
             stage=self.number,
             index=write_index(work / "index.json", item.files, item.facts, geometry_source(asset)),
@@ -95,7 +97,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             covering=settings.covering or CoveringConfig(),
             landmark_image=settings.landmark_image,
             device=self.context.device,
-            loader_workers=runtime.loader_workers,
+            loader_workers=loaders,
             threads=runtime.threads,
             cuda_graph=runtime.cuda_graph,
         )

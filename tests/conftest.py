@@ -43,6 +43,7 @@ if (SHARED / "models" / "face_landmarker.task").is_file():
 # Tests, by the start of their name, that take seconds; of the rest, which `make quick` runs, hardly one takes two.
 SLOW = (
     "tests/flows/test_console.py::test_a_wrong_animation",
+    "tests/fye_model/animation/test_earlier_models.py",
     "tests/fye_model/animation/test_loading.py",
     "tests/fye_model/animation/test_pipeline.py",
     "tests/fye_model/animation/test_progressive.py",

@@ -7,6 +7,7 @@ is filled in with the recipes' values, and `assumed` names what was: a caller sa
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -142,7 +143,7 @@ def check_description(folder: Path, **expected: str) -> None:
             raise ValueError(f"{folder} was trained with {name} {found!r}, and this run has {value!r}")
 
 
-def _from_schema_1(values: dict[str, Any]) -> dict[str, Any]:
+def _from_schema_1(values: Mapping[str, object]) -> dict[str, object]:
     """Schema 1 knew neither crop nor gaps, and said nothing of who wrote it."""
     assumed = [*_NOT_WRITTEN_BEFORE_2]
     assumed += [name for name in ("landmark_model", "fps") if name not in values]

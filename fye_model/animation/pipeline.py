@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -150,7 +150,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         strategy: str = "progressive",
         window: int = 16,
         overlap: int = 4,
-        step_cache: StepCacheConfig | dict[str, Any] | None = None,
+        step_cache: StepCacheConfig | Mapping[str, object] | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -199,7 +199,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         strategy: str = "progressive",
         window: int = 16,
         overlap: int = 4,
-        step_cache: StepCacheConfig | dict[str, Any] | None = None,
+        step_cache: StepCacheConfig | Mapping[str, object] | None = None,
         output_type: str = "pil",
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -222,7 +222,7 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
             strategy=strategy,
             window=window,
             overlap=overlap,
-            step_cache=StepCacheConfig.model_validate(step_cache) if isinstance(step_cache, dict) else step_cache,
+            step_cache=StepCacheConfig.model_validate(step_cache) if isinstance(step_cache, Mapping) else step_cache,
             output_type=output_type,
             decode_chunk_size=decode_chunk_size,
         )

@@ -102,11 +102,11 @@ class WindowSampler:
         if cache is None or cache.config.interval == 1:
             return self.guided_prediction(noisy, timestep, landmarks, given)[0]
         if cache.config.depth:
-            deep: dict[str, Any] = {"depth": cache.config.depth}
+            depth = cache.config.depth
             if not cache.computes(step):
                 (features,) = cache.extrapolate(step)
-                return self.guided_prediction(noisy, timestep, landmarks, given, deep_features=features, **deep)[0]
-            output, computed = self.guided_prediction(noisy, timestep, landmarks, given, return_deep=True, **deep)
+                return self.guided_prediction(noisy, timestep, landmarks, given, depth=depth, deep_features=features)[0]
+            output, computed = self.guided_prediction(noisy, timestep, landmarks, given, depth=depth, return_deep=True)
             assert computed is not None
             cache.store(step, [computed])
             return output

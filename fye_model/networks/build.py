@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from fye_model.config import NetworkConfig
 from fye_model.networks.bundle import COMPONENTS, Networks
@@ -14,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 def component_arguments(
     config: NetworkConfig, image_encoder_dim: int, latent_channels: int = 4
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     """The constructor arguments of each network under `config`."""
     if len(config.block_out_channels) < 2:
         raise ValueError("networks.block_out_channels needs at least two resolution levels")
-    unet = {
+    unet: dict[str, object] = {
         "in_channels": latent_channels,
         "block_out_channels": config.block_out_channels,
         "layers_per_block": config.layers_per_block,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -187,7 +187,7 @@ class Networks(nn.Module):
                 getattr(self, name).save_pretrained(temporary)
 
     @classmethod
-    def load(cls, folder: Path, expected: dict[str, dict[str, Any]] | None = None) -> Self:
+    def load(cls, folder: Path, expected: Mapping[str, Mapping[str, object]] | None = None) -> Self:
         """Load what `save` wrote.
 
         `expected` (from `build.component_arguments`) are the settings that the run's configuration asks for; a folder

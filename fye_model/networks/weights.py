@@ -103,7 +103,7 @@ def assign(model: torch.nn.Module, state: Mapping[str, Tensor], where: str) -> N
     model.load_state_dict(state, strict=True)
 
 
-def read_config(folder: Path, expected_class: str) -> dict[str, Any]:
+def read_config(folder: Path, expected_class: str) -> dict[str, object]:
     """Read a diffusers `config.json` and check that it is of `expected_class`."""
     path = folder / "config.json"
     if not path.is_file():

@@ -36,7 +36,7 @@ class Recent(Generic[Value]):
             self._values.popitem(last=False)
         return value
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"size": self.size, "_values": OrderedDict()}
 
 

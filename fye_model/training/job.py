@@ -15,13 +15,14 @@ from fye_model.config import (
     LossConfig,
     NetworkConfig,
     NoiseConfig,
-    Recipe,
     Runtime,
     TrainStageConfig,
 )
 from fye_model.files import json_digest, write_json
+from fye_model.processes import usable_cpus
 
 Json = dict[str, JsonValue]
+MOST_LOADER_WORKERS = 8  # of one training process: more have nothing left to do
 
 # Settings of a stage that may differ between the two halves of a resumed run: they change what is kept or how fast it
 # goes, not the weights.
@@ -59,38 +60,6 @@ class TrainJob(Config):
             )
         return self
 
-    @classmethod
-    def from_recipe(
-        cls,
-        recipe: Recipe,
-        stage: Literal[1, 2],
-        *,
-        index: Path,
-        output: Path,
-        init: Path | None = None,
-        runtime: Runtime | None = None,
-        log_every: int = 10,
-    ) -> Self:
-        """The job of one of a recipe's two stages."""
-        runtime = runtime or Runtime()
-        return cls(
-            stage=stage,
-            index=index,
-            output=output,
-            init=init,
-            networks=recipe.networks,
-            noise=recipe.noise,
-            train=recipe.train.stage1 if stage == 1 else recipe.train.stage2,
-            loss=recipe.train.loss,
-            covering=recipe.train.covering,
-            landmark_image=recipe.train.landmark_image,
-            device=runtime.device,
-            loader_workers=runtime.loader_workers,
-            threads=runtime.threads,
-            cuda_graph=runtime.cuda_graph,
-            log_every=log_every,
-        )
-
     def identity(self) -> Json:
         """Everything of the job that decides the weights; what a resumed run must have in common with its start."""
         drop = set(NOT_IN_IDENTITY)
@@ -111,6 +80,22 @@ class TrainJob(Config):
     def write(self, path: Path) -> None:
         """Save as JSON."""
         write_json(path, self.model_dump(mode="json"), indent=2)
+
+
+def choose_loader_workers(runtime: Runtime, on_gpu: bool, cpus: int | None = None) -> tuple[int, str]:
+    """How many processes of its own each training process loads data with, and why.
+
+    What the runtime says; else, on the CPU, none, as they would take the cores that training computes on; on GPUs,
+    each training process's share of the CPUs (`cpus`, None: those that this process may use) less the one that it runs
+    on itself, between 1 and 8. The batches are the same, however many there are.
+    """
+    if runtime.loader_workers is not None:
+        return runtime.loader_workers, "as asked for"
+    if not on_gpu:
+        return 0, "training computes on the CPUs itself"
+    cpus = usable_cpus() if cpus is None else cpus
+    number = min(MOST_LOADER_WORKERS, max(1, cpus // runtime.processes - 1))
+    return number, f"{cpus} CPUs for {runtime.processes} training process{'es' if runtime.processes > 1 else ''}"
 
 
 def read_job(path: str | Path) -> TrainJob:

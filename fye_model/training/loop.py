@@ -126,7 +126,7 @@ class _Run:
         batches = self._keys(first_step, config.steps)
         loader = iter(make_loader(self.samples, batches, job.loader_workers, world.device))
         if world.first:
-            self.progress = Progress(job.output, first_step, config, job.log_every, self.log)
+            self.progress = Progress(job.output, first_step, config, job.log_every, self.log, self.on_gpu)
             self._look_up_utilisation(self.progress)
         try:
             return self._take_steps(first_step, loader, should_stop)

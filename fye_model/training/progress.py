@@ -43,8 +43,15 @@ class Progress:
     """Writes the record of one run; made anew on resume, it forgets the steps after the checkpoint gone on from."""
 
     def __init__(
-        self, output: Path, first_step: int, config: TrainStageConfig, every: int, log: Callable[[str], None]
+        self,
+        output: Path,
+        first_step: int,
+        config: TrainStageConfig,
+        every: int,
+        log: Callable[[str], None],
+        on_gpu: bool,
     ) -> None:
+        self.on_gpu = on_gpu
         self.steps, self.batch, self.every, self.log = config.steps, config.batch_size, every, log
         self.utilisation: Utilisation | None = None
         self._begun, self._first = time.monotonic(), first_step
@@ -76,8 +83,8 @@ class Progress:
         )
         self.log(
             f"step {step}/{self.steps} loss {terms['loss']:.4f} ({parts}) lr {record.lr:.2e} grad "
-            f"{record.grad_norm:.2f} {rate:.1f} samples/s {used}wait {waited:.0%} peak {peak_memory_mib():.0f} MiB "
-            f"eta {_clock(eta)}"
+            f"{record.grad_norm:.2f} {rate:.1f} samples/s {used}wait {waited:.0%} "
+            f"peak {peak_memory_mib(self.on_gpu):.0f} MiB eta {_clock(eta)}"
         )
         if self._board is not None:
             self._board.add_scalar("speed/samples_per_s", rate, step)
@@ -108,9 +115,9 @@ class Progress:
                 self._board.add_scalar(f"train/{name}", value, step)
 
 
-def peak_memory_mib() -> float:
-    """Most memory this process has had: of the GPU when there is one, of the process otherwise."""
-    if torch.cuda.is_available():
+def peak_memory_mib(on_gpu: bool) -> float:
+    """Most memory this process has had: of the GPU where training is on one, of the process otherwise."""
+    if on_gpu:
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

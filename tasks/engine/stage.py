@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import JsonValue
 
 from fye_model.config import Config, Recipe, Runtime
-from fye_model.devices import Device, choose_device
+from fye_model.devices import Device, RunDevice
 from tasks.engine import pool
 from tasks.engine.contract import Files, Resources, problems_with
 from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
@@ -110,13 +110,16 @@ class Stage(Generic[Settings, Facts, Row]):
         items: Sequence[Item[Facts]],
         settings: Settings,
         asset: LandmarkerAsset | None = None,
+        device: RunDevice | None = None,
     ) -> StageResult[Row]:
         """Bring every item to its outcome, from the caches where they hold, and say so through Prefect.
 
-        Must be called inside a Prefect flow.
+        `device`: the run's, which its stages share; without one, this stage's own. Must be called inside a Prefect
+        flow.
         """
         begun = time.monotonic()
-        job: _Job[Row] = _Job(self, store, runtime, list(items), settings, asset)
+        device = device or RunDevice(runtime.device)
+        job: _Job[Row] = _Job(self, store, runtime, list(items), settings, asset, device)
         from tasks.engine.prefect_records import checked_against
 
         with checked_against(job.receipts):
@@ -149,8 +152,10 @@ class _Job(Generic[Row]):
         items: list[Item[Any]],
         settings: Config,
         asset: LandmarkerAsset | None,
+        device: RunDevice,
     ) -> None:
         self.stage, self.store, self.runtime, self.items = stage, store, runtime, items
+        self.device = device
         self.settings, self.asset = settings, asset if stage.uses_landmarker else None
         self.keys = stage.keys(store, settings, asset, items)
         self.key = digest([stage.name, [[item.name, key] for item, key in zip(items, self.keys, strict=True)]])
@@ -212,7 +217,7 @@ def _work(job: _Job[Row], missing: list[int]) -> Iterator[tuple[int, Outcome[Row
     if not missing:
         return
     stage, needs = job.stage, job.stage.resources
-    device = choose_device(job.runtime.device) if needs.gpus else Device("cpu", "the stage declares no GPU")
+    device = job.device.get() if needs.gpus else Device("cpu", "the stage declares no GPU")
     handler = partial(_item_handler, stage, job.store.url, job.make_worker(device))
     jobs = [(job.items[index], job.keys[index]) for index in missing]
     shared_memory_only = job.store.url.startswith("memory:")  # another process would not see it

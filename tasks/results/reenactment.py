@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import JsonValue
 
 from fye_model.config import EvaluationConfig, SamplingConfig
 from fye_model.evaluation.aggregate import INTERVAL
@@ -258,7 +259,7 @@ def protocol(
     size: int,
     variant: str,
     config: EvaluationConfig = EvaluationConfig(),  # noqa: B008  a frozen record
-) -> dict[str, Any]:
+) -> dict[str, JsonValue]:
     """Everything a number has to be read with."""
     return {
         "task": _TASKS[config.protocol],
@@ -268,7 +269,7 @@ def protocol(
         "evaluated_size": evaluated_size(held_out, size),
         "crop": "the clip's square face crop, whole; area-averaged to the evaluated size",
         "landmark_model": held_out.landmark_model,
-        "metrics": protocol_texts(),
+        "metrics": {**protocol_texts()},
         "interval": INTERVAL,
         "landmark_variant": variant,
         "sampling": sampling.model_dump(mode="json"),

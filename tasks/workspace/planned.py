@@ -6,6 +6,7 @@ its answers are the run's. Where items are missing, the stages behind them are t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,12 @@ from tasks.engine.receipts import Receipts
 from tasks.engine.stage import AnyStage, Settings, Stage
 from tasks.engine.store import Store, digest
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
+from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.run import Run, landmark_model_of, other_landmark_model
 from tasks.workspace.sources import Root, check_folder
 
+logger = logging.getLogger(__name__)
 _MOST_RECEIPTS = 200  # that an estimate looks at
 
 
@@ -149,6 +152,8 @@ def open_planned(
     if "://" not in work and not Path(work).is_dir():
         raise ValueError(f"there is no work folder {work} yet, so nothing is done there; the first run makes it")
     store = Store(work)
+    if notice := written_by_another(store):
+        logger.warning("%s", notice)
     resolved: Recipe = load_recipe(recipe, overrides)
     asset: LandmarkerAsset = resolve_landmarker(runtime.assets)
     if (known := landmark_model_of(store)) not in (None, asset.model):

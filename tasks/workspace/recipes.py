@@ -6,7 +6,7 @@ A YAML file may start from a named recipe or another file with `extends:`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ def load_recipe(name_or_file: str = "paper", overrides: Iterable[str] = ()) -> R
         raise ValueError(_explain(error, name_or_file)) from error
 
 
-def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+def parse_overrides(overrides: Iterable[str]) -> dict[str, object]:
     """`key.path=value` settings (values are YAML) as nested dicts; ValueError for one that is written otherwise."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
@@ -74,7 +74,7 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read(name_or_file: str, seen: tuple[str, ...]) -> dict[str, Any]:
+def _read(name_or_file: str, seen: tuple[str, ...]) -> dict[str, object]:
     if name_or_file in NAMED:
         return {"name": name_or_file, **NAMED[name_or_file]}
     path = Path(name_or_file)
@@ -111,12 +111,15 @@ def _where(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-def merge_settings(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge_settings(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
     """`base` with the settings of `over` on top, level by level."""
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge_settings(merged[key], value) if both else value
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = merge_settings(below, value)
+        else:
+            merged[key] = value
     return merged
 
 

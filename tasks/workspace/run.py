@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,11 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fye_model.config import Recipe, Runtime
+from fye_model.devices import RunDevice
 from tasks.engine.items import Facts, Item, Outcome, Row, StageResult
 from tasks.engine.stage import Settings, Stage
 from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.dataset import Clip, ClipSet, clip_set
+from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.sources import REGISTRY, Root, registered_roots
 from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLine, Summary, row_text, write_tables
@@ -22,6 +25,7 @@ from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLi
 COMPLETED = "Completed"
 WITH_QUARANTINE = "CompletedWithQuarantine"
 FAILED = "Failed"
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -36,6 +40,10 @@ class Run:
     results: list[StageResult[Any]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    device: RunDevice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.device = RunDevice(self.runtime.device)
 
     def roots(self) -> list[Root]:
         """The folders that the data set is made of."""
@@ -44,7 +52,7 @@ class Run:
     def stage(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> StageResult[Row]:
         """Run a stage with its part of the recipe; remember its result."""
         settings = stage.settings(self.recipe)
-        result = stage.run(self.store, self.runtime, items, settings, self.landmarker)
+        result = stage.run(self.store, self.runtime, items, settings, self.landmarker, self.device)
         self.results.append(result)
         return result
 
@@ -79,6 +87,8 @@ def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime) -> 
     store = Store(work)
     resolved = load_recipe(recipe, overrides)
     landmarker = resolve_landmarker(runtime.assets)
+    if notice := written_by_another(store):
+        logger.warning("%s", notice)
     claim_landmark_model(store, landmarker.model)
     return Run(store, resolved, runtime, landmarker)
 

@@ -12,10 +12,13 @@ import pyarrow.parquet as pq
 from pydantic import Field, JsonValue
 
 from fye_model.config import Config
+from fye_model.version import this_software
 from tasks.engine.items import StageCounts, as_json
 from tasks.engine.store import Store
 
 KEPT = "clips.json"
+SUMMARY = "summary.json"
+SUMMARY_SCHEMA = 2
 
 
 class QuarantineRow(Config):
@@ -75,7 +78,8 @@ class Results(Config):
 class Summary(Results):
     """summary.json."""
 
-    schema_version: int = Field(2, alias="schema")
+    schema_version: int = Field(SUMMARY_SCHEMA, alias="schema")
+    software: str = Field(default_factory=this_software)
     flow: str
     status: str
     recipe: str
@@ -139,7 +143,7 @@ def write_tables(
     """Write quarantine.parquet, manifest.parquet and, last, summary.json into the work folder."""
     _write_table(store, "quarantine.parquet", quarantine, QuarantineRow)
     _write_table(store, "manifest.parquet", manifest, ManifestRow)
-    store.write_json("summary.json", summary.as_json())
+    store.write_json(SUMMARY, summary.as_json())
 
 
 def _write_table(store: Store, path: str, rows: Sequence[Config], record: type[Config]) -> None:

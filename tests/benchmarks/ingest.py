@@ -32,10 +32,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from fye_model.config import ClipConfig, IngestConfig
+from fye_model.config import ClipConfig, IngestConfig, Runtime
 from tasks.clips import ClipWorker, scan_video, write_clips
+from tasks.engine.items import Given
+from tasks.engine.stage import Context
 from tasks.faces.landmarker import resolve_landmarker
-from tasks.ingest import IngestWorker
+from tasks.ingest import IngestFacts, IngestWorker
 
 
 def main() -> None:
@@ -45,30 +47,32 @@ def main() -> None:
     parser.add_argument("videos", type=Path, nargs="+")
     given = parser.parse_args()
     config = ClipConfig()
+    context = Context(Runtime(workers=0), "cpu", resolve_landmarker(given.assets))
     frames = {"ingest": 0, "scan": 0, "write": 0}
     seconds = dict.fromkeys(frames, 0.0)
     print("| video | size | frames | ingest | scan | write |\n|---|---|---|---|---|---|")
-    with ClipWorker(config, resolve_landmarker(given.assets)) as clips, tempfile.TemporaryDirectory() as folder:
+    with ClipWorker(config, context) as clips, tempfile.TemporaryDirectory() as folder:
         for number, video in enumerate(given.videos):
             out = Path(folder) / str(number)
             (out / "clips").mkdir(parents=True)
             marks = [time.process_time()]
-            row = IngestWorker(IngestConfig()).process({"source": video}, {}, out)
+            item = Given(video.name, {"source": video}, IngestFacts(), out)
+            row = IngestWorker(IngestConfig(), context).process(item)
             marks.append(time.process_time())
             scan = scan_video(out / "video.mp4", clips.detector, config)
             marks.append(time.process_time())
-            audio = out / "audio.flac" if row["has_audio"] else None
+            audio = out / "audio.flac" if row.has_audio else None
             times = pq.read_table(out / "frames.parquet")
             write_clips(out / "video.mp4", audio, times, scan, config, video.name, out / "clips")
             marks.append(time.process_time())
-            counts = (row["source_frames"], scan.frames, scan.frames)
+            counts = (row.source_frames, scan.frames, scan.frames)
             speeds = []
             for part, count, begin, end in zip(frames, counts, marks[:-1], marks[1:], strict=True):
                 frames[part] += count
                 seconds[part] += end - begin
                 speeds.append(f"{count / (end - begin):.0f}")
-            size = f"{row['width']}x{row['height']}"
-            print(f"| {video.stem} | {size} | {row['source_frames']} | {' | '.join(speeds)} |")
+            size = f"{row.width}x{row.height}"
+            print(f"| {video.stem} | {size} | {row.source_frames} | {' | '.join(speeds)} |")
     rates = {part: frames[part] / seconds[part] for part in frames}
     both = 1 / (1 / rates["scan"] + 1 / rates["write"])
     print(f"| all | | {frames['ingest']} | {' | '.join(f'{rate:.0f}' for rate in rates.values())} |")

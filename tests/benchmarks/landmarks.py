@@ -24,9 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from fye_model.config import LandmarkConfig
+from fye_model.config import AutoencoderConfig, LandmarkConfig, Runtime
+from tasks.engine.items import Given
+from tasks.engine.stage import Context
 from tasks.faces.landmarker import resolve_landmarker
-from tasks.landmarks import LandmarkWorker
+from tasks.landmarks import LandmarkFacts, LandmarkWorker
 from tasks.media.read import iter_frames
 from tasks.media.write import write_video
 
@@ -56,27 +58,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     asset = resolve_landmarker()
-    with LandmarkWorker(LandmarkConfig(), asset) as worker, tempfile.TemporaryDirectory() as folder:
+    context = Context(Runtime(workers=0), "cpu", asset)
+    facts = LandmarkFacts(factor=AutoencoderConfig().factor)
+    with LandmarkWorker(LandmarkConfig(), context) as worker, tempfile.TemporaryDirectory() as folder:
         total_frames, total_s, total_detect_s = 0, 0.0, 0.0
         for source in arguments.clips:
             place = Path(folder) / source.stem
             place.mkdir()
             files = square_clip(source, place, arguments.frames)
-            whole_s, detect_s, row = [], [], {}
+            item = Given(source.stem, files, facts, place)
+            whole_s, detect_s = [], []
             for _ in range(arguments.rounds):
                 begun = time.process_time()
-                row = worker.process(files, {"name": source.stem}, place)
+                row = worker.process(item)
                 whole_s.append(time.process_time() - begun)
                 frames = list(iter_frames(files["video"]))
                 begun = time.process_time()
                 for rgb in frames:
                     worker.landmarker.detect(rgb)
                 detect_s.append(time.process_time() - begun)
-            count = row["frames"]
+            count = row.frames
             share = min(detect_s) / min(whole_s)
             print(
                 f"{source.stem}: {count} frames, {count / min(whole_s):.0f} frames/s, detection {share:.0%}, "
-                f"found {row['detection_rate']:.1%}, face {row['face_fraction']:.2f} of the height"
+                f"found {row.detection_rate:.1%}, face {row.face_fraction:.2f} of the height"
             )
             total_frames += count
             total_s += min(whole_s)

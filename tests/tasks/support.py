@@ -100,10 +100,13 @@ def calls(folder: Path, name: str) -> int:
 
 
 @contextmanager
-def job_handler() -> Iterator[Callable[[tuple[str, str]], str]]:
-    """A pool handler that does what the job says: return, hang, die (always or once), or raise."""
+def job_handler() -> Iterator[Callable[[tuple[str, str]], object]]:
+    """A pool handler that does what the job says: return, hang, die (always or once), raise, or meet others.
 
-    def handle(job: tuple[str, str]) -> str:
+    Who meets others (`folder:count`) waits for that many processes, and returns its number and the GPUs that it sees.
+    """
+
+    def handle(job: tuple[str, str]) -> object:
         what, argument = job
         if what == "hang":
             time.sleep(3600)
@@ -113,6 +116,12 @@ def job_handler() -> Iterator[Callable[[tuple[str, str]], str]]:
             os.kill(os.getpid(), signal.SIGKILL)
         if what == "raise":
             raise ValueError(argument)
+        if what == "meet":
+            folder, count = argument.split(":")
+            Path(folder, str(os.getpid())).touch()
+            while len(os.listdir(folder)) < int(count):
+                time.sleep(0.02)
+            return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
         return argument.upper() if what == "say" else what
 
     yield handle

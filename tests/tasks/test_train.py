@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
+import tasks.train
 from fye_model.config import Recipe, Runtime, TrainConfig, TrainStageConfig
-from fye_model.training.job import read_job
+from fye_model.training.job import choose_loader_workers, read_job
+from tasks.engine.items import Given
+from tasks.engine.stage import Context
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.train import STAGE1, STAGE2, TrainingFailed
 from tasks.workspace.dataset import ClipRecord, ClipSet
-from tests.fye_model.training.conftest import FACTOR, FPS, MODEL, SIZE, TINY, write_clip
+from tests.debug import DEBUG
+from tests.fye_model.training.conftest import FACTOR, FPS, MODEL, SIZE, write_clip
 from tests.tasks.support import work_on
 
 
@@ -24,7 +29,9 @@ def test_both_stages_leave_what_they_declare_also_with_working_weights(
     facts = ClipSet(size=SIZE, factor=FACTOR, fps=FPS, landmark_model=MODEL, clips=(clip,))
     often = {"batch_size": 2, "checkpoint_every": 1, "validate_every": 1, "validation_batches": 1}
     half = TrainStageConfig(steps=2, working_weights="bf16", **often)
-    recipe = Recipe(networks=TINY, train=TrainConfig(stage1=half, stage2=half.model_copy(update={"frames": 4})))
+    recipe = Recipe(
+        networks=DEBUG.networks, train=TrainConfig(stage1=half, stage2=half.model_copy(update={"frames": 4}))
+    )
     kept: dict[str, Path] = {}
     for stage in (STAGE1, STAGE2):
         out = tmp_path / stage.name
@@ -46,7 +53,7 @@ def test_settings_of_speed_reach_the_process_and_its_error_comes_back(
     facts = ClipSet(size=64, factor=8, fps=25.0, landmark_model="m:0", clips=(clip,))
     files = {f"clips/a0/{name}": tmp_path / "gone" / name for name in ("landmarks", "masks", "latents")}
     recipe = Recipe()
-    runtime = Runtime(workers=0, loader_workers=0, threads=1, cuda_graph=False)
+    runtime = Runtime(workers=0, loader_workers=3, threads=1, cuda_graph=False)
     (tmp_path / "out").mkdir()
     with pytest.raises(TrainingFailed, match=r"clip anna: no file .*landmarks; run the stage that writes"):
         work_on(
@@ -59,7 +66,7 @@ def test_settings_of_speed_reach_the_process_and_its_error_comes_back(
             runtime=runtime,
         )
     job = read_job(tmp_path / "out.job" / "job.json")
-    assert (job.cuda_graph, job.threads, job.device) == (False, 1, "cpu")
+    assert (job.cuda_graph, job.threads, job.device, job.loader_workers) == (False, 1, "cpu", 3)
     assert (job.stage, job.train, job.networks) == (1, recipe.train.stage1, recipe.networks)
 
 
@@ -67,3 +74,39 @@ def test_what_only_changes_speed_is_no_setting_of_the_stage() -> None:
     settings = STAGE1.settings(Recipe()).model_dump()
     assert "working_weights" in settings["train"]  # other numbers, within the rounding of bf16
     assert not {"cuda_graph", "loader_workers", "threads", "device"} & {*settings, *settings["train"]}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "processes", "workers"), [(128, 8, 8), (64, 8, 7), (16, 1, 8), (8, 8, 1), (4, 8, 1), (2, 1, 1)]
+)
+def test_on_gpus_every_training_process_gets_loaders_out_of_its_share_of_the_cpus(
+    cpus: int, processes: int, workers: int
+) -> None:
+    runtime = Runtime(processes=processes)
+    assert choose_loader_workers(runtime, on_gpu=True, cpus=cpus)[0] == workers
+    assert choose_loader_workers(runtime, on_gpu=False, cpus=cpus)[0] == 0
+    for on_gpu in (False, True):
+        asked = Runtime(processes=processes, loader_workers=5)
+        assert choose_loader_workers(asked, on_gpu, cpus) == (5, "as asked for")
+
+
+def test_a_run_says_how_many_loaders_it_takes_and_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process(command: list[str]) -> None:
+        raise TrainingFailed("this test looks at the job alone")
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(tasks.train, "supervise", no_process)
+    asset = LandmarkerAsset(tmp_path / "none.task", "m:0", "0" * 64, has_matrix=False, source="test")
+    clip = ClipRecord(clip="a0", name="anna", subject="anna", frames=30, train=(0, 24), val=(24, 30))
+    facts = ClipSet(size=64, factor=8, fps=25.0, landmark_model="m:0", clips=(clip,))
+    files = {f"clips/a0/{name}": tmp_path / "gone" / name for name in ("landmarks", "masks", "latents")}
+    context = Context(Runtime(processes=1), "cpu", asset)
+    (tmp_path / "out").mkdir()
+    worker = STAGE1.open(STAGE1.settings(Recipe()), context)
+    with pytest.raises(TrainingFailed, match="the job alone"):
+        worker.process(Given("stage 1", files, facts, tmp_path / "out"))
+    said = "loader workers of each training process: 0 (training computes on the CPUs itself)"
+    assert said in [record.getMessage() for record in caplog.records]
+    assert read_job(tmp_path / "out.job" / "job.json").loader_workers == 0

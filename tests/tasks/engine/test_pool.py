@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tasks.engine.contract import Resources
 from tasks.engine.pool import GivenUp, run_inline, run_pool, shutdown
 from tests.tasks.support import job_handler
 
@@ -44,3 +46,20 @@ def test_recycled_workers_lose_no_job() -> None:
 
 def test_inline_gives_the_same_results_in_order() -> None:
     assert list(run_inline(job_handler, [("say", "a"), ("say", "b")])) == [(0, "A"), (1, "B")]
+
+
+def test_actors_that_declare_a_gpu_see_one_card_each_and_are_no_more_than_the_cards(tmp_path: Path) -> None:
+    shutdown()
+    import ray
+
+    # Ray takes our word for GPUs: what it hands out is what is tested
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        jobs = [("meet", f"{tmp_path}:2")] * 4
+        share = Resources(gpus=1, memory_gib=0.1)
+        found = [result for _, result in run_pool(job_handler, jobs, workers=4, timeout_s=60, attempts=1, share=share)]
+        assert {card for _, card in found} == {"0", "1"}
+        assert len({process for process, _ in found}) == 2, "a worker too many would have to share a card"
+        assert len(set(found)) == 2, "a worker keeps its card"
+    finally:
+        shutdown()

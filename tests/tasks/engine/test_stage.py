@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,24 @@ def test_a_copied_store_is_believed_by_its_content(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "store")
     assert run(Store(tmp_path / "copy"), items).state == "Cached"
     assert not (tmp_path / "store").exists(), "a copy does not look at the place that it came from"
+
+
+def test_records_and_receipts_of_an_earlier_version_count_as_missing(tmp_path: Path) -> None:
+    """Written over this version's own, so that they lie where they would be believed."""
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, **TEXTS)
+    first = run(store, items)
+    root = tmp_path / "store"
+    for path in root.rglob("receipt.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1, "row": {"length": 4, "extra": "x"}}))
+    (record,) = [path for path in (root / "results").iterdir() if "schema" in path.read_text()]
+    values = json.loads(record.read_text())
+    receipt = json.loads(values["result"])
+    manifest = {"path": receipt.pop("manifest"), "size": receipt.pop("manifest_size")}
+    record.write_text(json.dumps(values | {"result": json.dumps(receipt | {"schema": 1, "manifest": manifest})}))
+    second = run(store, items)
+    assert (second.state, second.fresh, second.digest) == ("Completed", 3, first.digest)
+    assert [calls(tmp_path, name) for name in TEXTS] == [2, 2, 2]
+    assert run(store, items).state == "Cached"
 
 
 def test_a_new_item_is_computed_and_the_others_are_kept(tmp_path: Path) -> None:
