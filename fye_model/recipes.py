@@ -13,7 +13,8 @@ if TYPE_CHECKING:  # the command line reads the names, and has no need of pydant
     from pydantic import JsonValue
 
 DEMO: dict[str, JsonValue] = {
-    "clips": {"size": 96, "max_frames": 250},
+    # tight: at 96 pixels an eye is then two latent cells wide, and a mouth three
+    "clips": {"size": 96, "max_frames": 250, "margin": 0.15},
     "screening": {"min_sharpness": 0.0},
     # one face has no second subject to hold out
     "split": {"by": "tail", "holdout": 0.2},
@@ -40,20 +41,20 @@ DEMO: dict[str, JsonValue] = {
         "cross_attention_dim": 64,
         "norm_num_groups": 8,
         "motion_heads": 2,
-        "landmark_channels": [4, 8, 16, 32],
+        "landmark_channels": [8, 16, 32, 64],
         "qformer_layers": 2,
         "qformer_tokens": 4,
         "qformer_heads": 4,
     },
     "train": {
         "stage1": {
-            "steps": 600,
+            "steps": 900,
             "batch_size": 8,
             "learning_rate": 2e-3,
             "warmup_steps": 20,
             "decay": "cosine",
-            "checkpoint_every": 150,
-            "validate_every": 150,
+            "checkpoint_every": 300,
+            "validate_every": 300,
             "precision": "fp32",
         },
         "stage2": {
@@ -67,13 +68,15 @@ DEMO: dict[str, JsonValue] = {
             "validate_every": 50,
             "precision": "fp32",
         },
+        # what an expression moves is a few cells: without more weight they are learned last
+        "loss": {"lambda_expression": 4.0, "lambda_face": 1.0},
         # a hundred steps meet an all-covered clip too rarely when frames are covered one by one
         "covering": {"all_but_ends": 0.4, "everything": 0.3},
     },
     # a few steps: what so small a model adds in more of them is noise
     "sampling": {"steps": 5, "guidance_scale": 1.0, "window": 8},
-    "selection": {"clips": 2, "frames": 6, "sampling_steps": 3},
-    "evaluation": {"frames": 16, "size": 96},
+    "selection": {"clips": 3, "frames": 8, "sampling_steps": 3},
+    "evaluation": {"frames": 24, "size": 96, "window": "moving"},
 }
 
 DEBUG: dict[str, JsonValue] = {

@@ -16,6 +16,7 @@ import numpy as np
 from tasks.media.write import write_video
 from tasks.samples.puppet import Pose, Puppet
 
+SECONDS = 6.0
 # Largest value of each channel, and its slowest and fastest component in Hz.
 _CHANNELS = {
     "yaw": (27.0, 0.2, 0.45),
@@ -41,12 +42,12 @@ _KINDS = {
 _REST = 0.6
 _ONE_SIDED = ("brows", "pucker")  # from 0 up; the others go both ways
 _CRF = 16  # they are normalised and cut again
-_BLINK_S = 0.3
+_BLINK_S = 0.36
 _BLINK_EVERY_S = (0.9, 1.7)
 
 
 def make_samples(
-    output: Path, clips: int = 6, seconds: float = 4.0, size: int = 384, fps: float = 25.0, seed: int = 0
+    output: Path, clips: int = 6, seconds: float = SECONDS, size: int = 384, fps: float = 25.0, seed: int = 0
 ) -> list[Path]:
     """Write `clips` videos of size x size pixels into the folder `output`; returns their paths.
 
@@ -78,7 +79,7 @@ def sample_name(index: int) -> str:
     return f"astronaut-{kinds[kind]}" + (f"-{around + 1}" if around else "")
 
 
-def known_motion(index: int, seconds: float = 4.0, fps: float = 25.0, seed: int = 0) -> list[Pose]:
+def known_motion(index: int, seconds: float = SECONDS, fps: float = 25.0, seed: int = 0) -> list[Pose]:
     """The pose of every frame of a sample clip: the ground truth of its motion."""
     count = max(round(seconds * fps), 1)
     time = np.arange(count) / fps
