@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import app
-from tests.tasks.test_compare import CLIPS, _record, _write
+from tests.tasks.finished import CLIPS, make_record, write_evaluation
 
 
 def _run(*words: str | Path) -> int:
@@ -18,8 +18,8 @@ def _run(*words: str | Path) -> int:
 
 
 def test_a_table_is_printed_and_kept_with_its_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a = _write(tmp_path / "a", [_record(number, 0.9, 2) for number in range(CLIPS)])
-    b = _write(tmp_path / "b", [_record(number, 0.1, 9) for number in range(CLIPS)])
+    a = write_evaluation(tmp_path / "a", [make_record(number, 0.9, 2) for number in range(CLIPS)])
+    b = write_evaluation(tmp_path / "b", [make_record(number, 0.1, 9) for number in range(CLIPS)])
     assert _run(a, b, "--output", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if line.startswith("| L1 ↓")]

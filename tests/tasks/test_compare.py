@@ -7,70 +7,24 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from fye_model.config import SamplingConfig
-from fye_model.evaluation.compare import Comparison, Truth
-from fye_model.evaluation.scores import score
-from fye_model.evaluation.windows import motion
 from fye_model.files import write_json
-from fye_model.landmarks.geometry import FaceGeometry
 from tasks.compare import read_run
 from tasks.results.comparison import Row, RunComparison, Section, compare_runs
 from tasks.results.comparison_text import markdown
 from tasks.results.records import ClipRecord
-from tasks.results.reenactment import HeldOut, protocol
-from tasks.results.tables import summarise, write_results
-from tests.fye_model.evaluation.moving_face import face, track
-
-FRAMES, SIZE, CLIPS = 12, 24, 4
-HELD_OUT = HeldOut("face_landmarker_v2:64184e22", SIZE, 25.0, FaceGeometry.mean_mesh(), [])
-
-
-def _record(number: int, amplitude: float, noise: float, *, contrast: int = 60, start: int = 0) -> ClipRecord:
-    """A clip whose result moves its mouth `amplitude` as far as the truth, in pictures that are `noise` levels off."""
-    rng = np.random.default_rng(number)
-    mouth = 1 + np.sin(np.arange(FRAMES) / 2 + number)
-    pictures = rng.integers(90, 90 + contrast, (FRAMES, SIZE, SIZE, 3)).astype(np.uint8)
-    truth = Truth(pictures, track([face(opening) for opening in mouth], SIZE))
-    moved = track([face(1 + amplitude * (opening - 1) + 0.02 * rng.normal()) for opening in mouth], SIZE)
-    off = (pictures + rng.normal(noise, 1 + noise, pictures.shape)).clip(0, 255).astype(np.uint8)
-    still = Comparison(truth, np.repeat(pictures[:1], FRAMES, axis=0), track([face(mouth[0])] * FRAMES, SIZE))
-    return ClipRecord(
-        clip=f"id-{number}",
-        name=f"clip-{number}",
-        subject=f"person-{number}",
-        span=(start, start + FRAMES),
-        reference=start,
-        trained_on=False,
-        not_driven=0,
-        motion=motion(truth.signals),
-        scores={"model": score(Comparison(truth, off, moved)), "baseline": score(still)},
-        truth_signals={name: tuple(map(float, values)) for name, values in truth.signals.items()},
-        video="videos/x.mp4",
-        strip="strips/x.png",
-    )
-
-
-def _write(folder: Path, records: list[ClipRecord], held_out: HeldOut = HELD_OUT, steps: int = 5) -> Path:
-    """An evaluation's folder, as an evaluation leaves it."""
-    terms = protocol(held_out, SamplingConfig(steps=steps), FRAMES, SIZE, "expression_aware")
-    for record in records:
-        write_json(folder / "records" / f"{record.clip}.json", {**record.to_json(), "schema": 2, "key": "k"})
-    write_results(records, folder / "results.parquet")
-    write_json(folder / "metrics.json", summarise(records, terms))
-    return folder
+from tests.tasks.finished import CLIPS, HELD_OUT, SIZE, make_record, write_evaluation
 
 
 @pytest.fixture(scope="module")
 def good() -> list[ClipRecord]:
-    return [_record(number, amplitude=0.95, noise=2) for number in range(CLIPS)]
+    return [make_record(number, amplitude=0.95, noise=2) for number in range(CLIPS)]
 
 
 @pytest.fixture(scope="module")
 def poor() -> list[ClipRecord]:
-    return [_record(number, amplitude=0.1, noise=9) for number in range(CLIPS)]
+    return [make_record(number, amplitude=0.1, noise=9) for number in range(CLIPS)]
 
 
 def _compare(a: Path, b: Path) -> RunComparison:
@@ -89,7 +43,7 @@ def _rows(found: RunComparison) -> dict[str, Row]:
 def test_the_better_run_is_better_whichever_is_named_first(
     good: list[ClipRecord], poor: list[ClipRecord], tmp_path: Path
 ) -> None:
-    a, b = _write(tmp_path / "a", good), _write(tmp_path / "b", poor)
+    a, b = write_evaluation(tmp_path / "a", good), write_evaluation(tmp_path / "b", poor)
     there, back = _rows(_compare(a, b)), _rows(_compare(b, a))
     for name in ("l1", "psnr", "expression_error", "expression.mouth_opening.slope"):
         assert (there[name].outcome, back[name].outcome) == ("better", "worse"), name
@@ -105,7 +59,7 @@ def test_the_better_run_is_better_whichever_is_named_first(
 
 
 def test_a_run_against_itself_cannot_be_told_apart(good: list[ClipRecord], tmp_path: Path) -> None:
-    folder = _write(tmp_path / "a", good)
+    folder = write_evaluation(tmp_path / "a", good)
     found = _compare(folder, folder)
     assert {row.outcome for row in _rows(found).values()} == {"cannot tell"}
     assert {row.difference.value for row in _rows(found).values()} <= {0, None}
@@ -116,11 +70,11 @@ def test_a_run_against_itself_cannot_be_told_apart(good: list[ClipRecord], tmp_p
 def test_clips_that_only_one_has_are_named_and_left_out(
     good: list[ClipRecord], poor: list[ClipRecord], tmp_path: Path
 ) -> None:
-    a, b = _write(tmp_path / "a", good[:3]), _write(tmp_path / "b", poor[1:])
+    a, b = write_evaluation(tmp_path / "a", good[:3]), write_evaluation(tmp_path / "b", poor[1:])
     found = _compare(a, b)
     assert (found.only_in_a, found.only_in_b) == (("clip-0",), ("clip-3",))
     assert _section(found).clips == ("clip-1", "clip-2")
-    same = [_write(tmp_path / name, records[1:3]) for name, records in (("c", good), ("d", poor))]
+    same = [write_evaluation(tmp_path / name, records[1:3]) for name, records in (("c", good), ("d", poor))]
     assert _section(_compare(*same)).rows == _section(found).rows
     assert "- only in A, not compared: clip-0" in markdown(found)
 
@@ -128,16 +82,16 @@ def test_clips_that_only_one_has_are_named_and_left_out(
 def test_training_that_knew_the_clips_is_part_of_the_sentence(
     good: list[ClipRecord], poor: list[ClipRecord], tmp_path: Path
 ) -> None:
-    a = _write(tmp_path / "a", [replace(record, trained_on=True) for record in good])
-    sentence = _section(_compare(a, _write(tmp_path / "b", poor))).sentence
+    a = write_evaluation(tmp_path / "a", [replace(record, trained_on=True) for record in good])
+    sentence = _section(_compare(a, write_evaluation(tmp_path / "b", poor))).sentence
     assert f"training saw other frames of {CLIPS} of them in A, of 0 in B" in sentence
 
 
 def test_runs_that_were_not_measured_alike_are_refused_with_every_difference_named(
     good: list[ClipRecord], tmp_path: Path
 ) -> None:
-    a = _write(tmp_path / "a", good)
-    b = _write(tmp_path / "b", good, replace(HELD_OUT, landmark_model="attention_mesh:e06a804e", size=20))
+    a = write_evaluation(tmp_path / "a", good)
+    b = write_evaluation(tmp_path / "b", good, replace(HELD_OUT, landmark_model="attention_mesh:e06a804e", size=20))
     stored = json.loads((b / "metrics.json").read_text())
     stored["protocol"]["metrics"]["l1"] = "another formula"
     write_json(b / "metrics.json", stored)
@@ -150,30 +104,32 @@ def test_runs_that_were_not_measured_alike_are_refused_with_every_difference_nam
 
 
 def test_other_sampling_is_told_and_no_reason_to_refuse(good: list[ClipRecord], tmp_path: Path) -> None:
-    text = markdown(_compare(_write(tmp_path / "a", good, steps=5), _write(tmp_path / "b", good, steps=9)))
+    text = markdown(
+        _compare(write_evaluation(tmp_path / "a", good, steps=5), write_evaluation(tmp_path / "b", good, steps=9))
+    )
     assert "- sampling differs: A " in text and "'steps': 9" in text
 
 
 def test_other_frames_and_other_pictures_of_a_clip_are_named(good: list[ClipRecord], tmp_path: Path) -> None:
-    a = _write(tmp_path / "a", good)
-    others = [_record(0, 0.95, 2, start=7), *good[1:3], _record(3, 0.95, 2, contrast=80)]
+    a = write_evaluation(tmp_path / "a", good)
+    others = [make_record(0, 0.95, 2, start=7), *good[1:3], make_record(3, 0.95, 2, contrast=80)]
     with pytest.raises(ValueError, match="not measured alike") as caught:
-        _compare(a, _write(tmp_path / "b", others))
+        _compare(a, write_evaluation(tmp_path / "b", others))
     told = str(caught.value)
     assert "clip clip-0: A scored 12 frames of 0 to 12, the reference is frame 0; B scored 12 frames of 7 to" in told
     assert "clip clip-3: its pictures are not the same" in told and "clip-1" not in told
 
 
 def test_runs_without_a_common_clip_are_refused(good: list[ClipRecord], tmp_path: Path) -> None:
-    a, b = _write(tmp_path / "a", good[:2]), _write(tmp_path / "b", good[2:])
+    a, b = write_evaluation(tmp_path / "a", good[:2]), write_evaluation(tmp_path / "b", good[2:])
     with pytest.raises(ValueError, match=r"no clip in common: A has clip-0, clip-1; B has clip-2, clip-3"):
         _compare(a, b)
 
 
 def test_a_work_folder_and_what_it_published_are_read_alike(good: list[ClipRecord], tmp_path: Path) -> None:
     """Also where the published folder has no records: those of the item that it is a copy of are taken."""
-    item = _write(tmp_path / "work" / "items" / "evaluate" / "abc", good)
-    _write(tmp_path / "work" / "items" / "evaluate" / "older", good[:1])
+    item = write_evaluation(tmp_path / "work" / "items" / "evaluate" / "abc", good)
+    write_evaluation(tmp_path / "work" / "items" / "evaluate" / "older", good[:1])
     shutil.copytree(item, tmp_path / "work" / "evaluation", ignore=shutil.ignore_patterns("records"))
     for place in (tmp_path / "work", tmp_path / "work" / "evaluation"):
         assert repr(read_run(place).clips) == repr(read_run(item).clips)  # NaN is not equal to itself
@@ -188,11 +144,11 @@ def test_a_folder_without_an_evaluation_says_what_was_there(good: list[ClipRecor
     write_json(tmp_path / "w" / "summary.json", {"flow": "retrain", "status": "Failed", "error": "OSError: disk"})
     with pytest.raises(ValueError, match="its last run was `retrain`, which ended as Failed: OSError: disk"):
         read_run(tmp_path / "w")
-    old = _write(tmp_path / "old", good)
+    old = write_evaluation(tmp_path / "old", good)
     write_json(old / "metrics.json", {"schema": 1})
     with pytest.raises(ValueError, match="schema is 1, expected 2; evaluate again"):
         read_run(old)
-    damaged = _write(tmp_path / "damaged", good)
+    damaged = write_evaluation(tmp_path / "damaged", good)
     (damaged / "records" / "id-1.json").unlink()
     with pytest.raises(ValueError, match="no record of the clips id-1"):
         read_run(damaged)
@@ -202,7 +158,7 @@ def test_a_folder_without_an_evaluation_says_what_was_there(good: list[ClipRecor
 
 
 def test_a_model_can_be_compared_with_the_repeated_reference(poor: list[ClipRecord], tmp_path: Path) -> None:
-    folder = _write(tmp_path / "a", poor)
+    folder = write_evaluation(tmp_path / "a", poor)
     found = compare_runs(read_run(folder), read_run(folder, "baseline"))
     stored = json.loads((folder / "metrics.json").read_text())["difference"]
     for name, row in _rows(found).items():
