@@ -10,8 +10,10 @@ from typing import Literal, NoReturn
 
 from pydantic import JsonValue
 
+from fye_model.evaluation.aggregate import json_number
 from fye_model.evaluation.cross import FAILURES
 from fye_model.evaluation.scores import ClipScores
+from fye_model.evaluation.table import BY_NAME
 from tasks.results.records import METHODS, ClipRecord
 from tasks.results.tables import METRICS_SCHEMA
 
@@ -80,9 +82,14 @@ def read_evaluation(folder: Path, method: str | None = None) -> ScoredRun:
     if not isinstance(protocol, dict) or not isinstance(listed, list):
         _damaged(folder / "metrics.json")
     records = _records(folder)
-    ids = [str(clip["clip"]) for clip in listed if isinstance(clip, dict)]
-    if absent := [clip for clip in ids if clip not in records]:
+    told = {str(clip["clip"]): clip for clip in listed if isinstance(clip, dict)}
+    if absent := [clip for clip in told if clip not in records]:
         raise ValueError(f"{folder}: no record of the clips {', '.join(absent)}; evaluate again in its work folder")
+    if other := [clip for clip, values in told.items() if not _agree(records[clip], values)]:
+        raise ValueError(
+            f"{folder}: the records of the clips {', '.join(other)} are not those that metrics.json was made of, as a "
+            "run that was killed while it wrote leaves them; run it again, which takes what is finished over"
+        )
     texts = protocol.get("metrics", {})
     used = (*_OF_METHOD, *_TOLD, "metrics")
     return ScoredRun(
@@ -91,7 +98,7 @@ def read_evaluation(folder: Path, method: str | None = None) -> ScoredRun:
         terms={name: value for name, value in protocol.items() if name not in used},
         metrics=texts if isinstance(texts, dict) else {},
         settings={name: protocol[name] for name in _OF_METHOD if name in protocol},
-        clips={clip: _scored(records[clip], method) for clip in ids},
+        clips={clip: _scored(records[clip], method) for clip in told},
     )
 
 
@@ -108,6 +115,18 @@ def _scored(record: ClipRecord, method: str) -> Scored:
         yardstick=record.scores["baseline"],
         trained_on=record.trained_on and method == "model",
     )
+
+
+def _agree(record: ClipRecord, told: Mapping[str, JsonValue]) -> bool:
+    """Whether metrics.json tells of a clip what its record has."""
+    for method, scores in record.scores.items():
+        values = told.get(method)
+        if not isinstance(values, dict):
+            return False
+        for name in values.keys() & BY_NAME.keys() & scores.statistics.keys():
+            if values[name] != json_number(scores.value(BY_NAME[name])):
+                return False
+    return True
 
 
 def _records(folder: Path) -> dict[str, ClipRecord]:

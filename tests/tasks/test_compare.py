@@ -157,6 +157,15 @@ def test_a_folder_without_an_evaluation_says_what_was_there(good: list[ClipRecor
         read_run(damaged)
 
 
+def test_records_of_another_evaluation_than_its_tables_are_not_believed(
+    good: list[ClipRecord], poor: list[ClipRecord], tmp_path: Path
+) -> None:
+    folder = write_evaluation(tmp_path / "a", good)
+    write_json(folder / "records" / "id-2.json", poor[2].to_json())  # as a kill in the midst of publishing leaves it
+    with pytest.raises(ValueError, match=r"records of the clips id-2 are not those that metrics\.json was made of"):
+        read_run(folder)
+
+
 def test_a_model_can_be_compared_with_the_repeated_reference(poor: list[ClipRecord], tmp_path: Path) -> None:
     folder = write_evaluation(tmp_path / "a", poor)
     found = compare_runs(read_run(folder), read_run(folder, "baseline"))
