@@ -80,7 +80,7 @@ class TaskScores(Config):
 
 
 class PairScore(Config):
-    """One result's value in every metric of its task."""
+    """One result's value in every metric of its task. statistics: what pools over pairs, for later comparisons."""
 
     pair: str
     kind: Kind
@@ -89,6 +89,7 @@ class PairScore(Config):
     no_face_in_result: int
     no_face_in_truth: int
     values: dict[str, Number]
+    statistics: dict[str, tuple[Number, ...]]
 
 
 class BenchScores(Config):
@@ -165,6 +166,10 @@ def _pair_score(pair: PairRow, method: str, scores: ClipScores) -> PairScore:
         no_face_in_result=scores.no_face_in_result,
         no_face_in_truth=scores.no_face_in_truth,
         values={metric.name: json_number(scores.value(metric)) for metric in _METRICS[pair.kind]},
+        statistics={
+            metric.name: tuple(json_number(value) for value in scores.statistics[metric.name])
+            for metric in _METRICS[pair.kind]
+        },
     )
 
 

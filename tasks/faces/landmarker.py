@@ -14,14 +14,12 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from fye_model.assets import FACE_LANDMARKER
 from fye_model.files import file_digest, whole_file
 from tasks.faces import fallback as fallback_model
 
-LANDMARKER_FILE = "face_landmarker.task"
-LANDMARKER_URL = (
-    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
-)
-LANDMARKER_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+LANDMARKER_FILE, LANDMARKER_URL = FACE_LANDMARKER.place, FACE_LANDMARKER.source
+LANDMARKER_SHA256 = str(FACE_LANDMARKER.sha256)
 LANDMARKER_ID = f"face_landmarker_v2:{LANDMARKER_SHA256[:8]}"
 FALLBACK_FILE = "attention_mesh.task"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.table import METRICS
 
 Kind = Literal["good", "bad", "flat"]
-_FEW_CLIPS = 10
+FEW_CLIPS = 10
+NO_IDENTITY = "identity was not measured (no face embedding is at hand)"
 # Questions of the verdict in the order of the sentence; those of the metric table are decided by its `decides` rows.
 _QUESTIONS = {"expression": "the expression", "picture": "the picture"}
 # Slopes and the share of blinks from which on a person sees the face perform.
@@ -39,7 +41,7 @@ def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list
         )
         lines.append(_line("bad", text, "Failures."))
     clips = evaluation["protocol"]["clips"]
-    if clips < _FEW_CLIPS:
+    if clips < FEW_CLIPS:
         count = f"{clips} held-out clip{'s' if clips != 1 else ''}"
         text = (
             f"Measured on {count}: enough to see whether the model learned, too little to know how it does elsewhere."
@@ -48,31 +50,39 @@ def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list
     return lines
 
 
-def outcome(difference: Mapping[str, Any], question: str) -> str:
+def outcome(difference: Mapping[str, Any], question: str, metrics: Sequence[Metric] = METRICS) -> str:
     """Better, worse or cannot tell: what all deciding metrics of a question agree on, by their paired intervals."""
-    said = {difference[metric.name]["outcome"] for metric in METRICS if metric.decides and metric.question == question}
+    said = {difference[metric.name]["outcome"] for metric in metrics if metric.decides and metric.question == question}
     return said.pop() if len(said) == 1 else "cannot tell"
 
 
-def _sentence(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> Line:
-    """The verdict in one sentence, with the selection's answer in the same breath where it is a bad one."""
-    found = {question: outcome(evaluation["difference"], question) for question in _QUESTIONS}
+def answers(
+    difference: Mapping[str, Any], other: str, metrics: Sequence[Metric] = METRICS
+) -> dict[str, tuple[str, str]]:
+    """Each question that some metric decides: its outcome, and how a sentence says it against `other`."""
     words = {
         "better": "is better than",
         "worse": "is worse than",
         "cannot tell": "cannot be told to be better or worse than",
     }
-    parts = [f"{name} {words[found[question]]} repeating the reference" for question, name in _QUESTIONS.items()]
-    text = (
-        f"On {_whom(evaluation['protocol'])}, {parts[0]}, {parts[1]}, and identity was not measured "
-        "(no face embedding is at hand)"
-    )
+    asked = [
+        question for question in _QUESTIONS if any(metric.decides and metric.question == question for metric in metrics)
+    ]
+    found = {question: outcome(difference, question, metrics) for question in asked}
+    return {question: (said, f"{_QUESTIONS[question]} {words[said]} {other}") for question, said in found.items()}
+
+
+def _sentence(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> Line:
+    """The verdict in one sentence, with the selection's answer in the same breath where it is a bad one."""
+    said = answers(evaluation["difference"], "repeating the reference")
+    parts = [part for _, part in said.values()]
+    text = f"On {_whom(evaluation['protocol'])}, {parts[0]}, {parts[1]}, and {NO_IDENTITY}"
     lost = _lost(selection)
     if lost:
         text += f"; on the selection's own frames the selected checkpoint loses to the repeated reference in {lost}"
     kinds: dict[str, Kind] = {"better": "good", "worse": "bad", "cannot tell": "flat"}
-    kind = kinds[found["expression"]]
-    if kind == "good" and (lost or found["picture"] == "worse"):
+    kind = kinds[said["expression"][0]]
+    if kind == "good" and (lost or said["picture"][0] == "worse"):
         kind = "flat"
     return _line(kind, f"{text}.", {"good": "Better.", "bad": "Worse.", "flat": "Mixed."}[kind])
 

@@ -35,7 +35,7 @@ def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], sel
 
 
 def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
-    """Put the evaluation's tables, strips and videos at their fixed place; returns its numbers for the summary."""
+    """Put the evaluation's tables, records, strips and videos at their fixed place; returns its numbers."""
     store = run.store
     metrics = store.read_json(evaluation.ref("metrics.json").path)
     _copy(store, evaluation, EVALUATION_FOLDER)
@@ -55,8 +55,7 @@ def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
 
 def _copy(store: Store, outcome: Outcome[Any], folder: str) -> None:
     for name, ref in outcome.refs("").items():
-        if not name.startswith("records/"):
-            store.write_bytes(f"{folder}/{name}", store.read_bytes(ref.path))
+        store.write_bytes(f"{folder}/{name}", store.read_bytes(ref.path))
 
 
 def _place(store: Store, rel: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -87,6 +89,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def test_every_deployment_names_a_flow_that_takes_its_parameters_and_no_flow_is_forgotten() -> None:
+    from prefect import Flow
+
+    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    deployed = set()
+    for entry in entries:
+        file, _, name = entry["entrypoint"].partition(":")
+        found = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
+        assert isinstance(found, Flow), entry["name"]
+        assert set(entry["parameters"]) <= set(found.parameters.properties), entry["name"]
+        deployed.add(found.name)
+    texts = [path.read_text() for path in (ROOT / "flows").glob("*.py")]
+    written = {name for text in texts for name in re.findall(r'@flow\(name="([\w-]+)"', text)}
+    assert deployed == written
 
 
 def test_every_deployment_of_the_file_is_there_and_the_schedule_sleeps(server: Server) -> None:

@@ -15,9 +15,11 @@ from PIL import Image
 
 from fye_model.animation.folder import assemble_pipeline, save_model
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig
+from tasks.compare import read_run
 from tasks.evaluate import EVALUATE, EvaluateSettings, evaluate, file_stem
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import read_frames
+from tasks.results.comparison import compare_runs
 from tasks.results.records import number
 from tests.fye_model.animation.tiny import describe_tiny
 from tests.tasks.support import work_on
@@ -82,6 +84,15 @@ def test_the_table_has_a_row_per_clip_and_method_that_the_aggregates_follow_from
         assert metrics[method]["l1"]["mean"] == pytest.approx(np.mean([row["l1"] for row in mine]))
         assert all(row["l1"] == pytest.approx(np.mean(row["frame_l1"])) for row in mine)
         assert all(len(row["frame_ssim"]) == row["frames"] == 4 for row in mine)
+
+
+def test_what_it_leaves_is_what_a_comparison_of_runs_reads(evaluated: tuple[Path, dict]) -> None:
+    out, metrics = evaluated
+    (section,) = compare_runs(read_run(out), read_run(out, "baseline")).sections
+    found = {row.metric: (row.difference.value, row.outcome) for row in section.rows}
+    for name, told in metrics["difference"].items():
+        assert found[name] == (told["mean"], told["outcome"]), name
+    assert found["failure_rate"] == (1.0, "worse")
 
 
 def test_videos_and_strips_show_reference_landmarks_truth_and_result(
