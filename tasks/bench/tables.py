@@ -34,13 +34,13 @@ _TITLES: dict[Kind, str] = {
 # The columns of the paper's table first, those that need weights included; then what sees the expression.
 _HEADLINES: dict[Kind, tuple[str, ...]] = {
     "cross": (
-        *("arcface", "hyperiqa", "portrait_away", "landmark_ap_placed"),
+        *("arcface", "hyperiqa", "portrait_away", "identity", "brisque", "landmark_ap_placed"),
         *("expression_correlation", "expression_change_error"),
         *("blinks.recall", "aed", "apd_rotation", "failure_rate"),
     ),
     "self": (
         *("l1", "psnr", "ssim", "lpips", "fvd", "tlp", "landmark_ap", "expression_correlation", "expression_error"),
-        *("blinks.recall", "failure_rate"),
+        *("blinks.recall", "identity", "failure_rate"),
     ),
 }
 _NETWORKS = {"arcface": "ArcFace", "hyperiqa": "HyperIQA", "lpips": "LPIPS", "fvd": "FVD", "tlp": "tLP"}
