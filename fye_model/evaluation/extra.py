@@ -21,6 +21,11 @@ def lacking(*modules: str) -> str | None:
     return f"needs {' and '.join(absent)}: {HOW}" if absent else None
 
 
+def is_lack(reason: str | None) -> bool:
+    """Whether a metric is missing because of what `lacking` says, which installing the extra mends."""
+    return reason is not None and reason.endswith(HOW)
+
+
 @cache
 def installed() -> tuple[str, ...]:
     """The extra's packages that are there, as `name version`: they change results, so they belong in keys."""
