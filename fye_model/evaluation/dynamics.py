@@ -7,6 +7,9 @@ is to the truth's: 1 - |result - truth| / truth. It does not ask whether the mov
 
 The numbers of THEval's own table are of its videos, with a mesh that is smoothed over time; ours is found anew in every
 frame, and its jitter counts as movement. So compare scores under one protocol, and read theirs beside ours with care.
+
+Validated on a real clip of 160 pixels (26 frames; lips, brows): a copy 1 and 1, half the mouth's amplitude 0.51 and
+0.54, a frozen mouth 0.04 and 0.82, the first frame repeated 0 and 0, one frame late 1.00 and 0.99, which it cannot see.
 """
 
 from __future__ import annotations
