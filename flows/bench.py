@@ -178,6 +178,7 @@ def _tables(
     def item(pair: PairRow, video: FileRef | None) -> Item[PairFacts]:
         driver, portrait = drivers[pair.driving], portraits[pair.portrait]
         inputs = {"driving": driver, "driving_landmarks": faces[driver.sha256], "portrait": portrait}
+        inputs |= {"portrait_landmarks": faces[portrait.sha256]}
         inputs |= {"landmarks": faces[(video or portrait).sha256]} | ({"video": video} if video else {})
         return Item(digest([pair.name, video and video.sha256]), pair.name, inputs, PairFacts(kind=pair.kind))
 

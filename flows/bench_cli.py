@@ -123,6 +123,8 @@ def evaluate_on_bench(
     if wrong := [name for name in changes if name != "sampling"]:
         raise ValueError(f"--set {wrong[0]}: on a bench only sampling.* can be set, such as sampling.steps=20")
     sampling = changes.get("sampling", {})
+    if not isinstance(sampling, dict):
+        raise ValueError(f"--set sampling={sampling}: name the setting, such as sampling.steps=20")
     check_folder(model)
     sampling_of(model, sampling)
     read_header(bench)

@@ -17,6 +17,7 @@ from typing import Any
 from fye_model.animation.description import check_description
 from fye_model.animation.folder import load_pipeline
 from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
+from fye_model.evaluation.extra import installed
 from fye_model.evaluation.scores import ClipScores
 from fye_model.evaluation.table import BY_NAME, NAMES
 from fye_model.files import folder_digest, write_atomic
@@ -109,6 +110,7 @@ class EvaluateSettings(Config):
     sampling: SamplingConfig
     landmark_image: LandmarkImageConfig
     metrics: tuple[str, ...] = NAMES  # an evaluation without a metric of today's table is made anew
+    metric_packages: tuple[str, ...] = installed()  # likewise once `pip install '.[metrics]'` was done
 
 
 class EvaluateRow(Config):

@@ -37,6 +37,7 @@ _QUESTIONS = {
     "pose": "Did the head turn as the driver's?",
     "landmarks": "Are the points where they should be?",
     "picture": "Is it the same picture?",
+    "identity": "Is it still the same person?",
 }
 
 

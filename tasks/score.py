@@ -17,6 +17,7 @@ import numpy as np
 from fye_model.config import Config, Recipe
 from fye_model.evaluation.compare import Comparison, Truth
 from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
+from fye_model.evaluation.extra import installed
 from fye_model.evaluation.faces import FaceTrack
 from fye_model.evaluation.scores import ClipScores, score
 from fye_model.evaluation.windows import moving_window
@@ -34,12 +35,20 @@ from tasks.results.records import scores_from_json, scores_to_json
 METRICS_OF = {"self": SELF_METRICS, "cross": CROSS_METRICS}
 
 
-class ScoreSettings(Config):
+class FacesSettings(Config):
     """Which frames of a result are scored, and at which size: `EvaluationConfig` has the meaning of each."""
 
     frames: int
     size: int
     window: str
+
+
+class ScoreSettings(FacesSettings):
+    """The same, and what the metrics are made with."""
+
+    metric_packages: tuple[str, ...] = (
+        installed()
+    )  # scores without a package of `pip install '.[metrics]'` are made anew
 
 
 class ProbeWorker(Worker[Nothing, ProbeRow]):
@@ -76,7 +85,7 @@ class FacesRow(Config):
 class FacesWorker(Worker[Nothing, FacesRow]):
     """Writes landmarks.parquet of a square video, or of a picture, at the size of the comparison."""
 
-    def __init__(self, settings: ScoreSettings, context: Context) -> None:
+    def __init__(self, settings: FacesSettings, context: Context) -> None:
         self.settings, self.asset = settings, context.landmarker
         self.geometry = load_geometry(self.asset)
         self.landmarker = FaceLandmarker(self.asset.path, self.asset.model)
@@ -109,15 +118,15 @@ class FacesWorker(Worker[Nothing, FacesRow]):
             yield from video_at_size(item.files["video"], self.settings.size, 0, stop)
 
 
-def _settings(recipe: Recipe) -> ScoreSettings:
+def _faces_settings(recipe: Recipe) -> FacesSettings:
     config = recipe.evaluation
-    return ScoreSettings(frames=config.frames, size=config.size, window=config.window)
+    return FacesSettings(frames=config.frames, size=config.size, window=config.window)
 
 
 FACES = Stage(
     "bench_faces",
     "1",
-    settings=_settings,
+    settings=_faces_settings,
     reads={"video?": Kind.RESULT, "picture?": Kind.PORTRAIT},
     writes={"landmarks.parquet": Kind.LANDMARKS},
     row=FacesRow,
@@ -168,7 +177,8 @@ class ScoreWorker(Worker[PairFacts, ScoreRow]):
             track = _part(track, start, stop)
         else:
             frames, track = np.repeat(portrait[None], stop - start, axis=0), track.repeated(stop - start)
-        comparison = Comparison(truth, frames, track, portrait)
+        face = self._track(item.files["portrait_landmarks"])
+        comparison = Comparison(truth, frames, track, portrait, face)
         scores = score(comparison, METRICS_OF[item.facts.kind])
         write_json(item.out / "scores.json", scores_to_json(scores))
         return ScoreRow(
@@ -190,15 +200,21 @@ def _part(track: FaceTrack, start: int, stop: int) -> FaceTrack:
     return FaceTrack(track.points[start:stop], shapes, track.width, track.height, track.geometry)
 
 
+def _settings(recipe: Recipe) -> ScoreSettings:
+    config = recipe.evaluation
+    return ScoreSettings(frames=config.frames, size=config.size, window=config.window)
+
+
 SCORE = Stage(
     "bench_score",
-    "1",
+    "2",
     settings=_settings,
     reads={
         "driving": Kind.DRIVING,
         "driving_landmarks": Kind.LANDMARKS,
         "landmarks": Kind.LANDMARKS,
         "portrait": Kind.PORTRAIT,
+        "portrait_landmarks": Kind.LANDMARKS,
         "video?": Kind.RESULT,
     },
     writes={"scores.json": Kind.SCORES},

@@ -29,6 +29,7 @@ from fye_model.config import (
     SelectionConfig,
 )
 from fye_model.evaluation.aggregate import aggregate, compare, is_better
+from fye_model.evaluation.extra import installed
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.evaluation.scores import COUNTS, ClipScores
 from fye_model.evaluation.table import BY_NAME, METRICS, NAMES
@@ -136,6 +137,7 @@ class SelectSettings(Config):
     crop_margin: float
     max_gap_frames: int
     metrics: tuple[str, ...] = NAMES  # a selection without a metric of today's table is made anew
+    metric_packages: tuple[str, ...] = installed()  # likewise once `pip install '.[metrics]'` was done
 
 
 class SelectRow(Config):

@@ -52,6 +52,15 @@ def can_mount() -> bool:
         return True
 
 
+NO_METRICS_EXTRA = r"needs .*: pip install '\.\[metrics\]'"
+
+
+def lacks_metrics_extra() -> bool:
+    from fye_model.evaluation.extra import PACKAGES, lacking
+
+    return lacking(*PACKAGES) is not None
+
+
 EXPECTED = (
     Expected(re.escape(NO_SHARED), lambda: not SHARED.is_dir()),
     Expected(re.escape(NO_USUAL_LANDMARKER), lambda: not (SHARED / "models" / "face_landmarker.task").is_file()),
@@ -62,6 +71,7 @@ EXPECTED = (
     Expected(r"root reads everything", lambda: os.geteuid() == 0),
     Expected(r"the kernel's help is Linux's", lambda: sys.platform != "linux"),
     Expected(re.escape(NO_MOUNT), lambda: not can_mount()),
+    Expected(NO_METRICS_EXTRA, lacks_metrics_extra),
 )
 
 

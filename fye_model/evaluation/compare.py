@@ -46,13 +46,14 @@ class Comparison:
     """One method's result beside the truth, of one size and length.
 
     result: (f, h, w, 3) uint8; faces: detected anew in it. portrait: (h, w, 3) uint8, the picture that performs, for
-    metrics that ask whether it is still there; None where nobody gives it.
+    metrics that ask whether it is still there, and the face in it, a track of one frame; None where nobody gives them.
     """
 
     truth: Truth
     result: np.ndarray
     faces: FaceTrack
     portrait: np.ndarray | None = None
+    portrait_faces: FaceTrack | None = None
 
     def __post_init__(self) -> None:
         if self.result.shape != self.truth.frames.shape:

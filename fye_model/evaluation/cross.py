@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from fye_model.evaluation import measures
+from fye_model.evaluation import identity, measures
 from fye_model.evaluation.compare import Comparison
 from fye_model.evaluation.metric import Metric, mean_of_clips, rate
 from fye_model.evaluation.metrics import AP_THRESHOLDS, NO_FACE_ERROR, landmark_precision
@@ -104,6 +104,12 @@ AWAY = Metric(
     frames=_away_from_the_portrait,
     about="portrait_away",
 )
+_IDENTITY = replace(
+    BY_NAME["identity"],
+    text=BY_NAME["identity"].text.replace("the truth", "the portrait").replace("and truth", "and portrait"),
+    why_not=identity.lacks() or "the landmark model finds no face in the portrait, or none in the driver",
+    frames=identity.to_portrait,
+)
 _AGAINST_THE_DRIVER: tuple[Metric, ...] = (
     Metric(
         *("landmark_ap_placed", "Landmark accuracy (AP), face placed on the driver's", "", "higher", "landmarks"),
@@ -144,6 +150,8 @@ def _of_the_driver(metric: Metric) -> Metric:
 SELF_METRICS: tuple[Metric, ...] = (*METRICS, FAILURES)
 CROSS_METRICS: tuple[Metric, ...] = (
     AWAY,
+    _IDENTITY,
+    BY_NAME["brisque"],
     *_AGAINST_THE_DRIVER,
     _of_the_driver(BY_NAME["expression_correlation"]),
     *(
@@ -151,7 +159,7 @@ CROSS_METRICS: tuple[Metric, ...] = (
         for m in METRICS
         if m.question == "expression" and m.name.endswith(_SAME_FOR_ALL) and m.name != "expression_correlation"
     ),
-    *(_of_the_driver(m) for m in METRICS if m.name.startswith("blinks.")),
+    *(_of_the_driver(m) for m in METRICS if m.name.startswith(("blinks.", "dynamics."))),
     _of_the_driver(BY_NAME["aed"]),
     _of_the_driver(BY_NAME["apd_rotation"]),
     _MOVED,

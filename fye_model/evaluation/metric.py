@@ -15,8 +15,8 @@ import numpy as np
 
 from fye_model.evaluation.compare import Comparison
 
-Reads = Literal["pictures", "masks", "points", "signals", "blendshapes", "pose"]
-Question = Literal["expression", "pose", "picture", "landmarks"]
+Reads = Literal["pictures", "masks", "points", "signals", "blendshapes", "pose", "embeddings", "statistics"]
+Question = Literal["expression", "pose", "picture", "landmarks", "identity"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fye_model.evaluation import measures
+from fye_model.evaluation import dynamics, identity, measures, quality
 from fye_model.evaluation.agreement import correlation, mean_correlation, slope
 from fye_model.evaluation.blinks import CLOSED_SHARE, TOLERANCE_FRAMES
 from fye_model.evaluation.metric import Metric, Question, Reads, mean_of_clips, rate
@@ -22,6 +22,7 @@ from fye_model.evaluation.signals import EXPRESSION, POSE, Signal
 _NO_FACE = f"a result without a face counts as {NO_FACE_ERROR:g} IOD"
 _AT_REST = "a result without a face counts as one that does not move"
 _STILL = "the truth does not move, or none of its frames has a face"
+_NO_TRUTH = "no frame of the truth has a face"
 
 
 def _mean(
@@ -35,7 +36,7 @@ def _mean(
     text: str,
     *,
     failures: str = "every frame counts",
-    why_not: str = "no frame of the truth has a face",
+    why_not: str = _NO_TRUTH,
     about: str = "",
     decides: bool = False,
 ) -> Metric:
@@ -146,6 +147,25 @@ def _blinks() -> list[Metric]:
     ]
 
 
+def _dynamics() -> list[Metric]:
+    """THEval's measures of how much lips and brows move, as nearness to the truth's."""
+    rows = (
+        ("lips", "Lip dynamics (THEval)", dynamics.lip_dynamics, "distances between lip points vary over time"),
+        ("brows", "Brow dynamics (THEval)", dynamics.brow_dynamics, "brows move over the eyes from frame to frame"),
+    )
+    return [
+        Metric(
+            *(f"dynamics.{name}", label, "", "higher", "expression", "points"),
+            *(dynamics.movements(measure), dynamics.nearness),
+            f"1 - |result - truth| / truth of how much {text}, means over clips; not whether as the truth does",
+            _AT_REST,
+            _STILL,
+            about=f"dynamics.{name}",
+        )
+        for name, label, measure, text in rows
+    ]
+
+
 METRICS: tuple[Metric, ...] = (
     _mean(
         *("l1", "L1", "", "lower", "picture", "pictures", measures.of_pictures("l1")),
@@ -201,6 +221,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     *(metric for signal in EXPRESSION for metric in _expression(signal)),
     *_blinks(),
+    *_dynamics(),
     _mean(
         *("aed", "Blendshapes (AED)", "", "lower", "expression", "blendshapes", measures.blendshape_error),
         "mean absolute difference of 51 blendshapes (0 to 1)",
@@ -219,6 +240,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     *(metric for signal in POSE for metric in _followed(signal, "pose")),
     *_in_masks(),
+    _mean(
+        *("brisque", "BRISQUE", "", "lower", "picture", "statistics", quality.brisque_frames),
+        "naturalness of the result alone, about 0 (clean) to 100 (ruined); knows no truth",
+        failures=f"every frame counts; one in which nothing varies as {quality.NO_DETAIL:g}",
+        why_not=quality.lacks() or "nothing was compared",
+    ),
+    _mean(
+        *("identity", "Identity distance", "", "lower", "identity", "embeddings", identity.to_truth),
+        f"distance of dlib's face embeddings of result and truth, on at most {identity.MOST_FRAMES} frames of a clip; "
+        f"one person is within {identity.SAME_PERSON:g}",
+        failures=f"a result without a face counts as {identity.NO_FACE_DISTANCE:g}",
+        why_not=identity.lacks() or _NO_TRUTH,
+    ),
 )
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 NAMES: tuple[str, ...] = tuple(BY_NAME)

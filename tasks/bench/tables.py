@@ -15,6 +15,7 @@ from pydantic import Field
 from fye_model.config import Config
 from fye_model.evaluation.aggregate import INTERVAL, Outcome, compare, estimate, json_number
 from fye_model.evaluation.cross import CROSS_METRICS, MISSING_OF, SELF_METRICS
+from fye_model.evaluation.extra import is_lack
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.metrics import MISSING_METRICS, MISSING_NOTE
 from fye_model.evaluation.scores import ClipScores
@@ -34,13 +35,13 @@ _TITLES: dict[Kind, str] = {
 # The columns of the paper's table first, those that need weights included; then what sees the expression.
 _HEADLINES: dict[Kind, tuple[str, ...]] = {
     "cross": (
-        *("arcface", "hyperiqa", "portrait_away", "landmark_ap_placed"),
+        *("arcface", "hyperiqa", "portrait_away", "identity", "brisque", "landmark_ap_placed"),
         *("expression_correlation", "expression_change_error"),
         *("blinks.recall", "aed", "apd_rotation", "failure_rate"),
     ),
     "self": (
         *("l1", "psnr", "ssim", "lpips", "fvd", "tlp", "landmark_ap", "expression_correlation", "expression_error"),
-        *("blinks.recall", "failure_rate"),
+        *("blinks.recall", "identity", "failure_rate"),
     ),
 }
 _NETWORKS = {"arcface": "ArcFace", "hyperiqa": "HyperIQA", "lpips": "LPIPS", "fvd": "FVD", "tlp": "tLP"}
@@ -240,7 +241,16 @@ def notes(found: BenchScores) -> list[str]:
     for kind in _TASKS:
         if kind in found.tasks:
             lines += [f"{_NETWORKS[name]}: {reason}" for name, reason in found.tasks[kind].missing.items()]
-    return [*lines, MISSING_NOTE]
+            lines += _without_packages(kind, found.tasks[kind])
+    return [*dict.fromkeys(lines), MISSING_NOTE]
+
+
+def _without_packages(kind: Kind, task: TaskScores) -> list[str]:
+    """Metrics that an extra of this package would bring, with how to install it."""
+    reasons = {name: cell.reason for cells in task.methods.values() for name, cell in cells.items()}
+    return [
+        f"{metric.label}: missing: {reasons[metric.name]}" for metric in _METRICS[kind] if is_lack(reasons[metric.name])
+    ]
 
 
 def markdown(found: BenchScores) -> str:
@@ -321,6 +331,8 @@ def _value(task: TaskScores, method: str, name: str) -> str:
     if name in task.missing:
         return "missing"
     cell = task.methods[method][name]
+    if is_lack(cell.reason):
+        return "missing"
     if cell.value is None:
         return f"– ({cell.reason})" if cell.reason else "–"
     return show(cell.value) + _between(cell.interval)

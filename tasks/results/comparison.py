@@ -202,18 +202,19 @@ def _sentence(
     if any(known):
         seen = f" (training saw other frames of {known[0]} of them in A, of {known[1]} in B)"
     answer = ", ".join(parts) or "nothing that decides was measured in both"
-    return f"On {count}{few}{seen}, A against B in {TITLES[task]}: {answer}, and {NO_IDENTITY}."
+    return f"On {count}{few}{seen}, A against B in {TITLES[task]}: {answer}, and {_identity(metrics, ours, theirs)}."
 
 
-def _count(clips: Sequence[Scored], name: str) -> int:
-    return sum(clip.scores.count(name) for clip in clips)
-
-
-def _side(run: ScoredRun, clips: Sequence[str]) -> Side:
-    seen = sum(run.clips[clip].trained_on for clip in clips)
-    return Side(folder=str(run.folder), method=run.method, settings=dict(run.settings), trained_on=seen)
-
-
-def _names(run: ScoredRun, clips: Mapping[str, Scored]) -> str:
-    names = [run.clips[clip].name for clip in clips]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _identity(metrics: Sequence[Metric], ours: Sequence[Scored], theirs: Sequence[Scored]) -> str:
+    """Which of the two keeps the person better, where a face embedding was at hand in both."""
+    words = {
+        "better": "identity is better kept than in B",
+        "worse": "identity is less well kept than in B",
+        "cannot tell": "identity cannot be told to be better or worse than in B",
+    }
+    for metric in metrics:
+        if metric.question == "identity" and all(metric.name in clip.scores.statistics for clip in (*ours, *theirs)):
+            found = compare(metric, [clip.scores for clip in ours], [clip.scores for clip in theirs])
+            if math.isfinite(found.value):
+                return words[found.outcome]
+    return NO_IDENTITY

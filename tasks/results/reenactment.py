@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from fye_model.config import EvaluationConfig, SamplingConfig
 from fye_model.evaluation.aggregate import INTERVAL
 from fye_model.evaluation.compare import Comparison, Truth
+from fye_model.evaluation.extra import installed
 from fye_model.evaluation.faces import Detection, FaceTrack
 from fye_model.evaluation.reenact import Reenactment, self_reenact
 from fye_model.evaluation.scores import ClipScores, score
@@ -270,6 +271,7 @@ def protocol(
         "crop": "the clip's square face crop, whole; area-averaged to the evaluated size",
         "landmark_model": held_out.landmark_model,
         "metrics": {**protocol_texts()},
+        "metric_packages": ", ".join(installed()) or "none",
         "interval": INTERVAL,
         "landmark_variant": variant,
         "sampling": sampling.model_dump(mode="json"),

@@ -28,6 +28,7 @@ from tasks.results.records import METHODS, ClipRecord, Json, number
 
 __all__ = ["METHODS", "nested_means", "number", "summarise", "write_results"]
 METRICS_SCHEMA = 2
+_MAY_LACK = ("blendshapes", "embeddings", "statistics")
 
 
 def summarise(records: Sequence[ClipRecord], terms: Mapping[str, Any]) -> Json:
@@ -99,8 +100,8 @@ def _strata(records: Sequence[ClipRecord]) -> dict[str, Json]:
 
 
 def _missing(model: Json) -> dict[str, str]:
-    """Metrics that nothing here can measure, with reasons: networks without weights, landmarks without blendshapes."""
-    absent = {m.name: m.why_not for m in METRICS if m.reads == "blendshapes" and model[m.name]["mean"] is None}
+    """Metrics that nothing here can measure, with reasons: no weights, no packages, landmarks without blendshapes."""
+    absent = {m.name: m.why_not for m in METRICS if m.reads in _MAY_LACK and model[m.name]["mean"] is None}
     return {name: f"missing: {reason}" for name, reason in {**MISSING_METRICS, **absent}.items()}
 
 

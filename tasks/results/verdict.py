@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from fye_model.evaluation.identity import SAME_PERSON
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.table import METRICS
 
@@ -76,7 +77,7 @@ def _sentence(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> Li
     """The verdict in one sentence, with the selection's answer in the same breath where it is a bad one."""
     said = answers(evaluation["difference"], "repeating the reference")
     parts = [part for _, part in said.values()]
-    text = f"On {_whom(evaluation['protocol'])}, {parts[0]}, {parts[1]}, and {NO_IDENTITY}"
+    text = f"On {_whom(evaluation['protocol'])}, {parts[0]}, {parts[1]}, and {_identity(evaluation)}"
     lost = _lost(selection)
     if lost:
         text += f"; on the selection's own frames the selected checkpoint loses to the repeated reference in {lost}"
@@ -85,6 +86,18 @@ def _sentence(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> Li
     if kind == "good" and (lost or said["picture"][0] == "worse"):
         kind = "flat"
     return _line(kind, f"{text}.", {"good": "Better.", "bad": "Worse.", "flat": "Mixed."}[kind])
+
+
+def _identity(evaluation: Mapping[str, Any]) -> str:
+    """Whether it is still the same person. The repeated reference is, so it is no bar to beat but what is possible."""
+    ours, theirs = (evaluation[method]["identity"] for method in ("model", "baseline"))
+    if ours["mean"] is None:
+        return f"identity was not measured ({ours.get('reason', 'nothing could be compared')})"
+    how = "kept" if float(ours["mean"]) < SAME_PERSON else "lost"
+    return (
+        f"identity is {how} (distance {show(ours['mean'])}, the repeated reference's {show(theirs['mean'])}, "
+        f"one person's within {SAME_PERSON:g})"
+    )
 
 
 def _whom(protocol: Mapping[str, Any]) -> str:

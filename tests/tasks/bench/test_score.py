@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fye_model.config import Runtime
+from fye_model.evaluation import identity, quality
 from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
 from tasks.bench.manifest import Bench
 from tasks.bench.methods import parse_methods
@@ -91,6 +92,29 @@ def test_every_metric_is_there_for_every_method_and_those_without_weights_say_wh
         assert all(reason.startswith("missing: ") and "weights" in reason for reason in scores["missing"].values())
         for method in found["methods"]:
             assert set(scores["methods"][method]) == {metric.name for metric in metrics}
+
+
+def test_identity_and_quality_are_measured_or_missing_with_a_word_on_how_to_get_them(
+    scored: tuple[Path, dict[str, Any]],
+) -> None:
+    output, found = scored
+    notes = (output / "scores" / "table.md").read_text()
+    reference = found["tasks"]["cross"]["methods"]["reference"]
+    if reason := identity.lacks():
+        assert reference["identity"] == {"value": None, "interval": None, "pairs": 0, "reason": reason}
+        assert f"Identity distance: missing: {reason}" in notes
+    else:
+        # the portrait repeated is the portrait; the one in which no face is found has no identity to keep
+        assert (reference["identity"]["value"], reference["identity"]["pairs"]) == (0, 2)
+        assert _values(found, "self", "truth")["identity"] == 0
+        assert _values(found, "self", "wall")["identity"] == _values(found, "cross", "wall")["identity"] == 1
+    if reason := quality.lacks():
+        assert f"BRISQUE: missing: {reason}" in notes
+    else:
+        assert _values(found, "cross", "truth")["brisque"] < _values(found, "cross", "wall")["brisque"]
+    assert (
+        _values(found, "self", "truth")["dynamics.lips"] == 1 and _values(found, "self", "wall")["dynamics.lips"] == 0
+    )
 
 
 def test_results_without_a_face_count_in_every_number(scored: tuple[Path, dict[str, Any]]) -> None:

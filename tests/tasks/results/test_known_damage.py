@@ -108,6 +108,7 @@ def test_a_frozen_mouth_is_seen_by_the_mouth_while_l1_hardly_notices(scene: Scen
     values = scene.score(with_mouth_of(scene.truth.frames, scene.truth.faces, closed))
     assert abs(_mouth(values)[1]) < 0.15 and _mouth(values)[0] < 0.6
     assert values["expression.mouth_opening.error"] > 0.05
+    assert values["dynamics.lips"] < 0.3 and values["dynamics.lips"] < values["dynamics.brows"]
     assert _eyes(values, "correlation") > 0.9 and values["blinks.recall"] == 1
     assert values["l1"] < 0.03 and values["l1_rest"] < values["l1_expression"]
 

@@ -50,9 +50,19 @@ def test_a_question_is_decided_only_where_its_metrics_agree(said: tuple[str, str
 def test_the_sentence_names_expression_picture_identity_and_people() -> None:
     line = verdict(_evaluation("better", "better", "better"), _selection(beats=True))[0]
     assert line["kind"] == "good"
-    for part in ("the expression is better", "the picture is better", "identity was not measured", PEOPLE):
+    for part in ("the expression is better", "the picture is better", "identity is kept (distance 0.5000", PEOPLE):
         assert part in line["text"]
     assert "loses" not in line["text"]
+
+
+def test_another_persons_face_and_an_identity_that_was_not_measured_are_said_as_such() -> None:
+    evaluation = _evaluation("better", "better", "better")
+    for cell, said in (
+        ({"mean": 0.8, "ci95": None, "clips": 6}, "identity is lost (distance 0.8000, the repeated reference's 0.5000"),
+        ({"mean": None, "ci95": None, "clips": 0, "reason": "no dlib"}, "identity was not measured (no dlib)"),
+    ):
+        evaluation["model"]["identity"] = cell
+        assert said in verdict(evaluation, _selection(beats=True))[0]["text"]
 
 
 def test_a_selection_that_loses_is_said_in_the_same_breath() -> None:
