@@ -218,3 +218,17 @@ def _identity(metrics: Sequence[Metric], ours: Sequence[Scored], theirs: Sequenc
             if math.isfinite(found.value):
                 return words[found.outcome]
     return NO_IDENTITY
+
+
+def _count(clips: Sequence[Scored], name: str) -> int:
+    return sum(clip.scores.count(name) for clip in clips)
+
+
+def _side(run: ScoredRun, clips: Sequence[str]) -> Side:
+    seen = sum(run.clips[clip].trained_on for clip in clips)
+    return Side(folder=str(run.folder), method=run.method, settings=dict(run.settings), trained_on=seen)
+
+
+def _names(run: ScoredRun, clips: Mapping[str, Scored]) -> str:
+    names = [run.clips[clip].name for clip in clips]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
