@@ -15,6 +15,8 @@ from PIL import Image
 
 from fye_model.animation.folder import assemble_pipeline, save_model
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig
+from fye_model.evaluation import identity, quality
+from fye_model.evaluation.extra import installed
 from tasks.compare import read_run
 from tasks.evaluate import EVALUATE, EvaluateSettings, evaluate, file_stem
 from tasks.faces.landmarker import LandmarkerAsset
@@ -67,7 +69,10 @@ def test_an_untrained_model_loses_to_the_baseline_and_its_failures_are_counted(
     low, high = metrics["baseline"]["l1"]["ci95"]
     assert low <= metrics["baseline"]["l1"]["mean"] <= high
     without_blendshapes = set() if held_out_data.landmarker.has_matrix else {"aed"}
-    assert set(metrics["missing"]) == {"lpips", "tlp", "fvd", "arcface", "hyperiqa"} | without_blendshapes
+    without_packages = {name for name, found in (("identity", identity), ("brisque", quality)) if found.lacks()}
+    without_weights = {"lpips", "tlp", "fvd", "arcface", "hyperiqa"}
+    assert set(metrics["missing"]) == without_weights | without_blendshapes | without_packages
+    assert metrics["protocol"]["metric_packages"] == (", ".join(installed()) or "none")
     assert all(reason.startswith("missing: ") for reason in metrics["missing"].values())
 
 
