@@ -79,7 +79,7 @@ def stage(
 
             debugger.post_mortem(sys.exc_info()[2])
             return 1
-        for line in replay_lines(found):
+        for line in replay_lines(found, kept=output is not None):
             print(line)
         if overlay:
             from tasks.results.overlay import overlay as draw

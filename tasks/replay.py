@@ -102,9 +102,10 @@ def replay(
     return Replayed(given_item, device, seconds, files, row, reason, message, stored)
 
 
-def replay_lines(replayed: Replayed) -> Iterator[str]:
-    """What people want to know of it, a line each."""
-    yield f"{replayed.item.name} in {replayed.seconds:.2f} s on {replayed.device}, into {replayed.item.out}"
+def replay_lines(replayed: Replayed, kept: bool = False) -> Iterator[str]:
+    """What people want to know of it, a line each. kept: its files stay where they are."""
+    where = f", into {replayed.item.out}" if kept else ""
+    yield f"{replayed.item.name} in {replayed.seconds:.2f} s on {replayed.device}{where}"
     if replayed.reason is not None:
         yield f"  set aside   {replayed.reason}: {replayed.message}"
     for name, (size, _) in sorted(replayed.files.items()):
