@@ -41,6 +41,7 @@ class Server:
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home}/prefect.db",
             "PREFECT_PROFILES_PATH": str(home / "profiles.toml"),
             "PREFECT_CLI_PROMPT": "false",
+            "COLUMNS": "250",  # tables are cut to the terminal, names included
         }
         self.log = home / "server.log"
         self.processes = [self.start("server", "start", "--host", "127.0.0.1", "--port", str(port))]

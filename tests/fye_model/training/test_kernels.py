@@ -15,7 +15,8 @@ from fye_model.training.kernels import adam, elementwise, frame_attention, group
 from fye_model.training.kernels.support import interpreted, triton
 
 pytestmark = pytest.mark.skipif(
-    triton is None or not (torch.cuda.is_available() or interpreted()), reason="Triton, and a GPU or its interpreter"
+    triton is None or not (torch.cuda.is_available() or interpreted()),
+    reason="needs a GPU with Triton, or Triton's interpreter",
 )
 DEVICE = "cuda" if torch.cuda.is_available() and not interpreted() else "cpu"
 HALF = torch.bfloat16 if DEVICE == "cuda" else torch.float32
