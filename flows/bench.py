@@ -19,7 +19,7 @@ from tasks.bench.frames import ProbeRow
 from tasks.bench.manifest import MANIFEST, PROTOCOL, Bench, PairRow
 from tasks.bench.methods import REFERENCE, Method, find_method
 from tasks.bench.tables import TABLES_FOLDER, Scores, side_by_side, write_tables
-from tasks.engine.items import NOTHING, Item, Nothing, Outcome, StageResult
+from tasks.engine.items import NOTHING, Item, Nothing, Outcome, Row, StageResult
 from tasks.engine.store import FileRef, HashMemory, Store, digest
 from tasks.faces.landmarker import resolve_landmarker
 from tasks.generate import DRIVERS, GENERATE, DriverFacts
@@ -216,7 +216,7 @@ def _with_videos(run: Run, videos: Videos, results: Results) -> Results:
     return results.model_copy(update={"outputs": {**(results.outputs or {}), "videos": place}})
 
 
-def _all_done(result: StageResult[Any]) -> dict[str, Any]:
+def _all_done(result: StageResult[Row]) -> dict[str, Outcome[Row]]:
     """A stage's outcomes by id; ValueError names every one that failed: a table never leaves a pair out."""
     if result.quarantined:
         told = "\n".join(f"  {outcome.name}: {outcome.reason}: {outcome.message}" for outcome in result.quarantined)

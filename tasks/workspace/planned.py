@@ -1,4 +1,6 @@
-"""A run that only looks: what a flow would find done, and what it would do. Nothing is computed or written.
+"""A run that only looks: what a flow would find done, and what it would do.
+
+Nothing is computed, and nothing written but the hashes of source files that it had to read.
 
 It takes the place of `Run` in the flows' wiring. Finished items are found by their receipts, as a run finds them, so
 its answers are the run's. Where items are missing, the stages behind them are told as far as they can be known.
@@ -7,6 +9,7 @@ its answers are the run's. Where items are missing, the stages behind them are t
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,8 +217,6 @@ def _sums(run: PlannedRun) -> Iterator[str]:
 def _free(store: Store) -> str:
     if store.local_root is None:
         return ""
-    import shutil
-
     return f"; {_size(shutil.disk_usage(store.local_root).free)} are free"
 
 
