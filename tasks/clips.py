@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
@@ -24,11 +22,12 @@ from scenedetect.detectors import ContentDetector
 from fye_model.config import ClipConfig, Config
 from fye_model.landmarks.boxes import PixelBox, face_square
 from tasks.engine.contract import Kind, Resources
-from tasks.engine.items import NOTHING, Given, Item, Nothing, Quarantine, StageResult, Worker
+from tasks.engine.items import NOTHING, Given, Item, Nothing, Quarantine, StageResult
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import digest
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.tracks import Look, Track, link, pieces, select, steady
+from tasks.faces.worker import FaceWorker
 from tasks.ingest import IngestRow
 from tasks.media.planes import cut, resize
 from tasks.media.read import VideoReader, VideoWriter, count_frames, iter_constant_rate, to_rgb
@@ -71,22 +70,12 @@ class ClipsRow(Config):
     rejected: tuple[RejectedTrack, ...]
 
 
-class ClipWorker(Worker[Nothing, ClipsRow]):
+class ClipWorker(FaceWorker[Nothing, ClipsRow]):
     """Cuts clips out of one video after another, with one face detector for all."""
 
     def __init__(self, settings: ClipConfig, context: Context) -> None:
+        super().__init__(context, _MOST_FACES)
         self.config = settings
-        asset = context.landmarker
-        self.detector = FaceLandmarker(asset.path, asset.model, max_faces=_MOST_FACES)
-
-    def __enter__(self) -> Self:
-        self.detector.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.detector.close()
 
     def process(self, item: Given[Nothing]) -> ClipsRow:
         """Write a folder 000, 001 … for each clip of `video`: clip.mp4 and frames.parquet.
@@ -94,7 +83,7 @@ class ClipWorker(Worker[Nothing, ClipsRow]):
         Raises `Quarantine` (no_face, too_short).
         """
         video = item.files["video"]
-        scan = scan_video(video, self.detector, self.config)
+        scan = scan_video(video, self.landmarker, self.config)
         times = pq.read_table(item.files["frames"])
         if times.num_rows != scan.frames:
             raise ValueError(

@@ -21,9 +21,8 @@ from tasks.animate import AnimateRequest, animate, load_for_animation
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Nothing, Quarantine, Worker
 from tasks.engine.stage import Context, Stage
-from tasks.faces.detector import FaceLandmarker
-from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import read_driver
+from tasks.faces.worker import FaceWorker
 
 if TYPE_CHECKING:  # the networks are slow to import
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
@@ -44,21 +43,11 @@ class DriverRow(Config):
     interpolated: int
 
 
-class DriverWorker(Worker[DriverFacts, DriverRow]):
+class DriverWorker(FaceWorker[DriverFacts, DriverRow]):
     """Writes a driving video's landmark table, as animation reads it."""
 
     def __init__(self, settings: Nothing, context: Context) -> None:
-        self.asset: LandmarkerAsset = context.landmarker
-        self.landmarker = FaceLandmarker(self.asset.path, self.asset.model)
-
-    def __enter__(self) -> Self:
-        self.landmarker.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.landmarker.close()
+        super().__init__(context)
 
     def process(self, item: Given[DriverFacts]) -> DriverRow:
         """Landmarks of every frame of `driving`. Raises `Quarantine` (no_driver) where it shows no face."""

@@ -8,8 +8,6 @@ detecting again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,11 +16,12 @@ from fye_model.config import Config, LandmarkConfig
 from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
 from tasks.engine.contract import Kind, Resources
-from tasks.engine.items import Given, Quarantine, Worker
+from tasks.engine.items import Given, Quarantine
 from tasks.engine.stage import Context, Stage
-from tasks.faces.detector import DetectedFace, FaceLandmarker
+from tasks.faces.detector import DetectedFace
 from tasks.faces.follow import FaceTracker, build_sequence, geometry_name, load_geometry
 from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
+from tasks.faces.worker import FaceWorker
 from tasks.media.read import iter_frames, probe
 
 _MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
@@ -39,23 +38,12 @@ class LandmarkRow(ClipScores, PictureRow):
     """A clip's scores, by which screening judges it."""
 
 
-class LandmarkWorker(Worker[LandmarkFacts, LandmarkRow]):
+class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
     """Writes landmarks.parquet and masks.parquet of one clip after another; the landmarker lives as long as it."""
 
     def __init__(self, settings: LandmarkConfig, context: Context) -> None:
-        self.config = settings
-        self.asset = context.landmarker
-        self.geometry = load_geometry(self.asset)
-        self.landmarker = FaceLandmarker(self.asset.path, self.asset.model, max_faces=_MOST_FACES)
-
-    def __enter__(self) -> Self:
-        self.landmarker.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.landmarker.close()
+        super().__init__(context, _MOST_FACES)
+        self.config, self.geometry = settings, load_geometry(self.asset)
 
     def process(self, item: Given[LandmarkFacts]) -> LandmarkRow:
         """Landmarks and masks of `video`, whose frames' source times are in `frames`.

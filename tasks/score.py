@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -28,8 +26,8 @@ from tasks.bench.manifest import Kind as PairKind
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Nothing, Worker
 from tasks.engine.stage import Context, Stage
-from tasks.faces.detector import FaceLandmarker
 from tasks.faces.follow import build_sequence, load_geometry
+from tasks.faces.worker import FaceWorker
 from tasks.results.records import scores_from_json, scores_to_json
 
 METRICS_OF = {"self": SELF_METRICS, "cross": CROSS_METRICS}
@@ -82,22 +80,12 @@ class FacesRow(Config):
     found: int
 
 
-class FacesWorker(Worker[Nothing, FacesRow]):
+class FacesWorker(FaceWorker[Nothing, FacesRow]):
     """Writes landmarks.parquet of a square video, or of a picture, at the size of the comparison."""
 
     def __init__(self, settings: FacesSettings, context: Context) -> None:
-        self.settings, self.asset = settings, context.landmarker
-        self.geometry = load_geometry(self.asset)
-        self.landmarker = FaceLandmarker(self.asset.path, self.asset.model)
-
-    def __enter__(self) -> Self:
-        self.landmarker.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.landmarker.close()
+        super().__init__(context)
+        self.settings, self.geometry = settings, load_geometry(self.asset)
 
     def process(self, item: Given[Nothing]) -> FacesRow:
         """The largest face of every frame of `video`, or of `picture`; frames without one stay empty."""
