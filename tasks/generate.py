@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fye_model.animation.description import need_description
 from fye_model.config import Config, Recipe, SamplingConfig
 from fye_model.devices import choose_device
 from fye_model.landmarks.table import write_landmarks
 from tasks.animate import AnimateRequest, animate, load_for_animation
+from tasks.bench.inputs import bench_file
+from tasks.bench.manifest import Bench
 from tasks.engine.contract import Kind, Resources
-from tasks.engine.items import Given, Nothing, Quarantine, Worker
+from tasks.engine.items import NOTHING, Given, Item, Nothing, Outcome, Quarantine, Worker
 from tasks.engine.stage import Context, Stage
+from tasks.engine.store import Store
 from tasks.faces.subject import read_driver
 from tasks.faces.worker import FaceWorker
+from tasks.workspace.dataset import folder_inputs
 
 if TYPE_CHECKING:  # the networks are slow to import
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
@@ -152,3 +157,29 @@ GENERATE = Stage(
     tools=("torch", "diffusers", "mediapipe", "av"),
     uses_landmarker=True,
 )
+
+
+def driver_items(bench: Bench, model: Path) -> list[Item[DriverFacts]]:
+    """A bench's driving videos, to be read as this model's training read its own."""
+    facts = DriverFacts(max_gap_frames=need_description(model).max_gap_frames)
+    return [Item(row.id, row.id, {"driving": bench_file(bench, row.file)}, facts) for row in bench.driving]
+
+
+def generate_items(
+    store: Store, bench: Bench, model: Path, drivers: Mapping[str, Outcome[DriverRow]]
+) -> list[Item[Nothing]]:
+    """A bench's pairs, to be made by a model folder. drivers: what DRIVERS made, by the driving video's id."""
+    networks = folder_inputs(store, model, "model")
+    return [
+        Item(
+            pair.name,
+            pair.name,
+            {
+                "portrait": bench_file(bench, bench.portrait(pair).file),
+                "landmarks": drivers[pair.driving].ref("landmarks.parquet"),
+                **networks,
+            },
+            NOTHING,
+        )
+        for pair in bench.pairs
+    ]

@@ -7,7 +7,7 @@ model at one size. Every step is done a video at a time, so a killed scoring goe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,17 @@ from fye_model.evaluation.scores import ClipScores, score
 from fye_model.evaluation.windows import moving_window
 from fye_model.files import write_json
 from fye_model.landmarks.table import read_landmarks, write_landmarks
+from tasks.bench.check import result_problems
 from tasks.bench.frames import ProbeRow, picture_at_size, probe_to_the_end, video_at_size
+from tasks.bench.inputs import Videos, bench_file
+from tasks.bench.manifest import Bench, PairRow
 from tasks.bench.manifest import Kind as PairKind
+from tasks.bench.methods import REFERENCE, Method
+from tasks.bench.tables import Scores
 from tasks.engine.contract import Kind, Resources
-from tasks.engine.items import Given, Nothing, Worker
+from tasks.engine.items import NOTHING, Given, Item, Nothing, Outcome, Worker
 from tasks.engine.stage import Context, Stage
+from tasks.engine.store import FileRef, Store, digest
 from tasks.faces.follow import build_sequence, load_geometry
 from tasks.faces.worker import FaceWorker
 from tasks.results.records import scores_from_json, scores_to_json
@@ -212,6 +218,76 @@ SCORE = Stage(
     tools=("av", "pillow", "scipy"),
     uses_landmarker=True,
 )
+
+
+def probe_items(videos: Mapping[str, Videos]) -> list[Item[Nothing]]:
+    """Every video of every method once, by its digest."""
+    refs = {ref.sha256: ref for of in videos.values() for ref in of.values()}
+    return [Item(sha256, Path(ref.path).name, {"video": ref}, NOTHING) for sha256, ref in refs.items()]
+
+
+def check_results(
+    bench: Bench, methods: Sequence[Method], videos: Mapping[str, Videos], probed: Mapping[str, Outcome[ProbeRow]]
+) -> None:
+    """Raise ValueError that names all that is wrong with the methods' videos. probed: what PROBE found, by digest."""
+    problems: list[str] = []
+    for method in methods:
+        problems += method.problems
+        outcomes = {pair: probed[ref.sha256] for pair, ref in videos[method.name].items()}
+        problems += result_problems(bench, method.name, outcomes)
+    if problems:
+        told = "\n".join(f"  {problem}" for problem in problems)
+        raise ValueError(f"{len(problems)} problems with the results, so nothing was scored:\n{told}")
+
+
+def _drivers(bench: Bench) -> dict[str, FileRef]:
+    return {pair.driving: bench_file(bench, bench.driver(pair).file) for pair in bench.pairs}
+
+
+def _portraits(bench: Bench) -> dict[str, FileRef]:
+    return {pair.portrait: bench_file(bench, bench.portrait(pair).file) for pair in bench.pairs}
+
+
+def face_items(bench: Bench, videos: Mapping[str, Videos]) -> list[Item[Nothing]]:
+    """All videos and pictures that faces are looked for in: drivers, portraits and results, each once."""
+    drivers, portraits = _drivers(bench), _portraits(bench)
+    looked_at = {ref.sha256: ("video", ref) for of in (drivers, *videos.values()) for ref in of.values()}
+    looked_at |= {ref.sha256: ("picture", ref) for ref in portraits.values()}
+    return [Item(sha256, Path(ref.path).name, {kind: ref}, NOTHING) for sha256, (kind, ref) in looked_at.items()]
+
+
+def score_items(
+    bench: Bench, videos: Mapping[str, Videos], faces: Mapping[str, Outcome[FacesRow]]
+) -> dict[str, dict[str, Item[PairFacts]]]:
+    """Method -> pair's name -> its item; the repeated reference is a method too. faces: what FACES made, by digest."""
+    drivers, portraits = _drivers(bench), _portraits(bench)
+
+    def item(pair: PairRow, video: FileRef | None) -> Item[PairFacts]:
+        driver, portrait = drivers[pair.driving], portraits[pair.portrait]
+        looked_at = {"driving_landmarks": driver, "portrait_landmarks": portrait, "landmarks": video or portrait}
+        inputs = {name: faces[ref.sha256].ref("landmarks.parquet") for name, ref in looked_at.items()}
+        inputs |= {"driving": driver, "portrait": portrait} | ({"video": video} if video else {})
+        return Item(digest([pair.name, video and video.sha256]), pair.name, inputs, PairFacts(kind=pair.kind))
+
+    made = {method: {pair.name: item(pair, of[pair.name]) for pair in bench.pairs} for method, of in videos.items()}
+    return {**made, REFERENCE: {pair.name: item(pair, None) for pair in bench.pairs}}
+
+
+def distinct(items: Mapping[str, Mapping[str, Item[PairFacts]]]) -> list[Item[PairFacts]]:
+    """The items of all methods, those that two of them share once."""
+    return list({entry.id: entry for of in items.values() for entry in of.values()}.values())
+
+
+def collect_scores(
+    store: Store, items: Mapping[str, Mapping[str, Item[PairFacts]]], scored: Mapping[str, Outcome[ScoreRow]]
+) -> Scores:
+    """What SCORE wrote, for each method and pair."""
+    return {
+        method: {
+            pair: read_scores(store.local_path(scored[entry.id].ref("scores.json").path)) for pair, entry in of.items()
+        }
+        for method, of in items.items()
+    }
 
 
 def read_scores(path: Path) -> ClipScores:

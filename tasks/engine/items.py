@@ -181,6 +181,13 @@ class StageResult(Generic[Row]):
     def quarantined(self) -> list[Outcome[Row]]:
         return [outcome for outcome in self.outcomes if not outcome.done]
 
+    def all_done(self) -> dict[str, Outcome[Row]]:
+        """Every outcome by its item's id; ValueError names each item that was set aside."""
+        if self.quarantined:
+            told = "\n".join(f"  {outcome.name}: {outcome.reason}: {outcome.message}" for outcome in self.quarantined)
+            raise ValueError(f"{self.stage}: {len(self.quarantined)} could not be done, so nothing is told:\n{told}")
+        return {outcome.id: outcome for outcome in self.outcomes}
+
     def counts(self) -> StageCounts:
         """The stage's line in summary.json."""
         fresh = min(self.fresh, len(self.outcomes))

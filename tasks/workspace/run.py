@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fye_model.config import Recipe, Runtime
@@ -59,6 +60,13 @@ class Run:
     def one_item(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
         """The one item of a stage that reads many clips."""
         return [Item(name, name, inputs, clip_set(self.recipe, self.landmarker.model, clips))]
+
+    @property
+    def local_root(self) -> Path:
+        """The work folder as a path; ValueError where it is not on this machine."""
+        if self.store.local_root is None:
+            raise ValueError(f"output {self.store.url} is not a folder of this machine; give one")
+        return self.store.local_root
 
     def quarantined(self) -> list[QuarantineRow]:
         """Every item set aside so far."""
