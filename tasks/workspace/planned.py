@@ -37,9 +37,8 @@ class Unknown(Exception):
 
 @dataclass(frozen=True)
 class Past:
-    """What earlier items of a stage took: seconds of work and bytes of output each, over `items` receipts."""
+    """What earlier items of a stage took: seconds of work and bytes of output each, on average."""
 
-    items: int
     seconds: float
     bytes: float
 
@@ -177,7 +176,7 @@ def past_of(store: Store, stage: AnyStage) -> Past | None:
     if not receipts:
         return None
     sizes = [sum(size for size, _ in outcome.files.values()) for outcome in receipts]
-    return Past(len(receipts), fmean(outcome.seconds for outcome in receipts), fmean(sizes))
+    return Past(fmean(outcome.seconds for outcome in receipts), fmean(sizes))
 
 
 def plan_lines(run: PlannedRun) -> Iterator[str]:
