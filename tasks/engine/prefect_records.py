@@ -1,7 +1,10 @@
 """Prefect's side of the honest cache: where result records lie, and a serializer that checks what it reads.
 
-Prefect takes any error while reading a record as a cache miss. So a record whose outputs are gone is read with an
-error, the stage runs again, and finds by its items' receipts what really has to be redone.
+Prefect takes any error while reading a result record as a cache miss. So a record whose outputs are gone is read with
+an error, the stage runs again, and finds by its items' receipts what really has to be redone.
+
+Prefect's own records name the serializer that reads them, and some of those run what they read. So nothing of Prefect's
+is kept: `results/` holds stages' receipts alone, as JSON, and what is read there can be nothing else.
 """
 
 from __future__ import annotations
@@ -10,22 +13,23 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, Literal
 
-from prefect.filesystems import RemoteFileSystem, WritableFileSystem
+from prefect.filesystems import WritableFileSystem
 from prefect.serializers import Serializer
 
 from tasks.engine.receipts import Receipts, StageReceipt
-from tasks.engine.store import Store, digest
+from tasks.engine.store import Store
 
-_asking: ContextVar[Receipts[Any]] = ContextVar("receipts of the stage that runs")
+RESULTS = "results"
+_FAILED = b'{"failed": true}'  # in place of a receipt; never kept
+_asking: ContextVar[tuple[Receipts[Any], str]] = ContextVar("receipts and key of the stage that runs")
 
 
 @contextmanager
-def checked_against(receipts: Receipts[Any]) -> Iterator[None]:
-    """Within the body, records are checked against these receipts."""
-    token = _asking.set(receipts)
+def checked_against(receipts: Receipts[Any], key: str) -> Iterator[None]:
+    """Within the body, records are checked against these receipts and this key of the stage."""
+    token = _asking.set((receipts, key))
     try:
         yield
     finally:
@@ -35,26 +39,40 @@ def checked_against(receipts: Receipts[Any]) -> Iterator[None]:
 class ReceiptSerializer(Serializer):  # type: ignore[type-arg]  # its generic form cannot be registered
     """Stage receipts as JSON; `loads` raises unless every output is in the store of the stage that asks.
 
-    Prefect keeps a serializer with each record, so it must not hold a place: stores are moved and copied.
+    Prefect tells it with each record, so it must not hold a place: stores are moved and copied.
     """
 
     type: Literal["fye-receipt"] = "fye-receipt"
 
     def dumps(self, obj: StageReceipt | BaseException) -> bytes:
-        if isinstance(obj, BaseException):  # Prefect keeps what a failed stage raised; it is no receipt when read
-            return json.dumps({"failed": f"{type(obj).__name__}: {obj}"}).encode()
+        if isinstance(obj, BaseException):  # Prefect would keep what a failed stage raised
+            return _FAILED
         return json.dumps(obj.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True).encode()
 
     def loads(self, blob: bytes) -> StageReceipt:
+        receipts, key = _asking.get()
         receipt = StageReceipt.model_validate_json(blob)
-        _asking.get().verify(receipt)
+        receipts.verify(receipt, key)
         return receipt
 
 
-def result_storage(store: Store) -> Path | WritableFileSystem:
-    """The store's own `results` folder: a path, or for a remote root a Prefect block over the same fsspec address."""
-    if store.local_root is not None:
-        return store.local_root / "results"
-    block = RemoteFileSystem(basepath=f"{store.url.rstrip('/')}/results")
-    block.save(f"fye-results-{digest(store.url)[:12]}", overwrite=True)
-    return block
+class ResultRecords(WritableFileSystem):
+    """The `results` folder of a store: what Prefect writes is reduced to the receipt, and made a record when read."""
+
+    url: str
+
+    def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]  # Prefect calls both kinds
+        """A record around the receipt that lies there, of our serializer whatever it says."""
+        receipt = Store(self.url).read_bytes(f"{RESULTS}/{path}").decode()
+        return json.dumps(
+            {"metadata": {"serializer": {"type": "fye-receipt"}, "storage_key": path}, "result": receipt}
+        ).encode()
+
+    def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override]
+        """Keep the receipt in a record; nothing of a stage that failed."""
+        receipt = json.loads(content)["result"].encode()
+        if receipt != _FAILED:
+            Store(self.url).write_bytes(f"{RESULTS}/{path}", receipt)
+
+    def _resolve_path(self, path: str) -> None:
+        """Prefect asks this of file systems whose records name their place: ours go by their key alone."""

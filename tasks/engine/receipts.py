@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -64,6 +64,15 @@ class StageReceipt(Config):
 def item_folder(stage: AnyStage, key: str) -> str:
     """Where in the store an item's outputs lie."""
     return f"items/{stage.name}/{key[:32]}"
+
+
+def stage_key(stage: AnyStage, items: Iterable[tuple[str, str]]) -> str:
+    """The key of a stage over items, each with its name and key."""
+    return digest([stage.name, [list(item) for item in items]])
+
+
+def _manifest(stage: AnyStage, key: str) -> str:
+    return f"stages/{stage.name}/{key[:32]}.parquet"
 
 
 class Receipts(Generic[Row]):
@@ -129,7 +138,7 @@ class Receipts(Generic[Row]):
 
     def write_stage(self, key: str, outcomes: Sequence[Outcome[Row]], fresh: int) -> StageReceipt:
         """Write the manifest of a finished stage; returns its receipt."""
-        manifest = f"stages/{self.stage.name}/{key[:32]}.parquet"
+        manifest = _manifest(self.stage, key)
         return StageReceipt(
             schema=RECEIPT_SCHEMA,
             stage=self.stage.name,
@@ -143,15 +152,19 @@ class Receipts(Generic[Row]):
             settled=all(outcome.reason != UNEXPECTED for outcome in outcomes),
         )
 
-    def verify(self, receipt: StageReceipt) -> list[Outcome[Row]]:
+    def verify(self, receipt: StageReceipt, key: str) -> list[Outcome[Row]]:
         """The outcomes of a stage; ValueError unless everything that its receipt names is there as recorded."""
-        if receipt.schema_version != RECEIPT_SCHEMA or receipt.stage != self.stage.name or not receipt.settled:
-            raise ValueError("the receipt is of another version or stage, or of a run with failures to try again")
+        expected = (RECEIPT_SCHEMA, self.stage.name, key, _manifest(self.stage, key), True)
+        said = (receipt.schema_version, receipt.stage, receipt.key, receipt.manifest, receipt.settled)
+        if said != expected:
+            raise ValueError("the receipt is of another version, stage or key, or of a run with failures to try again")
         if self.store.size(receipt.manifest) != receipt.manifest_size:
             raise ValueError(f"{receipt.manifest} is missing or damaged")
         outcomes = self.outcomes(receipt)
+        if stage_key(self.stage, ((outcome.name, outcome.key) for outcome in outcomes)) != key:
+            raise ValueError(f"{receipt.manifest} tells of other items")
         for outcome in outcomes:
-            if not is_complete(self.store, outcome):
+            if outcome.folder != item_folder(self.stage, outcome.key) or not is_complete(self.store, outcome):
                 raise ValueError(f"an output of {outcome.name} is missing or damaged")
         return outcomes
 

@@ -29,7 +29,7 @@ from tasks.engine import pool
 from tasks.engine.contract import Files, Resources, problems_with
 from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
 from tasks.engine.progress import Progress
-from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, item_folder
+from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, item_folder, stage_key
 from tasks.engine.store import Store, digest
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Stage(Generic[Settings, Facts, Row]):
         job: _Job[Row] = _Job(self, store, runtime, list(items), settings, asset, device)
         from tasks.engine.prefect_records import checked_against
 
-        with checked_against(job.receipts):
+        with checked_against(job.receipts, job.key):
             state: State[Any] = _prefect_task(self, job)(job, return_state=True)  # type: ignore[assignment]
             receipt: StageReceipt = state.result(raise_on_failure=True)  # type: ignore[assignment]
             outcomes = job.receipts.outcomes(receipt)
@@ -158,7 +158,7 @@ class _Job(Generic[Row]):
         self.device = device
         self.settings, self.asset = settings, asset if stage.uses_landmarker else None
         self.keys = stage.keys(store, settings, asset, items)
-        self.key = digest([stage.name, [[item.name, key] for item, key in zip(items, self.keys, strict=True)]])
+        self.key = stage_key(stage, zip((item.name for item in items), self.keys, strict=True))
         self.receipts = Receipts(store, stage)
 
     def make_worker(self, device: Device) -> Callable[[], Worker[Any, Row]]:
@@ -180,18 +180,19 @@ def _prefect_task(stage: AnyStage, job: _Job[Row]) -> Task[..., Any]:
     """The stage as a Prefect task whose record is keyed by content and checked against the store when read."""
     from prefect import task
 
-    from tasks.engine.prefect_records import ReceiptSerializer, result_storage
+    from tasks.engine.prefect_records import ReceiptSerializer, ResultRecords
 
-    return task(
+    declared = task(
         name=stage.name,
         tags=["gpu"] if stage.resources.gpus and job.runtime.device != "cpu" else [],
         task_run_name=f"{stage.name} ({len(job.items)} item{'s' if len(job.items) != 1 else ''})",
         cache_key_fn=lambda *_: f"{stage.name}-{job.key}",
         persist_result=True,
-        result_storage=result_storage(job.store),
         result_serializer=ReceiptSerializer(),
         log_prints=False,
     )(_execute_stage)
+    declared.result_storage = ResultRecords(url=job.store.url)  # as an argument it would have to be on the server
+    return declared
 
 
 def _execute_stage(job: _Job[Row]) -> StageReceipt:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
+from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
+from prefect.serializers import PickleSerializer
 
 from fye_model.config import Runtime
 from tasks.engine.contract import Resources
@@ -91,15 +95,56 @@ def test_records_and_receipts_of_an_earlier_version_count_as_missing(tmp_path: P
     root = tmp_path / "store"
     for path in root.rglob("receipt.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1, "row": {"length": 4, "extra": "x"}}))
-    (record,) = [path for path in (root / "results").iterdir() if "schema" in path.read_text()]
-    values = json.loads(record.read_text())
-    receipt = json.loads(values["result"])
+    (record,) = (root / "results").iterdir()
+    receipt = json.loads(record.read_text())
     manifest = {"path": receipt.pop("manifest"), "size": receipt.pop("manifest_size")}
-    record.write_text(json.dumps(values | {"result": json.dumps(receipt | {"schema": 1, "manifest": manifest})}))
+    record.write_text(json.dumps(receipt | {"schema": 1, "manifest": manifest}))
     second = run(store, items)
     assert (second.state, second.fresh, second.digest) == ("Completed", 3, first.digest)
     assert [calls(tmp_path, name) for name in TEXTS] == [2, 2, 2]
     assert run(store, items).state == "Cached"
+
+
+class Planted:
+    """Unpickling it leaves a file behind."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_nothing_in_a_store_is_executed_whatever_its_record_says(
+    tmp_path: Path, where: str, request: pytest.FixtureRequest
+) -> None:
+    store = Store(tmp_path / "store" if where == "local" else request.getfixturevalue("memory_address"))
+    items, mark = text_items(tmp_path, **TEXTS), tmp_path / "executed"
+    run(store, items)
+    (name,) = store.names("results")
+    pickled = PickleSerializer().dumps(Planted(mark))
+    PickleSerializer().loads(pickled)
+    assert mark.exists(), "it does what it is for"
+    mark.unlink()
+    planted = [ResultRecord(result=pickled, metadata=ResultRecordMetadata(storage_key=name)).model_dump_json().encode()]
+    planted += [pickled, pickle.dumps(Planted(mark)), b'"x", "metadata": {"serializer": {"type": "pickle"}}', b"[]"]
+    for content in planted:
+        store.write_bytes(f"results/{name}", content)
+        again = run(store, items)
+        assert (again.state, again.fresh) == ("Completed", 0) and not mark.exists()
+        assert run(store, items).state == "Cached", "it was replaced"
+
+
+def test_another_stage_s_true_record_is_not_believed(tmp_path: Path) -> None:
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, **TEXTS)
+    run(store, items[:1])
+    (first,) = store.names("results")
+    run(store, items)
+    (other,) = set(store.names("results")) - {first}
+    store.write_bytes(f"results/{other}", store.read_bytes(f"results/{first}"))
+    again = run(store, items)
+    assert again.state == "Completed" and len(again.outcomes) == 3
 
 
 def test_a_new_item_is_computed_and_the_others_are_kept(tmp_path: Path) -> None:
@@ -140,6 +185,7 @@ def test_an_unexpected_error_of_a_whole_stage_fails_the_run(tmp_path: Path) -> N
             text_items(tmp_path, bug="bug"),
             stage=replace(LENGTH, name="t", resources=Resources(pooled=False)),
         )
+    assert not (tmp_path / "s" / "results").exists(), "a failure leaves no record"
 
 
 def test_a_worker_killed_in_the_middle_costs_only_its_item_a_second_try(tmp_path: Path) -> None:
