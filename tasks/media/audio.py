@@ -18,8 +18,9 @@ import av.error
 import numpy as np
 
 from fye_model.files import whole_file
+from tasks.media.opening import open_container
 
-_GAP_S = 0.05  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
+_GAP_S = 0.02  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
 
 
 class NoSoundError(ValueError):
@@ -34,7 +35,7 @@ class AudioSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._container = av.open(str(path), metadata_errors="replace")
+        self._container = open_container(path)
         streams = self._container.streams.audio
         context = streams[0].codec_context if streams else None
         if context is None or not context.sample_rate or not context.layout.nb_channels:
@@ -138,7 +139,7 @@ def write_audio(source: Path, path: Path, start_s: float, end_s: float) -> int:
         if first is None:
             return 0
         written = 0
-        with whole_file(path) as temporary, av.open(str(temporary), "w", format="flac") as container:
+        with whole_file(path) as temporary, av.open(f"file:{temporary}", "w", format="flac") as container:
             stream = container.add_stream("flac", rate=sound.rate, layout=sound.layout)
             for block in chain((first,), blocks):
                 frame = _audio_frame(block, sound, written)

@@ -10,6 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from tasks.media.orientation import Orientation
+
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     """Views of the planes of a yuv420p frame: (h, w), then twice (ceil(h/2), ceil(w/2)), uint8."""
@@ -30,10 +32,11 @@ def from_planes(parts: list[np.ndarray], like: av.VideoFrame) -> av.VideoFrame:
     return frame
 
 
-def turn(frame: av.VideoFrame, rotation_deg: int) -> av.VideoFrame:
-    """The frame turned counter-clockwise by a multiple of 90 degrees, as `np.rot90` turns; sides must be even."""
-    turns = rotation_deg // 90 % 4
-    return from_planes([np.rot90(plane, turns) for plane in planes(frame)], frame) if turns else frame
+def oriented(frame: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
+    """The frame mirrored and turned as it is to be shown; sides must be even."""
+    if orientation.upright:
+        return frame
+    return from_planes([orientation.shown(plane) for plane in planes(frame)], frame)
 
 
 def cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> av.VideoFrame:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +24,8 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from tasks.engine.items import Quarantine
+from tasks.media.opening import index_is_cut_off, open_container, printable
+from tasks.media.orientation import UPRIGHT, Orientation, orientation_of
 from tasks.media.write import CONSTANT_RATE_MARK, VideoWriter, write_video
 
 __all__ = [
@@ -42,19 +43,15 @@ __all__ = [
 
 DECODER = f"pyav {av.__version__} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 MAX_SOURCE_PIXELS = 8192 * 4352  # larger claims are damage or an attack; a frame would not fit in memory
-_SIGNATURES = {  # by offset: MP4 and MOV; Matroska and WebM, AVI, Ogg, Flash, MPEG
-    4: (b"ftyp", b"moov", b"mdat", b"free", b"wide"),
-    0: (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV", b"\x00\x00\x01\xba"),
-}
 
 
 @dataclass(frozen=True)
 class VideoInfo:
     """What a file says about its first video stream; nothing here is counted or checked.
 
-    `width`, `height`: pixels as shown (square pixels, rotation applied); `coded_size`: as stored. `frames` and
+    `width`, `height`: pixels as shown (square pixels, turned as the file asks); `coded_size`: as stored. `frames` and
     `duration_s` are the container's claims, None when it makes none. `start_s`: time of the first frame on the file's
-    clock. `rotation` in degrees, as `np.rot90` turns.
+    clock.
     """
 
     codec: str
@@ -66,7 +63,7 @@ class VideoInfo:
     frames: int | None
     start_s: float
     duration_s: float | None
-    rotation: int
+    orientation: Orientation
     has_audio: bool
     constant_rate: bool
 
@@ -83,7 +80,7 @@ class VideoReader:
         self.corrupt_frames = 0
         self.refused_packets = 0
         self._first: av.VideoFrame | None = None
-        self._container = _open(self.path)
+        self._container = open_container(self.path)
         try:
             self.stream = _video_stream(self._container, self.path)
             self.stream.codec_context.thread_count = 1
@@ -99,6 +96,9 @@ class VideoReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._container.close()
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
@@ -110,7 +110,10 @@ class VideoReader:
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self.stream)
+        size = self.path.stat().st_size
         while (packet := self._next_packet(packets)) is not None:
+            if packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= size:
+                continue  # the file ends inside it: it is missing, not damaged
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -157,14 +160,14 @@ class VideoReader:
 
     @cached_property
     def info(self) -> VideoInfo:
-        """What the file claims, with the rotation and the start of its first frame (which is kept for the reading)."""
+        """What the file claims; orientation and start are its first frame's, which is kept for the reading."""
         stream, context = self.stream, self.stream.codec_context
         if self._first is None:
             self._first = next(self._frames, None)
         first = self._first
-        rotation = first.rotation % 360 if first is not None else 0
+        orientation = orientation_of(first) if first is not None else UPRIGHT
         coded = (first.width, first.height) if first is not None else (context.width, context.height)
-        width, height = _shown_size(coded[0], coded[1], stream.sample_aspect_ratio, rotation)
+        width, height = _shown_size(coded[0], coded[1], stream.sample_aspect_ratio, orientation)
         duration = None
         if stream.duration is not None and stream.time_base is not None:
             duration = float(stream.duration * stream.time_base)
@@ -181,20 +184,17 @@ class VideoReader:
             frames=stream.frames or None,
             start_s=float(first.time) if first is not None and first.time is not None else 0.0,
             duration_s=duration,
-            rotation=rotation,
+            orientation=orientation,
             has_audio=bool(self._container.streams.audio),
             constant_rate=self._container.metadata.get("comment") == CONSTANT_RATE_MARK,
         )
 
     def cut_off_frames(self) -> int:
-        """Frames that the file's index places beyond its end: what a broken download lacks (MP4 and MOV).
-
-        The frame that is there in part is left to the decoder to judge.
-        """
+        """Frames that the file's index places beyond its end, wholly or in part: what a broken download lacks (MP4)."""
         if "mp4" not in self._container.format.name:
             return 0
         size = self.path.stat().st_size
-        return sum(1 for entry in self.stream.index_entries if entry.pos >= size)
+        return sum(1 for entry in self.stream.index_entries if entry.pos + entry.size > size)
 
     def promised_seconds(self) -> float | None:
         """Length of the video by its own header, where that is to be trusted (not in MP4: edit lists shorten it)."""
@@ -224,7 +224,7 @@ def count_frames(path: Path) -> int:
 
 
 def iter_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """Frames start..stop of any video as shown: (h, w, 3) uint8 RGB, rotation applied, one in memory at a time."""
+    """Frames start..stop of any video, turned as the file asks: (h, w, 3) uint8 RGB, one in memory at a time."""
     convert = VideoReformatter()
     with VideoReader(path) as reader:
         numbered = reader.numbered_from(start) if start and reader.info.constant_rate else enumerate(reader)
@@ -279,85 +279,43 @@ def read_frames(path: Path, indices: Sequence[int] | slice | None = None) -> np.
 def _read_with_decord(path: Path, indices: list[int]) -> np.ndarray:
     import decord  # only scattered reads need it
 
-    reader = decord.VideoReader(str(path), num_threads=1)
+    reader = decord.VideoReader(str(path.absolute()), num_threads=1)  # relative names may read as addresses
     if max(indices) >= len(reader):
         raise IndexError(f"{path}: frame {max(indices)} does not exist; the video has {len(reader)}")
     return reader.get_batch(indices).asnumpy()
 
 
 def to_rgb(frame: av.VideoFrame, convert: VideoReformatter | None = None) -> np.ndarray:
-    """(h, w, 3) uint8 RGB, contiguous, rotated as the file asks. Pass one `convert` for a whole video: it is reused."""
+    """(h, w, 3) uint8 RGB, contiguous, turned as the file asks. Pass one `convert` for a whole video: it is reused."""
     image = (convert or VideoReformatter()).reformat(frame, format="rgb24").to_ndarray()
-    turns = frame.rotation // 90 % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    return np.ascontiguousarray(orientation_of(frame).shown(image))
 
 
-def _shown_size(width: int, height: int, sample_aspect: Fraction | None, rotation: int) -> tuple[int, int]:
+def _shown_size(width: int, height: int, sample_aspect: Fraction | None, orientation: Orientation) -> tuple[int, int]:
     """Width and height on screen of a coded frame: pixels made square by narrowing one side, quarter turns applied."""
     if sample_aspect and sample_aspect > 0 and sample_aspect != 1:
         if sample_aspect < 1:
             width = max(1, round(width * sample_aspect))
         else:
             height = max(1, round(height / sample_aspect))
-    return (height, width) if rotation // 90 % 2 else (width, height)
-
-
-def _open(path: Path) -> Any:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(16)
-    except FileNotFoundError:
-        raise Quarantine("missing", f"{path}: no such file") from None
-    except OSError as error:
-        raise Quarantine("unreadable", f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if not size:
-        raise Quarantine("zero_bytes", f"{path}: the file is empty; fetch it again")
-    try:
-        return av.open(str(path), metadata_errors="replace")
-    except av.error.FFmpegError as error:
-        known = any(head[offset:].startswith(magic) for offset, magics in _SIGNATURES.items() for magic in magics)
-        if known:
-            raise Quarantine(
-                "truncated",
-                f"{path}: starts like a video but its index is missing or damaged ({error.strerror}); fetch it again",
-            ) from None
-        raise Quarantine(
-            "not_a_video", f"{path}: not a video that FFmpeg knows ({error.strerror}); convert it, or remove it"
-        ) from None
+    return (height, width) if orientation.swaps_sides else (width, height)
 
 
 def _video_stream(container: Any, path: Path) -> Any:
+    name = printable(path)
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     context: Any = streams[0].codec_context if streams else None
     usable = context is not None and context.width > 0 and context.height > 0
-    if not usable and _index_is_cut_off(path):
-        raise Quarantine("truncated", f"{path}: the file ends inside its index; fetch it again")
+    if not usable and index_is_cut_off(path):
+        raise Quarantine("truncated", f"{name}: the file ends inside its index; fetch it again")
     if not streams:
         kinds = ", ".join(s.type for s in container.streams) or "none"
-        raise Quarantine("no_video_stream", f"{path}: no video stream (streams: {kinds})")
+        raise Quarantine("no_video_stream", f"{name}: no video stream (streams: {kinds})")
     if not usable:
-        raise Quarantine("no_decoder", f"{path}: its video has no known size or codec, so it cannot be decoded")
+        raise Quarantine("no_decoder", f"{name}: its video has no known size or codec, so it cannot be decoded")
     if context.width * context.height > MAX_SOURCE_PIXELS:
         raise Quarantine(
             "too_large",
-            f"{path}: claims {context.width}x{context.height} pixels, more than {MAX_SOURCE_PIXELS}; shrink it first",
+            f"{name}: claims {context.width}x{context.height} pixels, more than {MAX_SOURCE_PIXELS}; shrink it first",
         )
     return streams[0]
-
-
-def _index_is_cut_off(path: Path) -> bool:
-    """Whether the `moov` box of an MP4 or MOV file reaches beyond the end of the file."""
-    length = path.stat().st_size
-    with path.open("rb") as file:
-        start = 0
-        while start + 8 <= length:
-            file.seek(start)
-            size, kind, large = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
-            size = large if size == 1 else size or length - start
-            if kind == b"moov":
-                return start + size > length
-            if size < 8:
-                return False
-            start += size
-    return False

@@ -16,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from fye_model.files import whole_file
 from tasks.media.audio import AudioTrack
+from tasks.media.opening import open_container
 
 CONSTANT_RATE_MARK = "constant frame rate"  # the `comment` of files written here: decord may open them
 BT709, LIMITED_RANGE = 1, 1
@@ -61,7 +62,7 @@ class VideoWriter:
             raise
 
     def _open(self, crf: int, gop: int, audio: Path | None, audio_start_s: float, colorspace: int) -> None:
-        self._container = av.open(str(self._temporary), "w", format="mp4")
+        self._container = av.open(f"file:{self._temporary}", "w", format="mp4")
         self._container.metadata["comment"] = CONSTANT_RATE_MARK
         # ultrafast: at equal crf it loses nothing to the next presets but the file size, and encodes and decodes
         # about twice as fast as the ones that compress better
@@ -164,5 +165,5 @@ def write_video(
 
 
 def _packets(path: Path) -> int:
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         return sum(1 for packet in container.demux(video=0) if packet.size)

@@ -12,8 +12,25 @@ import av
 import numpy as np
 import pytest
 
+from tasks.media.orientation import Orientation
+
 CORNERS = {"top left": (200, 40, 40), "top right": (40, 180, 40), "bottom left": (40, 40, 200)}
 LEVEL_STEP = 6
+_ONE = 1 << 16
+# (mirrored, quarter turns counter-clockwise) -> where a stored pixel's x and y go, as the file format writes it down
+DISPLAY_MATRICES = {
+    key: (a * _ONE, b * _ONE, 0, c * _ONE, d * _ONE, 0, 0, 0, 1 << 30)
+    for key, (a, b, c, d) in {
+        (False, 0): (1, 0, 0, 1),
+        (False, 1): (0, -1, 1, 0),
+        (False, 2): (-1, 0, 0, -1),
+        (False, 3): (0, 1, -1, 0),
+        (True, 0): (-1, 0, 0, 1),
+        (True, 1): (0, 1, 1, 0),
+        (True, 2): (1, 0, 0, -1),
+        (True, 3): (0, -1, -1, 0),
+    }.items()
+}
 
 
 def numbered(count: int, width: int = 64, height: int = 48) -> list[np.ndarray]:
@@ -61,7 +78,7 @@ def encode(
     codec: str = "libx264",
     pixels: str = "yuv420p",
     times_ms: Sequence[int] | None = None,
-    rotation: int | None = None,
+    orientation: Orientation | None = None,
     pixel_aspect: Fraction | None = None,
     matrix: int | None = None,
     colour: dict[str, int] | None = None,
@@ -71,12 +88,15 @@ def encode(
 ) -> Path:
     """Encode frames at 25 a second or at given times, with every oddity that a real file may have.
 
-    `rotation`: a display matrix is stored, pictures are not turned. `matrix`: colour matrix (1: BT.709, 5: BT.601).
+    `orientation`: pictures are stored so that a display matrix brings them back to how they are given. `matrix`: colour
+    matrix (1: BT.709, 5: BT.601).
     `sound`: mono float samples at 16 kHz and the second at which they start.
     """
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no {codec}")
     frames = list(frames)
+    if orientation is not None:
+        frames = [np.ascontiguousarray(stored(image, orientation)) for image in frames]
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", options=container or {}) as file:
         stream = file.add_stream(codec, rate=25, options=options or {})
@@ -87,8 +107,8 @@ def encode(
             setattr(stream, key, value)
         if pixel_aspect is not None:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
-        if rotation is not None:
-            stream.set_display_rotation(rotation)
+        if orientation is not None:
+            stream.set_display_matrix(DISPLAY_MATRICES[orientation.mirrored, orientation.turns])
         audio = file.add_stream("aac", rate=16000, layout="mono") if sound is not None else None
         if audio is not None and sound is not None:
             samples, start_s = sound
@@ -105,6 +125,12 @@ def encode(
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return path
+
+
+def stored(image: np.ndarray, orientation: Orientation) -> np.ndarray:
+    """The picture that is `image` once it was mirrored, where asked, and turned."""
+    lying = np.rot90(image, -orientation.turns)
+    return lying[:, ::-1] if orientation.mirrored else lying
 
 
 def click(seconds: float, at_s: float) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from tasks.media.planes import cut, from_planes, planes, resize, turn
+from tasks.media.orientation import Orientation
+from tasks.media.planes import cut, from_planes, oriented, planes, resize
 
 
 def random_frame(width: int = 40, height: int = 24, smooth: bool = False) -> av.VideoFrame:
@@ -41,11 +42,13 @@ def test_cutting_nothing_off_copies_nothing() -> None:
     assert cut(frame, 0, 0, 40, 24) is frame
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_turning_equals_turning_every_plane(rotation: int) -> None:
+@pytest.mark.parametrize(
+    "orientation", [Orientation(mirrored, turns) for mirrored in (False, True) for turns in range(4)]
+)
+def test_turning_equals_turning_every_plane(orientation: Orientation) -> None:
     frame = random_frame()
-    for plane, whole in zip(planes(turn(frame, rotation)), planes(frame), strict=True):
-        assert np.array_equal(plane, np.rot90(whole, rotation // 90))
+    for plane, whole in zip(planes(oriented(frame, orientation)), planes(frame), strict=True):
+        assert np.array_equal(plane, orientation.shown(whole))
 
 
 @pytest.mark.parametrize("size", [(80, 48), (20, 12), (48, 30)])

@@ -15,6 +15,7 @@ import pytest
 
 from tasks.engine.items import Quarantine
 from tasks.media.audio import write_audio
+from tasks.media.orientation import Orientation
 from tasks.media.read import (
     VideoReader,
     count_frames,
@@ -82,10 +83,10 @@ def test_seeking_starts_at_the_very_frame_asked_for(tmp_path: Path) -> None:
 
 def test_scattered_reading_of_a_variable_rate_file_counts_frames_not_time(tmp_path: Path) -> None:
     times = [0, 40, 400, 440, 1900, 1940]
-    video = encode(tmp_path / "v.mp4", numbered(6), times_ms=times, rotation=90)
+    video = encode(tmp_path / "v.mp4", numbered(6), times_ms=times, orientation=Orientation(False, 1))
     picked = read_frames(video, [5, 2])
-    assert picked.shape == (2, 64, 48, 3)
-    assert [number_of(np.rot90(image, -1)) for image in picked] == [5, 2]
+    assert picked.shape == (2, 48, 64, 3)
+    assert [number_of(image) for image in picked] == [5, 2]
 
 
 @pytest.mark.parametrize("indices", [[3, 20], [-1], [], slice(20, 30), slice(-3, None)])
@@ -95,12 +96,14 @@ def test_frames_that_do_not_exist_are_an_index_error(tmp_path: Path, indices: li
         read_frames(video, indices)
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_the_rotation_flag_is_applied(tmp_path: Path, rotation: int) -> None:
-    lying = [np.rot90(image, -rotation // 90).copy() for image in numbered(3, 64, 48)]
-    video = encode(tmp_path / "v.mp4", lying, rotation=rotation)
-    assert probe(video).rotation == rotation
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_the_display_matrix_is_applied(tmp_path: Path, mirrored: bool, turns: int) -> None:
+    orientation = Orientation(mirrored, turns)
+    video = encode(tmp_path / "v.mp4", numbered(3, 64, 48), orientation=orientation)
+    assert probe(video).orientation == orientation
     assert (probe(video).width, probe(video).height) == (64, 48)
+    assert probe(video).coded_size == ((48, 64) if turns % 2 else (64, 48))
     assert_upright(next(iter_frames(video)))
 
 
@@ -180,7 +183,7 @@ def _huge(folder: Path) -> Path:
         (_cut_at(0.7), "truncated"),
         (_huge, "too_large"),
         (lambda folder: folder / "absent.mp4", "missing"),
-        (lambda folder: folder, "unreadable"),
+        (lambda folder: folder, "not_a_file"),
     ],
     ids=[
         "zero bytes",

@@ -1,0 +1,115 @@
+"""Sound and pictures that belong together stay together to one frame, however the file keeps its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fye_model.config import ClipConfig, IngestConfig
+from fye_model.landmarks.boxes import PixelBox
+from tasks.clips import Scan, write_clips
+from tasks.faces.tracks import Look
+from tasks.ingest import normalise
+from tasks.media.audio import AudioSource
+from tasks.media.read import VideoReader, read_frames
+
+RATE = 16000
+FRAME_S = 0.04
+SECONDS = 6.0
+EVENTS_S = (0.32, 0.72, 1.48, 1.76, 2.64, 3.12, 4.04, 4.36, 5.28, 5.6)  # no two gaps alike: one lag fits
+
+
+def flashes_and_clicks(
+    path: Path,
+    *,
+    picture_from_s: float = 0.0,
+    sound_from_s: float = 0.0,
+    holes_s: Sequence[tuple[float, float]] = (),
+    silent_s: Sequence[tuple[float, float]] = (),
+    clock_s: float = 0.0,
+) -> Path:
+    """A white picture and a tone at each event, for one frame's time. No pictures are stored inside `holes_s`, no
+    sound inside `silent_s`; both begin later than 0 where asked; the file's clock starts at `clock_s`."""
+    times = [i * FRAME_S for i in range(round(SECONDS / FRAME_S))]
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("libx264", rate=25, options={"g": "12", "bf": "2"})
+        video.width, video.height, video.pix_fmt, video.codec_context.time_base = 64, 48, "yuv420p", Fraction(1, 1000)
+        audio = file.add_stream("aac", rate=RATE, layout="mono")
+        samples = np.zeros(round(SECONDS * RATE), np.float32)
+        for event in EVENTS_S:
+            start = round(event * RATE)
+            samples[start : start + round(FRAME_S * RATE)] = 0.8 * np.sin(np.arange(round(FRAME_S * RATE)) * 0.9)
+        for start in range(round(sound_from_s * RATE) // 1024 * 1024, len(samples) - 1024, 1024):
+            if any(a <= start / RATE < b for a, b in silent_s):
+                continue
+            block = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
+            block.sample_rate, block.time_base, block.pts = RATE, Fraction(1, RATE), start + round(clock_s * RATE)
+            file.mux(audio.encode(block))
+        file.mux(audio.encode(None))
+        for time in times:
+            if time < picture_from_s or any(a < time < b for a, b in holes_s):
+                continue
+            level = 235 if any(abs(time - event) < 1e-6 for event in EVENTS_S) else 16
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), "rgb24").reformat(
+                format="yuv420p"
+            )
+            frame.pts, frame.time_base = round((time + clock_s) * 1000), Fraction(1, 1000)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+    return path
+
+
+def lag_s(video: Path, sound: Path) -> float:
+    """By how much the sound comes after the pictures: where the cross-correlation of their loudness is largest."""
+    bright = np.repeat(read_frames(video).mean(axis=(1, 2, 3)), 40) > 120  # a value for each millisecond
+    source = AudioSource(sound)
+    samples = np.concatenate([block.reshape(-1, source.channels)[:, 0] for block in source.blocks(0.0)])
+    source.close()
+    step = source.rate // 1000
+    loud = np.abs(samples[: len(samples) // step * step].reshape(-1, step).astype(int)).max(axis=1) > 3000
+    size = max(len(bright), len(loud)) + 500
+    a, b = (np.pad(x.astype(float), (0, size - len(x))) for x in (bright, loud))
+    assert a.sum() > 80 and b.sum() > 80, "there is something to compare"
+    lags = range(-500, 501)
+    return lags[int(np.argmax([np.dot(a, np.roll(b, -lag)) for lag in lags]))] / 1000
+
+
+CASES = {
+    "plain": {},
+    "clock": {"clock_s": 1.48},
+    "late picture": {"picture_from_s": 0.5},
+    "late sound": {"sound_from_s": 0.6},
+    "holes in the picture": {"holes_s": [(0.9, 1.4), (3.2, 3.9)]},
+    "holes in the sound": {"silent_s": [(0.8, 1.4), (4.5, 5.2)]},
+    "all": {"picture_from_s": 0.3, "holes_s": [(0.9, 1.4), (3.2, 3.9)], "silent_s": [(1.9, 2.6)], "clock_s": 2.2},
+}
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("case", CASES)
+def test_sound_and_pictures_stay_together(tmp_path: Path, case: str, suffix: str) -> None:
+    source = flashes_and_clicks(tmp_path / f"s.{suffix}", **CASES[case])
+    row = normalise(source, tmp_path, IngestConfig())
+    assert row.has_audio
+    assert abs(lag_s(tmp_path / "video.mp4", tmp_path / "audio.flac")) <= FRAME_S
+    (tmp_path / "clips").mkdir()
+    cut = write_clips(
+        tmp_path / "video.mp4",
+        tmp_path / "audio.flac",
+        pa.table({"time_s": np.arange(row.frames) / 25}),
+        Scan([Look(i, (PixelBox(20, 10, 40, 30),)) for i in range(row.frames)], [70], row.frames, 25.0, 64, 48),
+        ClipConfig(size=64),
+        "made",
+        tmp_path / "clips",
+    )
+    assert [clip.start for clip in cut.clips] == [0, 70]
+    for clip in (tmp_path / "clips" / "000" / "clip.mp4", tmp_path / "clips" / "001" / "clip.mp4"):
+        assert abs(lag_s(clip, clip)) <= FRAME_S
+        with VideoReader(clip) as reader:
+            assert reader.info.start_s == 0
