@@ -38,21 +38,22 @@ assets_cli.register(app)
 @app.command
 def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = None, workers: Workers = 2) -> int:
     """Run the full retrain with the `demo` recipe, on your videos or on sample clips that it makes."""
-    from tasks.samples.clips import make_samples, sample_paths
+    from tasks.samples.clips import PERSON, make_samples, sample_paths
 
     if videos is None:
         videos = Path("work/demo" if "://" in work else work) / "samples"
-        if not all(path.is_file() for path in sample_paths(videos)):  # a file that is there is whole
-            make_samples(videos)
+        person = videos / PERSON
+        if not all(path.is_file() for path in sample_paths(person)):  # a file that is there is whole
+            make_samples(person)
     return retrain(videos=videos, work=work, recipe="demo", set_=set_, workers=workers)
 
 
 @app.command
-def samples(output: Annotated[Path, Parameter(help="Folder for the clips.")]) -> int:
+def samples(output: Annotated[Path, Parameter(help="Folder for the person's folder of clips.")]) -> int:
     """Make the demo's clips: a photographed face in known motion."""
-    from tasks.samples.clips import make_samples
+    from tasks.samples.clips import PERSON, make_samples
 
-    for path in make_samples(output):
+    for path in make_samples(output / PERSON):
         print(path)
     return 0
 

@@ -296,7 +296,10 @@ class SelectionConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """Self reenactment of held-out frames: one is the reference, the others drive and are ground truth."""
+    """Self reenactment of held-out frames: one is the reference, the others drive and are ground truth.
+
+    Beside it cross reenactment, where two or more people are held out: somebody else's frames drive the reference.
+    """
 
     frames: Positive = 64  # [paper]
     size: Positive = 256  # [paper]
@@ -306,6 +309,8 @@ class EvaluationConfig(Config):
     protocol: Literal["first", "far"] = "first"
     # Which held-out frames are taken where there are more: those from the start on, or those in which most moves [ours]
     window: Literal["start", "moving"] = "start"
+    # Cross reenactments; None: as many as clips are evaluated, each clip's reference performing once; 0: none [ours]
+    cross_pairs: Annotated[int, Field(ge=0)] | None = None
 
 
 class Recipe(Config):

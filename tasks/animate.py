@@ -24,6 +24,7 @@ from fye_model.animation.portrait import cut_square, paste_square
 from fye_model.animation.schedule import progressive_windows
 from fye_model.config import Config, SamplingConfig
 from fye_model.devices import Device, choose_device
+from fye_model.landmarks.drawing import ALIGNED
 from fye_model.landmarks.table import LandmarkSequence
 from tasks.engine.items import Quarantine
 from tasks.faces.detector import FaceLandmarker
@@ -217,6 +218,8 @@ def _set_scene(
         log(f"{name}: no face found; the driver's landmarks are drawn as they are, without alignment")
     elif subject.faces > 1:
         log(f"{name}: {subject.faces} faces found, using {request.face}")
+    if model.landmark_variant not in ALIGNED:
+        log(f"the model draws {model.landmark_variant} landmarks, the driver's as they are: no alignment")
     motion = motion_points(driver, subject.reference, load_geometry(asset), model, sampling.smoothing)
     if motion.held.any():
         held = int(motion.held.sum())

@@ -10,16 +10,21 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fye_model.animation.description import check_description
 from fye_model.animation.folder import load_pipeline
 from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
+from fye_model.evaluation.cross import CROSS_METRICS
 from fye_model.evaluation.extra import installed
+from fye_model.evaluation.metric import Metric
+from fye_model.evaluation.reenact import Reenactment
 from fye_model.evaluation.scores import ClipScores
-from fye_model.evaluation.table import BY_NAME, NAMES
+from fye_model.evaluation.table import METRICS, NAMES
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
 from tasks.engine.contract import Kind, Resources
@@ -28,8 +33,10 @@ from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import write_video
-from tasks.results.pictures import save_png, side_by_side, spread_frames, strip
-from tasks.results.records import ClipRecord, Json
+from tasks.results.cross_tables import CrossRecord, summarise_cross
+from tasks.results.crossing import CrossClip, CrossPair, ScoredCross, cross_pairs, load_cross, score_cross, why_none
+from tasks.results.pictures import COLUMNS, CROSS_COLUMNS, save_png, side_by_side, spread_frames, strip
+from tasks.results.records import METHODS, ClipRecord, Json
 from tasks.results.reenactment import (
     Entry,
     HeldOut,
@@ -67,40 +74,93 @@ def evaluate(
 ) -> Json:
     """Evaluate the model in `model_dir` on the held-out spans of the training index; returns what metrics.json holds.
 
-    landmarker: its model must be the one of the index. variant: how landmarks are drawn, as in
-    training. Writes into `out_dir`: metrics.json, results.parquet (a row per clip and method, with per-frame lists),
-    videos/*.mp4 and strips/*.png (reference, landmarks, truth, result), and records/*.json, from which a killed
-    call resumes. Nothing written depends on time or place. Raises ValueError when nothing is held out, the landmark
-    models or drawings of model, data and this call differ, or a clip's files do not fit together.
+    Self reenactment of every clip, and cross reenactment between people where two or more are held out.
+    landmarker: its model must be the one of the index. variant: how landmarks are drawn, as in training. Writes into
+    `out_dir`: metrics.json, results.parquet (a row per clip and method, with per-frame lists), videos/*.mp4 and
+    strips/*.png (reference, landmarks, truth, result), records/*.json, from which a killed call resumes, and the same
+    three of the pairs in cross/. Nothing written depends on time or place. Raises ValueError when nothing is held out,
+    the landmark models or drawings of model, data and this call differ, or a clip's files do not fit together.
     """
     held_out = read_held_out(index_path)
     clips = held_out.spread(config.clips)
-    size = evaluated_size(held_out, config.size)
+    pairs = cross_pairs(held_out, clips, config.cross_pairs)
     terms = protocol(held_out, sampling, config.frames, config.size, variant, config)
-    model_digest = folder_digest(model_dir)
     check_description(model_dir, landmark_model=held_out.landmark_model, landmark_variant=variant)
-    records: list[ClipRecord] = []
-    pipeline: Any = None
+    load = cache(lambda: load_pipeline(model_dir, device))  # where every clip is done already, it is not needed
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
         check_landmark_model(held_out, detector)
-        for place, entry in enumerate(clips, 1):
-            label = f"evaluate {place}/{len(clips)} {entry.name}"
-            key = _digest([SCHEMA, model_digest, terms, entry.clip, entry.val])
-            record = _finished(out_dir, entry, key)
-            if record is not None:
-                log(f"{label}: already done")
-            else:
-                if pipeline is None:
-                    pipeline = load_pipeline(model_dir, device)
-                clip = load_clip(held_out, entry, config.frames, variant, config)
-                scored = score_clip(pipeline, clip, detector, sampling, config.frames, size, held_out.geometry)
-                record = _record(held_out, clip, scored, key, out_dir)
-                log(f"{label}: {_line(record)}")
-            records.append(record)
-    result = summarise(records, terms)
+        job = _Job(held_out, config, sampling, variant, detector, load, [folder_digest(model_dir), terms], out_dir, log)
+        records = [job.clip(entry, f"{place}/{len(clips)}") for place, entry in enumerate(clips, 1)]
+        crossed = [job.pair(pair, f"{place}/{len(pairs)}") for place, pair in enumerate(pairs, 1)]
+    cross = summarise_cross(crossed, None if crossed else why_none(held_out, config.cross_pairs))
+    result = {**summarise(records, terms), "cross": cross}
     write_results(records, out_dir / "results.parquet")
     write_atomic(out_dir / "metrics.json", _json(result))
     return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One evaluation: what its clips and pairs share. `load` gives the pipeline; `key`: what all records depend on."""
+
+    held_out: HeldOut
+    config: EvaluationConfig
+    sampling: SamplingConfig
+    variant: Variant
+    detector: FaceLandmarker
+    load: Callable[[], Any]
+    key: list[Any]
+    out_dir: Path
+    log: Callable[[str], None]
+
+    @property
+    def size(self) -> int:
+        return evaluated_size(self.held_out, self.config.size)
+
+    def clip(self, entry: Entry, place: str) -> ClipRecord:
+        """One clip's record, from an earlier call or made now."""
+        label, kept = f"evaluate {place} {entry.name}", f"records/{file_stem(entry.clip)}.json"
+        key = _digest([SCHEMA, *self.key, entry.clip, entry.val])
+        record = _finished(self.out_dir, kept, key, ClipRecord.from_json)
+        if record is not None:
+            self.log(f"{label}: already done")
+            return record
+        clip = load_clip(self.held_out, entry, self.config.frames, self.variant, self.config)
+        terms = (self.sampling, self.config.frames, self.size, self.held_out.geometry)
+        scored = score_clip(self.load(), clip, self.detector, *terms)
+        record = _record(clip, scored, *self._pictures("", entry.clip, scored.reenactment))
+        self._keep(kept, key, record)
+        self.log(f"{label}: {_line(record.scores, METRICS, _TOLD)}")
+        return record
+
+    def pair(self, pair: CrossPair, place: str) -> CrossRecord:
+        """One pair's record, likewise."""
+        label, kept = f"evaluate cross {place} {pair.name}", f"cross/records/{file_stem(pair.id)}.json"
+        key = _digest([SCHEMA, *self.key, pair.id, pair.portrait.val, pair.driver.val])
+        record = _finished(self.out_dir, kept, key, CrossRecord.from_json)
+        if record is not None:
+            self.log(f"{label}: already done")
+            return record
+        clip = load_cross(self.held_out, pair, self.config.frames, self.variant, self.config, self.sampling)
+        scored = score_cross(self.load(), clip, self.detector, self.sampling, self.size, self.held_out.geometry)
+        record = _cross_record(clip, scored, *self._pictures("cross/", pair.id, scored.reenactment, CROSS_COLUMNS))
+        self._keep(kept, key, record)
+        self.log(f"{label}: {_line(record.scores, CROSS_METRICS, _CROSS_TOLD)}")
+        return record
+
+    def _pictures(self, folder: str, name: str, pair: Reenactment, columns: Sequence[str] = COLUMNS) -> tuple[str, str]:
+        """Write a reenactment's video and strip; returns their places in the output folder."""
+        stem = file_stem(name)
+        video, picture = f"{folder}videos/{stem}.mp4", f"{folder}strips/{stem}.png"
+        (self.out_dir / video).parent.mkdir(parents=True, exist_ok=True)
+        write_video(self.out_dir / video, side_by_side(pair), self.held_out.fps, crf=_VIDEO_CRF)
+        save_png(strip(pair, spread_frames(len(pair.truth), _STRIP_ROWS), columns), self.out_dir / picture)
+        return video, picture
+
+    def _keep(self, name: str, key: str, record: ClipRecord | CrossRecord) -> None:
+        """Write a record, which makes its clip or pair count as done."""
+        files = {file: (self.out_dir / file).stat().st_size for file in (record.video, record.strip)}
+        write_atomic(self.out_dir / name, _json({**record.to_json(), "schema": SCHEMA, "key": key, "files": files}))
 
 
 class EvaluateSettings(Config):
@@ -109,7 +169,9 @@ class EvaluateSettings(Config):
     evaluation: EvaluationConfig
     sampling: SamplingConfig
     landmark_image: LandmarkImageConfig
-    metrics: tuple[str, ...] = NAMES  # an evaluation without a metric of today's table is made anew
+    # an evaluation without a metric of today's tables is made anew
+    metrics: tuple[str, ...] = NAMES
+    cross_metrics: tuple[str, ...] = tuple(metric.name for metric in CROSS_METRICS)
     metric_packages: tuple[str, ...] = installed()  # likewise once `pip install '.[metrics]'` was done
 
 
@@ -152,7 +214,7 @@ def _settings(recipe: Recipe) -> EvaluateSettings:
 
 EVALUATE = Stage(
     "evaluate",
-    "2",
+    "3",
     settings=_settings,
     reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
     writes={
@@ -161,6 +223,7 @@ EVALUATE = Stage(
         "records/*": Kind.EVALUATION,
         "strips/*": Kind.EVALUATION,
         "videos/*": Kind.EVALUATION,
+        "cross/*?": Kind.EVALUATION,
     },
     row=EvaluateRow,
     open=EvaluateWorker,
@@ -176,15 +239,8 @@ def file_stem(clip: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", clip).lstrip(".")[:100] or "clip"
 
 
-def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, out_dir: Path) -> ClipRecord:
-    """Write a clip's video and strip, then its record, which makes the clip count as done."""
-    stem = file_stem(clip.clip)
-    pair = scored.reenactment
-    video, picture = f"videos/{stem}.mp4", f"strips/{stem}.png"
-    (out_dir / "videos").mkdir(parents=True, exist_ok=True)
-    write_video(out_dir / video, side_by_side(pair), held_out.fps, crf=_VIDEO_CRF)
-    save_png(strip(pair, spread_frames(len(pair.truth), _STRIP_ROWS)), out_dir / picture)
-    record = ClipRecord(
+def _record(clip: HeldOutClip, scored: ScoredClip, video: str, picture: str) -> ClipRecord:
+    return ClipRecord(
         clip=clip.clip,
         name=clip.name,
         subject=clip.subject,
@@ -198,31 +254,49 @@ def _record(held_out: HeldOut, clip: HeldOutClip, scored: ScoredClip, key: str, 
         video=video,
         strip=picture,
     )
-    files = {name: (out_dir / name).stat().st_size for name in (video, picture)}
-    stored = {**record.to_json(), "schema": SCHEMA, "key": key, "files": files}
-    write_atomic(out_dir / "records" / f"{stem}.json", _json(stored))
-    return record
 
 
-def _finished(out_dir: Path, entry: Entry, key: str) -> ClipRecord | None:
-    """A clip's record of an earlier call, when it is whole and of the same key."""
+def _cross_record(clip: CrossClip, scored: ScoredCross, video: str, picture: str) -> CrossRecord:
+    pair = clip.pair
+    return CrossRecord(
+        pair=pair.id,
+        name=pair.name,
+        portrait=pair.portrait.clip,
+        driver=pair.driver.clip,
+        subjects=(pair.portrait.subject, pair.driver.subject),
+        span=clip.span,
+        reference=clip.reference,
+        aligned=clip.aligned,
+        not_driven=clip.not_driven,
+        motion=scored.motion,
+        scores={"model": scored.model, "baseline": scored.baseline},
+        video=video,
+        strip=picture,
+    )
+
+
+Record = TypeVar("Record")
+
+
+def _finished(out_dir: Path, name: str, key: str, read: Callable[[Json], Record]) -> Record | None:
+    """A record of an earlier call, when it is whole and of the same key."""
     try:
-        stored = json.loads((out_dir / "records" / f"{file_stem(entry.clip)}.json").read_text())
-        whole = all((out_dir / name).stat().st_size == size for name, size in stored["files"].items())
-        return ClipRecord.from_json(stored) if whole and stored["key"] == key else None
+        stored = json.loads((out_dir / name).read_text())
+        whole = all((out_dir / file).stat().st_size == size for file, size in stored["files"].items())
+        return read(stored) if whole and stored["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-_TOLD = ("l1", "landmark_error", "expression_error", "expression_correlation")  # in the log, clip by clip
+# in the log, clip by clip
+_TOLD = ("l1", "landmark_error", "expression_error", "expression_correlation")
+_CROSS_TOLD = ("identity", "landmark_ap_placed", "expression_change_error", "expression_correlation")
 
 
-def _line(record: ClipRecord) -> str:
-    def told(scores: ClipScores, name: str) -> str:
-        return f"{scores.value(BY_NAME[name]):.4f}"
-
-    model, baseline = record.scores["model"], record.scores["baseline"]
-    return ", ".join(f"{name} {told(model, name)} (baseline {told(baseline, name)})" for name in _TOLD)
+def _line(scores: Mapping[str, ClipScores], metrics: Sequence[Metric], names: Sequence[str]) -> str:
+    known = {metric.name: metric for metric in metrics}
+    model, baseline = ({name: scores[method].value(known[name]) for name in names} for method in METHODS)
+    return ", ".join(f"{name} {model[name]:.4f} (baseline {baseline[name]:.4f})" for name in names)
 
 
 def _digest(value: Any) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fye_model.config import Config
+from fye_model.evaluation.cross import CROSS_METRICS
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.table import BY_NAME, METRICS
 from fye_model.files import write_atomic
@@ -30,7 +31,7 @@ from tasks.workspace.summary import DataSummary, QuarantineRow, StageLine
 
 REPORT_NAME = "report.html"
 _INLINE_VIDEO_BYTES = 3 << 20  # larger ones lie beside the report
-_MAX_CLIPS = 12  # shown with pictures, worst first
+_MAX_CLIPS, _MAX_PAIRS = 12, 6  # shown with pictures, worst first
 _BETTER = {"lower": "lower is better", "higher": "higher is better", "one": "1 is best"}
 _QUESTIONS = {
     "expression": "Did it perform the expression?",
@@ -68,6 +69,9 @@ def write_report(
         evaluation=evaluation,
         metric_groups=_metric_groups(evaluation),
         strata_rows=_strata_rows(evaluation),
+        cross=evaluation["cross"],
+        cross_groups=_metric_groups(evaluation["cross"], CROSS_METRICS) if "model" in evaluation["cross"] else [],
+        cross_gallery=_cross_gallery(evaluation["cross"], evaluation_dir, out_dir),
         missing=[(name, reason) for name, reason in evaluation["missing"].items()],
         gallery=_gallery(evaluation, evaluation_dir, out_dir),
         selection=selection,
@@ -179,10 +183,12 @@ def _step(name: str, entered: int, left: int, reasons: Counter[str]) -> FunnelSt
     return FunnelStage(name, entered, left, percent, reasons.most_common())
 
 
-def _metric_groups(evaluation: Mapping[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:
+def _metric_groups(
+    evaluation: Mapping[str, Any], metrics: Sequence[Metric] = METRICS
+) -> list[tuple[str, list[dict[str, str]]]]:
     """Rows of the metric table by the question that they answer."""
     return [
-        (title, [_metric_row(metric, evaluation) for metric in METRICS if metric.question == question])
+        (title, [_metric_row(metric, evaluation) for metric in metrics if metric.question == question])
         for question, title in _QUESTIONS.items()
     ]
 
@@ -297,6 +303,33 @@ def _gallery(evaluation: Mapping[str, Any], folder: Path, out_dir: Path) -> list
                 "video": _video(folder / clip["video"], out_dir),
                 "strip": _data_uri((folder / clip["strip"]).read_bytes(), "image/png"),
                 "signals": _svg(signals_svg(clip["signals"], clip["span"][1] - clip["model"]["frames"])),
+            }
+        )
+    return items
+
+
+def _cross_gallery(cross: Mapping[str, Any], folder: Path, out_dir: Path) -> list[dict[str, str]]:
+    """The worst pairs with video and strip, by how far the expression is from the driver's."""
+
+    def badness(row: Mapping[str, Any]) -> float:
+        error = row["model"]["expression_change_error"]
+        return -1.0 if error is None else float(error)
+
+    known = {metric.name: metric.label for metric in CROSS_METRICS}
+    items = []
+    for row in sorted(cross.get("list", ()), key=badness, reverse=True)[:_MAX_PAIRS]:
+        numbers = ", ".join(
+            f"{known[name]} {show(row['model'][name])} (baseline {show(row['baseline'][name])})"
+            for name in ("expression_change_error", "identity")
+            if row["model"][name] is not None
+        )
+        note = "" if row["aligned"] else " (the motion could not be laid onto this face)"
+        items.append(
+            {
+                "name": row["name"],
+                "numbers": numbers + note,
+                "video": _video(folder / row["video"], out_dir),
+                "strip": _data_uri((folder / row["strip"]).read_bytes(), "image/png"),
             }
         )
     return items

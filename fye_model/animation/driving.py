@@ -9,7 +9,7 @@ import numpy as np
 from fye_model.animation.description import ModelDescription
 from fye_model.landmarks.alignment import align_motion
 from fye_model.landmarks.boxes import Square, face_square, pixel_boxes, union
-from fye_model.landmarks.drawing import landmark_points
+from fye_model.landmarks.drawing import ALIGNED, landmark_points
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.smoothing import Method, smooth_sequence
 from fye_model.landmarks.table import LandmarkSequence
@@ -33,23 +33,25 @@ def motion_points(
 ) -> Motion:
     """Smooth the driver and lay it onto the reference (one frame of the model's size).
 
-    Without a reference the driver's own landmarks are drawn, in the square that a training clip of the driver would
-    have had. Frames in which the driver's face is missing (short gaps come interpolated) hold the last face before
-    them, at the start the first one after them. Raises `ValueError` when the driver is empty or shows no face at all.
+    Without a reference, and for a model of plain 2D landmarks, which know no other face, the driver's own landmarks are
+    drawn, in the square that a training clip of the driver would have had. Frames in which the driver's face is missing
+    (short gaps come interpolated) hold the last face before them, at the start the first one after them. Raises
+    `ValueError` when the driver is empty or shows no face at all.
     """
     if len(driver) == 0:
         raise ValueError("The driver is empty: 0 frames; give a video or a landmark table with at least 1")
     if not driver.valid.any():
         raise ValueError(f"none of the driver's {len(driver)} frames shows a face: there is nothing to animate from")
     driver = smooth_sequence(driver, smoothing)
-    if reference is not None:
+    aligned = reference is not None and model.landmark_variant in ALIGNED
+    if reference is not None and aligned:
         points = align_motion(driver, reference, geometry)
     else:
         whole = union(pixel_boxes(driver.pixels()[driver.valid]))
         square = face_square(whole, driver.width, driver.height, model.crop.margin)
         points = square.to_square(landmark_points(driver, model.landmark_variant, geometry), model.size)
     points, held = hold_missing(points)
-    return Motion(points, held, reference is not None)
+    return Motion(points, held, aligned)
 
 
 def hold_missing(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

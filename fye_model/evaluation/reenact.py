@@ -1,7 +1,9 @@
-"""Self reenactment: a clip's first frame becomes the reference, the frames after it drive and are the ground truth.
+"""Reenactment: a reference performs drawn landmarks, and what came out is kept beside what drove it.
 
-The paper's protocol (section 5.3). The trivial baseline, the reference repeated, goes through the same protocol: a
-model that does not beat it has learned nothing about motion.
+Self reenactment, the paper's protocol (section 5.3): a clip's first frame becomes the reference, the frames after it
+drive and are the ground truth. In cross reenactment the frames that drive show somebody else, and are no truth of the
+picture. The trivial baseline, the reference repeated, goes through the same protocols: a model that does not beat it
+has learned nothing about motion.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from fye_model.config import SamplingConfig
 class Reenactment:
     """What a clip's reenactment was made of and what came out, all uint8 RGB of one size.
 
-    reference: (h, w, 3); landmarks, truth, result: (f, h, w, 3), frame i of each belongs to the same moment.
+    reference: (h, w, 3); landmarks, truth, result: (f, h, w, 3), frame i of each belongs to the same moment. truth: the
+    frames that drove, which show somebody else in a cross reenactment.
     """
 
     reference: np.ndarray
@@ -57,16 +60,30 @@ def self_reenact(
     uint8 of the same clip, f >= 2. The noise is drawn from `sampling.seed` for every clip, so that a clip's result does
     not depend on which clips were done before it. Raises ValueError for a clip of one frame.
     """
-    import torch  # here: tables and pictures of reenactments are read without it
-
     if frames.shape != landmark_pictures.shape:
         raise ValueError(f"frames {frames.shape} and landmark pictures {landmark_pictures.shape} differ in shape")
     if len(frames) < 2:
         raise ValueError("a self reenactment needs at least 2 frames: one is the reference, the others drive")
-    truth, landmarks = frames[1 : 1 + max_frames], landmark_pictures[1 : 1 + max_frames]
-    height, width = frames.shape[1:3]
+    driven = slice(1, 1 + max_frames)
+    return reenact(pipeline, frames[0], landmark_pictures[driven], frames[driven], sampling)
+
+
+def reenact(
+    pipeline: Callable[..., Any],
+    reference: np.ndarray,
+    landmarks: np.ndarray,
+    driving: np.ndarray,
+    sampling: SamplingConfig,
+) -> Reenactment:
+    """Animate the picture `reference` (h, w, 3) with drawn landmarks; `driving`: the frames that these were read in.
+
+    landmarks, driving: (f, h, w, 3) uint8, f >= 1. The noise is drawn from `sampling.seed`.
+    """
+    import torch  # here: tables and pictures of reenactments are read without it
+
+    height, width = reference.shape[:2]
     output = pipeline(
-        Image.fromarray(frames[0]),
+        Image.fromarray(reference),
         landmarks,
         height=height,
         width=width,
@@ -80,9 +97,9 @@ def self_reenact(
         output_type="np",
     )
     result = as_uint8(np.asarray(output.frames))
-    if result.shape != truth.shape:
-        raise ValueError(f"the pipeline returned frames of shape {result.shape}, expected {truth.shape}")
-    return Reenactment(reference=frames[0], landmarks=landmarks, truth=truth, result=result)
+    if result.shape != driving.shape:
+        raise ValueError(f"the pipeline returned frames of shape {result.shape}, expected {driving.shape}")
+    return Reenactment(reference=reference, landmarks=landmarks, truth=driving, result=result)
 
 
 def as_uint8(frames: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ from fye_model.landmarks.pupils import place_pupils
 from fye_model.landmarks.table import LandmarkSequence
 
 Variant = Literal["expression_aware", "plain_2d", "with_contour", "without_pupils"]
+# Drawn from the 3D mesh, whose motion can be laid onto another face; 2D landmarks keep their own face's shape.
+ALIGNED: tuple[Variant, ...] = ("expression_aware", "with_contour", "without_pupils")
 
 _BASE_SIZE = 512
 _LINE_WIDTH = 1  # pixels at 512x512

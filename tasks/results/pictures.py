@@ -13,6 +13,7 @@ from fye_model.evaluation.reenact import Reenactment
 from fye_model.files import write_atomic
 
 COLUMNS = ("reference", "landmarks", "truth", "result")
+CROSS_COLUMNS = ("reference", "landmarks", "driver", "result")
 _HEADER_PX = 22
 _GAP_PX = 4
 
@@ -24,17 +25,17 @@ def side_by_side(pair: Reenactment) -> Iterator[np.ndarray]:
         yield frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
 
 
-def strip(pair: Reenactment, frames: Sequence[int]) -> Image.Image:
+def strip(pair: Reenactment, frames: Sequence[int], columns: Sequence[str] = COLUMNS) -> Image.Image:
     """One row a frame, one labelled column each for reference, landmarks, truth and result."""
     height, width = pair.reference.shape[:2]
     sheet = Image.new(
         "RGB",
-        (len(COLUMNS) * (width + _GAP_PX) - _GAP_PX, _HEADER_PX + len(frames) * (height + _GAP_PX) - _GAP_PX),
+        (len(columns) * (width + _GAP_PX) - _GAP_PX, _HEADER_PX + len(frames) * (height + _GAP_PX) - _GAP_PX),
         "white",
     )
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=14)
-    for column, label in enumerate(COLUMNS):
+    for column, label in enumerate(columns):
         centre = column * (width + _GAP_PX) + width / 2
         draw.text((centre, _HEADER_PX / 2), label, fill="black", font=font, anchor="mm")
     for row, frame in enumerate(frames):

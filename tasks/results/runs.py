@@ -14,11 +14,12 @@ from fye_model.evaluation.aggregate import json_number
 from fye_model.evaluation.cross import FAILURES
 from fye_model.evaluation.scores import ClipScores
 from fye_model.evaluation.table import BY_NAME
+from tasks.results.cross_tables import CrossRecord
 from tasks.results.records import METHODS, ClipRecord
 from tasks.results.tables import METRICS_SCHEMA
 
 Task = Literal["self", "cross"]
-EVALUATION, RECORDS = "evaluation", "records"
+EVALUATION, RECORDS, CROSS_RECORDS = "evaluation", "records", "cross/records"
 # Of an evaluation's protocol: what belongs to the method, and what only counts or says how intervals were made.
 _OF_METHOD = ("landmark_variant", "sampling")
 _TOLD = ("clips", "frames", "people", "interval")
@@ -98,8 +99,32 @@ def read_evaluation(folder: Path, method: str | None = None) -> ScoredRun:
         terms={name: value for name, value in protocol.items() if name not in used},
         metrics=texts if isinstance(texts, dict) else {},
         settings={name: protocol[name] for name in _OF_METHOD if name in protocol},
-        clips={clip: _scored(records[clip], method) for clip in told},
+        clips={**{clip: _scored(records[clip], method) for clip in told}, **_crossed(folder, metrics, method)},
     )
+
+
+def _crossed(folder: Path, metrics: Mapping[str, JsonValue], method: str) -> dict[str, Scored]:
+    """The pairs of cross reenactment, by their ids; none where nothing was crossed, or before it was known."""
+    cross = metrics.get("cross")
+    listed = cross.get("list") if isinstance(cross, dict) else None
+    found: dict[str, Scored] = {}
+    for row in listed if isinstance(listed, list) else []:
+        path = folder / CROSS_RECORDS / f"{Path(str(row['video'])).stem}.json" if isinstance(row, dict) else folder
+        values = read_json(path)
+        try:
+            record = CrossRecord.from_json(values)  # type: ignore[arg-type]  # it checks what it reads
+        except (KeyError, TypeError, ValueError):
+            _damaged(path)
+        found[record.pair] = _cross_scored(record, method)
+    return found
+
+
+def _cross_scored(record: CrossRecord, method: str) -> Scored:
+    """No yardstick: the same clips' self reenactments vouch for the pictures."""
+    start, stop = record.span
+    scores = record.scores[method]
+    frames = f"{scores.frames} frames of {start} to {stop}, performed by frame {record.reference} of {record.portrait}"
+    return Scored(record.pair, record.name, "cross", frames, scores, None, trained_on=False)
 
 
 def _scored(record: ClipRecord, method: str) -> Scored:

@@ -19,6 +19,7 @@ from fye_model.evaluation.aggregate import (
     is_better,
     json_number,
 )
+from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.metrics import MISSING_METRICS, MISSING_NOTE
 from fye_model.evaluation.scores import COUNTS, ClipScores
 from fye_model.evaluation.signals import EXPRESSION, POSE
@@ -32,7 +33,8 @@ _MAY_LACK = ("blendshapes", "embeddings", "statistics")
 
 
 def summarise(records: Sequence[ClipRecord], terms: Mapping[str, Any]) -> Json:
-    """What metrics.json holds: protocol, both methods' tables, their paired differences, failures, strata, clips."""
+    """What metrics.json holds of self reenactment: protocol, both methods' tables, their paired differences, failures,
+    strata, clips."""
     scores = {method: [record.scores[method] for record in records] for method in METHODS}
     tables = {method: table_to_json(aggregate(scores[method])) for method in METHODS}
     model, baseline = tables["model"], tables["baseline"]
@@ -41,7 +43,7 @@ def summarise(records: Sequence[ClipRecord], terms: Mapping[str, Any]) -> Json:
         "schema": METRICS_SCHEMA,
         "protocol": {**terms, "clips": len(records), "frames": model["frames"], "people": _people(records)},
         **tables,
-        "difference": {name: _difference_to_json(found) for name, found in differences.items()},
+        "difference": {name: difference_to_json(found) for name, found in differences.items()},
         "beats_baseline": {
             metric.name: is_better(metric.name, model[metric.name]["mean"], baseline[metric.name]["mean"])
             for metric in METRICS
@@ -75,7 +77,8 @@ def _people(records: Sequence[ClipRecord]) -> str:
     """Whether the model was trained on the people that it is tested on."""
     subjects, seen = len({record.subject for record in records}), sum(record.trained_on for record in records)
     if seen:
-        return f"same person, later frames: training saw earlier frames of {seen} of {len(records)} clips"
+        who = "same person" if subjects == 1 else f"same people ({subjects})"
+        return f"{who}, later frames: training saw earlier frames of {seen} of {len(records)} clips"
     return (
         f"{subjects} held-out subject{'s' if subjects != 1 else ''}, none of whose frames in these clips was trained on"
     )
@@ -94,15 +97,19 @@ def _strata(records: Sequence[ClipRecord]) -> dict[str, Json]:
         scores: dict[str, list[ClipScores]] = {m: [record.scores[m] for record in members] for m in METHODS}
         strata[name] = {"clips": len(members)} | {m: table_to_json(aggregate(scores[m])) for m in METHODS}
         strata[name]["difference"] = {
-            metric.name: _difference_to_json(compare(metric, scores["model"], scores["baseline"])) for metric in METRICS
+            metric.name: difference_to_json(compare(metric, scores["model"], scores["baseline"])) for metric in METRICS
         }
     return strata
 
 
 def _missing(model: Json) -> dict[str, str]:
     """Metrics that nothing here can measure, with reasons: no weights, no packages, landmarks without blendshapes."""
-    absent = {m.name: m.why_not for m in METRICS if m.reads in _MAY_LACK and model[m.name]["mean"] is None}
-    return {name: f"missing: {reason}" for name, reason in {**MISSING_METRICS, **absent}.items()}
+    return {name: f"missing: {reason}" for name, reason in {**MISSING_METRICS, **lacking(model, METRICS)}.items()}
+
+
+def lacking(table: Json, metrics: Sequence[Metric]) -> dict[str, str]:
+    """Metrics of a table that lack a package or what the landmark model does not give, with reasons."""
+    return {m.name: m.why_not for m in metrics if m.reads in _MAY_LACK and table[m.name]["mean"] is None}
 
 
 def _clip_to_json(record: ClipRecord) -> Json:
@@ -135,7 +142,8 @@ def _estimate_to_json(found: Estimate) -> Json:
     return cell if found.reason is None else {**cell, "reason": found.reason}
 
 
-def _difference_to_json(found: Difference) -> Json:
+def difference_to_json(found: Difference) -> Json:
+    """A paired difference as metrics.json has it."""
     return {
         "mean": json_number(found.value),
         "ci95": _interval(found.interval),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from fye_model.evaluation.cross import CROSS_METRICS
 from fye_model.evaluation.identity import SAME_PERSON
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.table import METRICS
@@ -32,7 +33,8 @@ def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list
 
     evaluation, selection: what `tasks.evaluate` and `tasks.select` return.
     """
-    lines = [_sentence(evaluation, selection), _performed(evaluation), *_measured(evaluation)]
+    lines = [_sentence(evaluation, selection), _performed(evaluation), _crossed(evaluation["cross"])]
+    lines += _measured(evaluation)
     lines += _since_the_first(selection)
     model, frames = evaluation["model"], evaluation["protocol"]["frames"]
     if model["no_face_in_result"]:
@@ -132,6 +134,25 @@ def _performed(evaluation: Mapping[str, Any]) -> Line:
         )
     good = min(slopes, default=1.0) >= _VISIBLE and (recall is None or recall >= _VISIBLE)
     return _line("good" if good else "bad", f"Performed: {'; '.join(parts)}.", "Yes." if good else "No.")
+
+
+def _crossed(cross: Mapping[str, Any]) -> Line:
+    """Cross reenactment: whether another person's expression is followed, and whose face it then is."""
+    if "left_out" in cross:
+        return _line("flat", f"Cross reenactment {cross['left_out']}.")
+    said, text = answers(cross["difference"], "repeating the reference", CROSS_METRICS)["expression"]
+    model, pairs = (
+        cross["model"],
+        f"{cross['pairs']} pair{'s' if cross['pairs'] != 1 else ''} of {cross['people']} people",
+    )
+    parts = [f"On {pairs}, driven by somebody else, {text}", _identity(cross)]
+    failed = model["failure_rate"]["mean"]
+    if failed:
+        parts.append(f"{100 * float(failed):.0f}% of the frames show no face")
+    kinds: dict[str, Kind] = {"better": "good", "worse": "bad", "cannot tell": "flat"}
+    return _line(
+        kinds[said], f"{'; '.join(parts)}.", {"good": "Cross: yes.", "bad": "Cross: no."}.get(kinds[said], "Cross.")
+    )
 
 
 def _measured(evaluation: Mapping[str, Any]) -> list[Line]:

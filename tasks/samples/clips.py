@@ -17,6 +17,7 @@ from tasks.media.write import write_video
 from tasks.samples.puppet import Pose, Puppet
 
 SECONDS = 6.0
+PERSON = "eileen-collins"  # the folder that makes the clips one subject, whatever they do
 # Largest value of each channel, and its slowest and fastest component in Hz.
 _CHANNELS = {
     "yaw": (27.0, 0.2, 0.45),

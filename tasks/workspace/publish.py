@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import JsonValue
 
 from fye_model.files import replace_link
 from tasks.engine.items import Outcome
@@ -39,18 +42,27 @@ def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
     store = run.store
     metrics = store.read_json(evaluation.ref("metrics.json").path)
     _copy(store, evaluation, EVALUATION_FOLDER)
-    videos = sorted(name for name in evaluation.files if name.endswith(".mp4"))
+    videos = sorted(name for name in evaluation.files if name.startswith("videos/"))
     return Results(
         metrics=nested_means(metrics["model"]),
         baseline=nested_means(metrics["baseline"]),
         beats_baseline=metrics["beats_baseline"],
         missing_metrics=metrics["missing"],
+        cross=_crossed(metrics["cross"]),
         outputs={
             "animation": _place(store, f"{EVALUATION_FOLDER}/{videos[0]}"),
             "evaluation": _place(store, EVALUATION_FOLDER),
             "summary": _place(store, "summary.json"),
         },
     )
+
+
+def _crossed(cross: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Cross reenactment as summaries tell it: its numbers, or why there are none."""
+    if "left_out" in cross:
+        return {"left_out": cross["left_out"]}
+    told = {name: cross[name] for name in ("pairs", "people", "missing")}
+    return {**told, "metrics": nested_means(cross["model"]), "baseline": nested_means(cross["baseline"])}
 
 
 def _copy(store: Store, outcome: Outcome[Any], folder: str) -> None:

@@ -69,6 +69,7 @@ class Results(Config):
     baseline: dict[str, JsonValue] | None = None
     beats_baseline: dict[str, bool | None] | None = None
     missing_metrics: dict[str, str] | None = None
+    cross: dict[str, JsonValue] | None = None  # pairs, metrics, baseline, missing; or left_out and why
     selected_checkpoint: str | None = None
     selection: dict[str, JsonValue] | None = None
     outputs: dict[str, str] | None = None

@@ -69,6 +69,7 @@ def test_videos_become_an_evaluated_model_and_a_report(lab: Lab, first: tuple[An
     assert summary["selected_checkpoint"].startswith("train_stage2/checkpoint-")
     for scores in (summary["metrics"], summary["baseline"]):
         assert 0 < scores["l1"] < 1 and 0 < scores["ssim"] <= 1
+    assert summary["cross"]["pairs"] == 1 and summary["cross"]["baseline"]["failure_rate"] == 0, "two files, two people"
     assert {"lpips", "fvd"} <= {name.lower() for name in summary["missing_metrics"]}
     for place in summary["outputs"].values():
         assert Path(place).exists(), place

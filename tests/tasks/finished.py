@@ -12,6 +12,7 @@ from fye_model.evaluation.scores import score
 from fye_model.evaluation.windows import motion
 from fye_model.files import write_json
 from fye_model.landmarks.geometry import FaceGeometry
+from tasks.results.cross_tables import summarise_cross
 from tasks.results.records import ClipRecord
 from tasks.results.reenactment import HeldOut, protocol
 from tasks.results.tables import summarise, write_results
@@ -52,5 +53,6 @@ def write_evaluation(folder: Path, records: list[ClipRecord], held_out: HeldOut 
     for record in records:
         write_json(folder / "records" / f"{record.clip}.json", {**record.to_json(), "schema": 2, "key": "k"})
     write_results(records, folder / "results.parquet")
-    write_json(folder / "metrics.json", summarise(records, terms))
+    crossed = summarise_cross([], "left out: nobody else")
+    write_json(folder / "metrics.json", {**summarise(records, terms), "cross": crossed})
     return folder

@@ -93,11 +93,13 @@ def test_the_table_has_a_row_per_clip_and_method_that_the_aggregates_follow_from
 
 def test_what_it_leaves_is_what_a_comparison_of_runs_reads(evaluated: tuple[Path, dict]) -> None:
     out, metrics = evaluated
-    (section,) = compare_runs(read_run(out), read_run(out, "baseline")).sections
-    found = {row.metric: (row.difference.value, row.outcome) for row in section.rows}
-    for name, told in metrics["difference"].items():
-        assert found[name] == (told["mean"], told["outcome"]), name
-    assert found["failure_rate"] == (1.0, "worse")
+    sections = compare_runs(read_run(out), read_run(out, "baseline")).sections
+    assert [section.task for section in sections] == ["self", "cross"]
+    for section, differences in zip(sections, (metrics["difference"], metrics["cross"]["difference"]), strict=True):
+        found = {row.metric: (row.difference.value, row.outcome) for row in section.rows}
+        for name, told in differences.items():
+            assert found.get(name, (None, "cannot tell")) == (told["mean"], told["outcome"]), name
+        assert found["failure_rate"] == (1.0, "worse")
 
 
 def test_videos_and_strips_show_reference_landmarks_truth_and_result(
@@ -119,18 +121,43 @@ def test_videos_and_strips_show_reference_landmarks_truth_and_result(
         assert strip.width > 4 * 96 and strip.height > 4 * 96
 
 
+def test_other_people_drive_as_well_and_their_pairs_are_kept_beside_the_clips(
+    evaluated: tuple[Path, dict], model_dir: Path, held_out_data: Any, tmp_path: Path
+) -> None:
+    out, metrics = evaluated
+    cross = metrics["cross"]
+    assert (cross["pairs"], cross["people"], cross["not_aligned"]) == (2, 2, 0)
+    assert [row["pair"] for row in cross["list"]] == ["id-talk--id-turn", "id-turn--id-talk"]
+    assert cross["model"]["failure_rate"]["mean"] == 1 and cross["baseline"]["failure_rate"]["mean"] == 0
+    assert cross["difference"]["expression_change_error"]["outcome"] == "worse"
+    for row in cross["list"]:
+        assert read_frames(out / row["video"]).shape == (4, 96, 4 * 96, 3) and (out / row["strip"]).is_file()
+
+    index = json.loads(held_out_data.index.read_text())
+    for clip in index["clips"]:
+        clip |= {name: str(held_out_data.index.parent / clip[name]) for name in ("landmarks", "video")}
+        clip["subject"] = "eileen"
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    one = evaluate(
+        *(model_dir, tmp_path / "index.json", CONFIG.model_copy(update={"clips": 1, "frames": 1}), SAMPLING),
+        *(held_out_data.landmarker, tmp_path / "out", lambda line: None),
+    )
+    assert "only one person (eileen) is held out" in one["cross"]["left_out"]
+    assert not (tmp_path / "out" / "cross").exists()
+
+
 def test_a_killed_evaluation_resumes_to_the_same_bytes(
     evaluated: tuple[Path, dict], model_dir: Path, held_out_data: Any, tmp_path: Path
 ) -> None:
     first, _ = evaluated
     shutil.copytree(first, tmp_path, dirs_exist_ok=True)
     lines: list[str] = []
-    # as a kill between the clips would leave it: the second clip has no record, the totals are not there
-    for name in ("metrics.json", "results.parquet", "records/id-turn.json"):
+    # as kills would leave it: the second clip and the second pair have no record, the totals are not there
+    for name in ("metrics.json", "results.parquet", "records/id-turn.json", "cross/records/id-turn--id-talk.json"):
         (tmp_path / name).unlink()
     stamp = (tmp_path / "videos" / "id-talk.mp4").stat().st_mtime_ns
     _evaluate(model_dir, held_out_data, tmp_path, lines)
-    assert [line.endswith("already done") for line in lines] == [True, False]
+    assert [line.endswith("already done") for line in lines] == [True, False, True, False]
     assert (tmp_path / "videos" / "id-talk.mp4").stat().st_mtime_ns == stamp
     assert _contents(tmp_path) == _contents(first)
 
@@ -143,6 +170,8 @@ def test_damaged_or_outdated_records_are_not_believed(
     shutil.copytree(first, tmp_path, dirs_exist_ok=True)
     os.truncate(tmp_path / "videos" / "id-talk.mp4", 100)
     (tmp_path / "records" / "id-turn.json").write_text("{")
+    (tmp_path / "cross" / "strips" / "id-talk--id-turn.png").unlink()
+    (tmp_path / "cross" / "records" / "id-turn--id-talk.json").write_text("[]")
     assert _evaluate(model_dir, held_out_data, tmp_path, lines) == before
     assert not any(line.endswith("already done") for line in lines)
 

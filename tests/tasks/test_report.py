@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fye_model.evaluation.compare import Comparison, Truth
+from fye_model.evaluation.cross import CROSS_METRICS
 from fye_model.evaluation.metrics import MISSING_METRICS
 from fye_model.evaluation.reenact import Reenactment
 from fye_model.evaluation.scores import score
@@ -21,6 +22,7 @@ from fye_model.evaluation.windows import motion
 from tasks.engine.items import NOTHING
 from tasks.media.write import write_video
 from tasks.report import REPORT, ReportFacts, funnel, report_item, write_report
+from tasks.results.cross_tables import CrossRecord, summarise_cross
 from tasks.results.pictures import save_png, side_by_side, strip
 from tasks.results.records import ClipRecord
 from tasks.results.tables import summarise
@@ -60,12 +62,31 @@ def _record(folder: Path, name: str, noise: float) -> ClipRecord:
     )
 
 
+def _cross_record(folder: Path, record: ClipRecord) -> CrossRecord:
+    """The same clip's picture moved by itself: scores of cross reenactment from real pictures."""
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    faces = track([face(opening) for opening in (0.0, 0.6, 1.2, 0.5)])
+    theirs = Truth(pictures, faces)
+    moved = track([None, *(face(opening) for opening in (0.5, 1.0, 0.4))])
+    scores = {
+        "model": score(Comparison(theirs, pictures, moved, pictures[0], faces.repeated(1)), CROSS_METRICS),
+        "baseline": score(
+            Comparison(theirs, pictures, faces.repeated(4), pictures[0], faces.repeated(1)), CROSS_METRICS
+        ),
+    }
+    words = (f"{record.clip}--x", f"{record.name} performs x", record.clip, "x")
+    places = {"video": record.video, "strip": record.strip}
+    facts = {"subjects": (record.clip, "x"), "span": (0, 5), "reference": 0, "aligned": False, "not_driven": 0}
+    return CrossRecord(*words, **facts, motion=record.motion, scores=scores, **places)
+
+
 @pytest.fixture(scope="module")
 def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("evaluation")
     records = [_record(folder, name, noise) for name, noise in (("good", 5), ("bad", 60), ("middle", 20))]
     terms = {"max_frames": 4, "evaluated_size": 32, "landmark_model": "test-model", "sampling": {"steps": 3}}
-    evaluation = summarise(records, terms)
+    cross = summarise_cross([_cross_record(folder, record) for record in records[:2]], None)
+    evaluation = {**summarise(records, terms), "cross": cross}
     base = {metric.name: evaluation["baseline"][metric.name]["mean"] for metric in METRICS}
     base |= {"frames": 8, "no_face_in_result": 0, "intervals": {"l1": [0.1, 0.3]}}
     better = {"l1": 0.05, "ssim": 0.99, "expression_error": 0.001, "expression_correlation": 0.9}
@@ -161,7 +182,7 @@ def page(report: Path) -> Page:
 
 def test_everything_is_inside_the_one_file(page: Page) -> None:
     assert page.addresses and all(address.startswith("data:") for address in page.addresses)
-    assert page.tags.count("video") == 3
+    assert page.tags.count("video") == 3 + 2
     assert not {"link", "script", "iframe", "object"} & set(page.tags)
 
 
@@ -180,6 +201,20 @@ def test_what_ran_what_was_lost_and_what_was_measured_is_there(page: Page) -> No
     assert "stage 1/checkpoint-000010 (first)" in page.text
 
 
+def test_cross_reenactment_has_its_table_its_pictures_and_what_is_missing(page: Page) -> None:
+    assert "2 pairs of 3 people" in page.text and f"good{EVIL} performs x" in page.text
+    assert "In 2 of the pairs the motion could not be laid onto" in page.text
+    assert "Expression error, as change, IOD" in page.text and "arcface missing:" in page.text
+    assert "On 2 pairs of 3 people, driven by somebody else, the expression" in page.text
+
+
+def test_where_one_person_only_is_held_out_the_report_says_so(ingredients: dict[str, Any], tmp_path: Path) -> None:
+    changed = copy.deepcopy(ingredients)
+    changed["evaluation"]["cross"] = summarise_cross([], "left out: only one person (anna) is held out")
+    text = Page(write_report(out_dir=tmp_path, **changed).read_text()).text
+    assert text.count("Cross reenactment left out: only one person (anna) is held out.") == 2
+
+
 def test_the_verdict_follows_the_numbers(ingredients: dict[str, Any], page: Page) -> None:
     evaluation = ingredients["evaluation"]
     l1, base = evaluation["model"]["l1"]["mean"], evaluation["baseline"]["l1"]["mean"]
@@ -191,7 +226,7 @@ def test_the_verdict_follows_the_numbers(ingredients: dict[str, Any], page: Page
         page.text
     )
     assert "Measured on 3 held-out clips" in page.text
-    assert "same person, later frames: training saw earlier frames of 1 of 3 clips" in page.text
+    assert "same people (3), later frames: training saw earlier frames of 1 of 3 clips" in page.text
     assert "identity was not measured" in page.text
     assert "loses to the repeated reference" not in page.text
 
@@ -222,7 +257,7 @@ def test_a_large_video_lies_beside_the_report(
     page = Page(write_report(out_dir=tmp_path, **ingredients).read_text())
     beside = [address for address in page.addresses if not address.startswith("data:")]
     worst_first = ["videos/bad.mp4", "videos/middle.mp4", "videos/good.mp4"]
-    assert beside == worst_first
+    assert beside[:3] == worst_first and len(beside) == 5
     assert all((tmp_path / address).stat().st_size > 100 for address in beside)
 
 

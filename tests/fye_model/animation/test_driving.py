@@ -69,6 +69,13 @@ def test_with_a_reference_the_motion_lies_on_its_face_whatever_the_drivers_frame
     np.testing.assert_allclose(centre, reference.pixels()[0, :468].mean(axis=0), atol=6)
 
 
+def test_plain_landmarks_know_no_other_face_and_are_drawn_as_they_are() -> None:
+    reference, plain = _sequence(1, width=128, height=128), describe_tiny(size=128, landmark_variant="plain_2d")
+    motion = motion_points(_sequence(5), reference, FaceGeometry.mean_mesh(), plain, "none")
+    alone = motion_points(_sequence(5), None, FaceGeometry.mean_mesh(), plain, "none")
+    assert not motion.aligned and np.array_equal(motion.points, alone.points)
+
+
 def test_a_face_found_in_the_picture_lies_at_the_same_place_in_its_square() -> None:
     face = _sequence(1)
     square = Square(200, 40, 250)

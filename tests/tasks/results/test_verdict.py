@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fye_model.evaluation.cross import CROSS_METRICS
 from fye_model.evaluation.table import BY_NAME
 from tasks.results.verdict import outcome, verdict
 
@@ -20,6 +21,19 @@ def _evaluation(expression: str, correlation: str, picture: str) -> dict[str, An
         "model": {**dict.fromkeys(BY_NAME, cell), "no_face_in_result": 0},
         "baseline": dict.fromkeys(BY_NAME, cell),
         "difference": {name: {**cell, "outcome": said.get(name, "cannot tell")} for name in BY_NAME},
+        "cross": {"left_out": "left out: only one person (anna) is held out"},
+    }
+
+
+def _cross(expression: str) -> dict[str, Any]:
+    cell = {"mean": 0.5, "ci95": [0.4, 0.6], "clips": 6}
+    table = {metric.name: cell for metric in CROSS_METRICS}
+    return {
+        "pairs": 6,
+        "people": 3,
+        "model": {**table, "failure_rate": {**cell, "mean": 0.25}},
+        "baseline": table,
+        "difference": {name: {**cell, "outcome": expression} for name in table},
     }
 
 
@@ -63,6 +77,21 @@ def test_another_persons_face_and_an_identity_that_was_not_measured_are_said_as_
     ):
         evaluation["model"]["identity"] = cell
         assert said in verdict(evaluation, _selection(beats=True))[0]["text"]
+
+
+@pytest.mark.parametrize(("outcome_", "kind"), [("better", "good"), ("worse", "bad"), ("cannot tell", "flat")])
+def test_cross_reenactment_has_a_line_with_its_pairs_its_outcome_and_its_failures(outcome_: str, kind: str) -> None:
+    evaluation = _evaluation("better", "better", "better") | {"cross": _cross(outcome_)}
+    (line,) = [
+        line for line in verdict(evaluation, _selection(beats=True)) if "driven by somebody else" in line["text"]
+    ]
+    assert line["kind"] == kind and "On 6 pairs of 3 people, driven by somebody else, the expression" in line["text"]
+    assert "identity is kept" in line["text"] and "25% of the frames show no face" in line["text"]
+
+
+def test_where_nobody_else_could_drive_the_verdict_says_why() -> None:
+    texts = [line["text"] for line in verdict(_evaluation("better", "better", "better"), _selection(beats=True))]
+    assert "Cross reenactment left out: only one person (anna) is held out." in texts
 
 
 def test_a_selection_that_loses_is_said_in_the_same_breath() -> None:
