@@ -20,6 +20,7 @@ from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, s
 from tasks.select import SELECT, SelectRow
 from tasks.train import STAGE1, STAGE2, TrainRow, all_checkpoints, best_checkpoint, first_checkpoint
 from tasks.workspace.dataset import Clip, folder_inputs, per_clip_items, whole_inputs, with_outputs
+from tasks.workspace.decisions import read_decisions
 from tasks.workspace.publish import publish_evaluation, publish_report
 from tasks.workspace.run import Run
 from tasks.workspace.sources import scan, set_aside
@@ -65,7 +66,8 @@ def prepare_data(run: Run) -> Data:
     facts = LandmarkFacts(factor=run.recipe.autoencoder.factor)
     marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"))
     clips = with_outputs(clips, marked, landmarks="landmarks.parquet", masks="masks.parquet")
-    return Data(clips, run.stage(SCREENING, [screening_item(clips, marked)]).only.row)
+    item = screening_item(clips, marked, read_decisions(run.store))
+    return Data(clips, run.stage(SCREENING, [item]).only.row)
 
 
 def train_model(run: Run, data: Data) -> Model:

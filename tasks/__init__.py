@@ -3,8 +3,8 @@
     ingest → clips → landmarks → screening → encoders → latents → train (twice) → select → evaluate → report
 
 `plan.py` has them in a list. A bench has small stages of its own: `generate.py` (a model's videos) and `score.py` (any
-method's). `animate.py`, `import_release.py`, `build_bench.py`, `compare.py` and `assets.py` are jobs that are no
-stages. The rooms, whose files import no stage:
+method's). `animate.py`, `import_release.py`, `build_bench.py`, `compare.py`, `assets.py`, `holdings.py` and
+`surveys.py` are jobs that are no stages. The rooms, whose files import no stage:
 
     engine/     what a stage declares, how it is keyed, cached, resumed and spread over processes; the store
     workspace/  what a work folder holds: sources, clips, recipes, the run, its summary, what is published
@@ -13,4 +13,5 @@ stages. The rooms, whose files import no stage:
     results/    scored reenactments as tables, pictures, plots and words
     bench/      a benchmark on disk: manifest, check, what methods made of it, tables side by side
     samples/    the demo's clips
+    survey/     what a data set holds and lacks: numbers, coverage, pages
 """

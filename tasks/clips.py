@@ -291,6 +291,11 @@ def clip_items(ingested: StageResult[IngestRow]) -> list[Item[Nothing]]:
     ]
 
 
+def clip_id(source: str, sha256: str) -> str:
+    """A clip's id: made of its source's id and of its own bytes."""
+    return digest([source, sha256])[:16]
+
+
 def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Clip]:
     """Every clip that was cut, named after its source."""
     subjects = {source.id: source.subject for source in sources}
@@ -300,7 +305,7 @@ def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Cli
             folder = f"{row.index:03d}"
             files = {"video": outcome.ref(f"{folder}/clip.mp4"), "frames": outcome.ref(f"{folder}/frames.parquet")}
             record = ClipRecord(
-                clip=digest([outcome.id, files["video"].sha256])[:16],
+                clip=clip_id(outcome.id, files["video"].sha256),
                 name=f"{outcome.name}-{folder}",
                 subject=subjects[outcome.id],
                 frames=row.frames,

@@ -7,9 +7,12 @@ stay in the result with every rule that they break.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
+
+from pydantic import Field
 
 from fye_model.config import Config, ScreeningConfig, SplitConfig
 from fye_model.landmarks.table import sequences_same_model
@@ -18,10 +21,12 @@ from tasks.engine.items import Given, Item, StageResult, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.landmarks import LandmarkRow
 from tasks.workspace.dataset import Clip
+from tasks.workspace.decisions import Decision
 from tasks.workspace.summary import DataSummary, FunnelStep
 
 MIN_VAL_FRAMES = 8  # a held-out tail shorter than this shows no motion
 MIN_TRAIN_FRAMES = 16  # what must be left of a clip before a tail is taken off
+BY_HAND = "rejected by hand (decisions.json in the work folder)"
 
 Span = tuple[int, int]
 
@@ -42,26 +47,35 @@ class ScoredClip(LandmarkRow):
 
 
 class ScreeningFacts(Config):
-    """Every clip that has landmarks."""
+    """Every clip that has landmarks, and what people decided: a clip's id -> whether it is wanted."""
 
     rows: tuple[ScoredClip, ...]
+    decisions: dict[str, bool] = Field(default_factory=dict)
 
 
 class KeptClip(Config):
-    """A clip that is kept, with its half-open spans of frames; [0, 0] is empty."""
+    """A clip that is kept, with its half-open spans of frames; [0, 0] is empty.
+
+    by_hand: somebody decided so. overruled: what the rules said against it.
+    """
 
     clip: str
     name: str
+    subject: str
     train: Span
     val: Span
+    by_hand: bool = False
+    overruled: tuple[str, ...] = ()
 
 
 class RejectedClip(Config):
-    """A clip that is not kept, with one sentence for every rule that it breaks."""
+    """A clip that is not kept, with one sentence for every rule that it breaks; by_hand: somebody decided so."""
 
     clip: str
     name: str
+    subject: str
     reasons: tuple[str, ...]
+    by_hand: bool = False
 
 
 class ScreeningRow(Config):
@@ -74,11 +88,12 @@ class ScreeningRow(Config):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a clip is kept; `reasons` has one sentence for every rule that it breaks."""
+    """Whether a clip is kept; `reasons` has one sentence for every rule that it breaks. `by_hand`: somebody decided."""
 
     clip: str
     kept: bool
     reasons: tuple[str, ...]
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,33 +225,70 @@ class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
 
     def process(self, item: Given[ScreeningFacts]) -> ScreeningRow:
         """Writes no file: the verdicts are the row."""
-        rows = item.facts.rows
-        names = {row.clip: row.name for row in rows}
-        verdicts = screen(rows, self.settings.screening)
+        rows, config = item.facts.rows, self.settings.screening
+        verdicts = decided(screen(rows, config), item.facts.decisions)
         good = {verdict.clip for verdict in verdicts if verdict.kept}
         spans = split([row for row in rows if row.clip in good], self.settings.split)
+        judged = list(zip(rows, verdicts, strict=True))
         return ScreeningRow(
-            kept=tuple(
-                KeptClip(clip=clip, name=names[clip], train=span.train, val=span.val) for clip, span in spans.items()
-            ),
-            rejected=tuple(
-                RejectedClip(clip=verdict.clip, name=names[verdict.clip], reasons=verdict.reasons)
-                for verdict in verdicts
-                if not verdict.kept
-            ),
-            funnel=tuple(funnel(rows, self.settings.screening)),
+            kept=tuple(_kept(row, verdict, spans[row.clip]) for row, verdict in judged if verdict.kept),
+            rejected=tuple(_rejected(row, verdict) for row, verdict in judged if not verdict.kept),
+            funnel=(*funnel(rows, config), *_funnel_by_hand(rows, config, verdicts)),
         )
 
 
-def screening_item(clips: Iterable[Clip], marked: StageResult[LandmarkRow]) -> Item[ScreeningFacts]:
-    """All clips' scores as the one item."""
+def _kept(row: ScoredClip, verdict: Verdict, spans: Spans) -> KeptClip:
+    return KeptClip(
+        clip=row.clip,
+        name=row.name,
+        subject=row.subject,
+        train=spans.train,
+        val=spans.val,
+        by_hand=verdict.by_hand,
+        overruled=verdict.reasons,
+    )
+
+
+def _rejected(row: ScoredClip, verdict: Verdict) -> RejectedClip:
+    said, by_hand = verdict.reasons, verdict.by_hand
+    return RejectedClip(clip=row.clip, name=row.name, subject=row.subject, reasons=said, by_hand=by_hand)
+
+
+def decided(verdicts: Sequence[Verdict], decisions: Mapping[str, bool]) -> list[Verdict]:
+    """The verdicts of the rules, overruled by what people decided (a clip's id -> whether it is wanted)."""
+    after = []
+    for verdict in verdicts:
+        if verdict.clip in decisions:
+            keep = decisions[verdict.clip]
+            reasons = verdict.reasons if keep else (BY_HAND, *verdict.reasons)
+            verdict = Verdict(verdict.clip, keep, reasons, by_hand=True)
+        after.append(verdict)
+    return after
+
+
+def _funnel_by_hand(
+    rows: Sequence[ScoredClip], config: ScreeningConfig, verdicts: Sequence[Verdict]
+) -> list[FunnelStep]:
+    """What people took out or put back, behind the rules; nothing where nobody decided."""
+    if not any(verdict.by_hand for verdict in verdicts):
+        return []
+    before = funnel(rows, config)[-1].clips
+    left = [row.frames for row, verdict in zip(rows, verdicts, strict=True) if verdict.kept]
+    return [FunnelStep(rule="by hand", lost=before - len(left), clips=len(left), frames=sum(left))]
+
+
+def screening_item(
+    clips: Iterable[Clip], marked: StageResult[LandmarkRow], decisions: Mapping[str, Decision] = MappingProxyType({})
+) -> Item[ScreeningFacts]:
+    """All clips' scores as the one item, with the decisions on those of them that somebody looked at."""
     scores = {outcome.id: outcome.row for outcome in marked.done}
     rows = tuple(
         ScoredClip(**scores[clip.id].model_dump(), clip=clip.id, name=clip.record.name, subject=clip.record.subject)
         for clip in clips
         if clip.id in scores
     )
-    return Item("screening", "screening", {}, ScreeningFacts(rows=rows))
+    known = {row.clip: decisions[row.clip].keep for row in rows if row.clip in decisions}
+    return Item("screening", "screening", {}, ScreeningFacts(rows=rows, decisions=known))
 
 
 def kept_clips(clips: Iterable[Clip], verdicts: ScreeningRow, purpose: Literal["train", "val"] = "train") -> list[Clip]:
@@ -278,7 +330,7 @@ def data_summary(clips: Sequence[Clip], verdicts: ScreeningRow) -> DataSummary:
 
 SCREENING = Stage(
     "screening",
-    "1",
+    "2",
     settings=lambda recipe: ScreeningSettings(screening=recipe.screening, split=recipe.split),
     reads={},
     writes={},

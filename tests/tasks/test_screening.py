@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from fye_model.config import ScreeningConfig, SplitConfig
+from tasks.engine.items import Item, Outcome, StageResult
+from tasks.landmarks import LandmarkRow
 from tasks.screening import (
+    BY_HAND,
     MIN_TRAIN_FRAMES,
     RULES,
     SCREENING,
@@ -21,9 +24,11 @@ from tasks.screening import (
     funnel,
     kept_clips,
     screen,
+    screening_item,
     split,
 )
 from tasks.workspace.dataset import Clip, ClipRecord
+from tasks.workspace.decisions import Decision
 from tasks.workspace.summary import FunnelStep
 from tests.tasks.support import work_on
 
@@ -133,7 +138,7 @@ def test_the_stage_row_names_kept_and_rejected_clips(tmp_path: Path) -> None:
     settings = ScreeningSettings(screening=ScreeningConfig(), split=SplitConfig(by="tail", holdout=0.2))
     facts = ScreeningFacts(rows=(row("a"), row("b", brightness=5.0)))
     result = work_on(SCREENING, settings, {}, facts, tmp_path)
-    assert result.kept == (KeptClip(clip="a", name="name-a", train=(0, 80), val=(80, 100)),)
+    assert result.kept == (KeptClip(clip="a", name="name-a", subject="a", train=(0, 80), val=(80, 100)),)
     assert [(entry.clip, len(entry.reasons)) for entry in result.rejected] == [("b", 1)]
     assert result.funnel[-1].clips == 1
 
@@ -143,8 +148,10 @@ def clip(name: str) -> Clip:
 
 
 def verdicts(**kept: tuple[tuple[int, int], tuple[int, int]]) -> ScreeningRow:
-    rejected = RejectedClip(clip="dark", name="video-dark", reasons=("brightness 3 is below 20",))
-    entries = (KeptClip(clip=name, name=name, train=train, val=val) for name, (train, val) in kept.items())
+    rejected = RejectedClip(clip="dark", name="video-dark", subject="dark", reasons=("brightness 3 is below 20",))
+    entries = (
+        KeptClip(clip=name, name=name, subject=name, train=train, val=val) for name, (train, val) in kept.items()
+    )
     return ScreeningRow(kept=tuple(entries), rejected=(rejected,), funnel=())
 
 
@@ -169,3 +176,30 @@ def test_nothing_left_names_the_reasons() -> None:
 def test_training_without_anything_held_out_is_refused_before_it_starts() -> None:
     with pytest.raises(ValueError, match=r"nothing is held out of the 1 clips of 1 subjects.*split\.by=tail"):
         kept_clips(CLIPS, verdicts(a=((0, 50), (0, 0))))
+
+
+def test_what_people_decided_overrules_the_rules_and_is_part_of_the_key(tmp_path: Path) -> None:
+    rows = (row("a"), row("b", sharpness=0.1), row("c", sharpness=0.2))
+    facts = ScreeningFacts(rows=rows, decisions={"a": False, "b": True})
+    settings = ScreeningSettings(screening=ScreeningConfig(), split=SplitConfig(by="tail"))
+    found = work_on(SCREENING, settings, {}, facts, tmp_path)
+    (kept,) = found.kept
+    assert (kept.clip, kept.by_hand, len(kept.overruled)) == ("b", True, 1)
+    rejected = {entry.clip: entry for entry in found.rejected}
+    assert rejected["a"].by_hand and rejected["a"].reasons == (BY_HAND,)
+    assert not rejected["c"].by_hand and "sharpness" in rejected["c"].reasons[0]
+    assert found.funnel[-1] == FunnelStep(rule="by hand", lost=0, clips=1, frames=100)
+    keys = {
+        SCREENING.key(settings.model_dump(mode="json"), None, Item("screening", "screening", {}, some))
+        for some in (facts, ScreeningFacts(rows=rows), ScreeningFacts(rows=rows, decisions={"a": True, "b": True}))
+    }
+    assert len(keys) == 3
+
+
+def test_only_decisions_on_clips_that_are_there_are_given() -> None:
+    clips = [Clip(ClipRecord(clip="a", name="name-a", subject="a", frames=100), {})]
+    marked = LandmarkRow(**{name: value for name, value in GOOD.items() if name in LandmarkRow.model_fields})
+    outcome = Outcome("a", "name-a", "key", "folder", {}, marked)
+    result = StageResult("landmarks", [outcome], "digest", 0.0, 0.0, 0, "Completed")
+    decisions = {"a": Decision(keep=False, note="hand before the face"), "elsewhere": Decision(keep=True)}
+    assert screening_item(clips, result, decisions).facts.decisions == {"a": False}

@@ -1,0 +1,148 @@
+"""A work folder as a data run leaves it: real receipts, rows and landmark tables of faces whose motion is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fye_model.config import IngestConfig, Recipe, Runtime, ScreeningConfig, SplitConfig
+from fye_model.landmarks.blendshapes import NAMES
+from fye_model.landmarks.geometry import FaceGeometry
+from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
+from tasks.clips import CLIPS, ClipsRow, CutClip, RejectedTrack, clip_id
+from tasks.engine.items import NOTHING, Item, Outcome, StageResult
+from tasks.engine.receipts import Receipts
+from tasks.engine.store import FileRef, Store
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.scores import PictureRow, clip_scores
+from tasks.ingest import INGEST, IngestFacts, IngestRow
+from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
+from tasks.media.write import write_video
+from tasks.screening import SCREENING, ScreeningSettings, screening_item
+from tasks.workspace.dataset import Clip, ClipRecord
+from tasks.workspace.decisions import read_decisions
+from tasks.workspace.run import Run, write_summary
+from tasks.workspace.summary import Results
+from tests.fye_model.landmarks.conftest import landmarks_of, pose
+from tests.tasks.support import work_on
+
+SIDE, FPS = 64, 25.0
+MODEL = "synthetic:1"
+GEOMETRY = FaceGeometry.mean_mesh()
+
+
+@dataclass(frozen=True)
+class Take:
+    """One source with one clip: what the face does for its whole length. shapes: blendshape -> value, the rest is 0."""
+
+    subject: str
+    name: str
+    shapes: dict[str, float] = field(default_factory=dict)
+    yaw_deg: float = 0.0
+    frames: int = 50
+    detected: int | None = None  # of the frames, those with a face; None: all
+    colour: int = 120
+    lost: tuple[RejectedTrack, ...] = ()
+
+
+def sequence(take: Take) -> LandmarkSequence:
+    """The landmark table of a take; a little different in every frame."""
+    count = take.frames
+    poses = np.stack([pose(yaw_deg=take.yaw_deg + 0.1 * np.sin(frame)) for frame in range(count)])
+    points = landmarks_of(np.repeat(GEOMETRY.canonical[None], count, axis=0), poses, SIDE, SIDE).astype(np.float32)
+    valid = np.arange(count) < (count if take.detected is None else take.detected)
+    shapes = np.zeros((count, len(NAMES)), np.float32)
+    for name, value in take.shapes.items():
+        shapes[:, NAMES.index(name)] = value
+    points[~valid], shapes[~valid] = np.nan, np.nan
+    matrix = GEOMETRY.estimate(points, SIDE, SIDE)[1].astype(np.float32)
+    none = np.zeros(count, bool)
+    return LandmarkSequence(points, matrix, shapes, valid, none, np.arange(count) / FPS, FPS, SIDE, SIDE, MODEL)
+
+
+def make_work(
+    folder: Path,
+    takes: Sequence[Take],
+    set_aside: Sequence[tuple[str, str]] = (),
+    screening: ScreeningConfig | None = None,
+) -> Store:
+    """Leave a run of these takes in `folder`. set_aside: (name, reason) of files that ingest refused."""
+    store, screening = Store(folder), screening or ScreeningConfig(min_sharpness=0.0)
+    asset = LandmarkerAsset(folder / "no.task", MODEL, "0" * 64, False, "made")
+    run = Run(store, Recipe(screening=screening), Runtime(workers=0), asset)
+    ingested: list[Outcome[IngestRow]] = []
+    cut: list[Outcome[ClipsRow]] = []
+    marked: list[Outcome[LandmarkRow]] = []
+    clips: list[Clip] = []
+    for number, take in enumerate(takes):
+        made = _make_take(store, take, f"{number:016x}")
+        for results, outcome in zip((ingested, cut, marked), made[:3], strict=True):
+            results.append(outcome)  # type: ignore[attr-defined]
+        clips.append(made[3])
+    for name, reason in set_aside:
+        item = Item(f"aside-{name}", name, {}, IngestFacts())
+        ingested.append(Receipts(store, INGEST).set_aside(item, f"key-{name}", reason, f"{name}: made so"))
+    results: list[StageResult[Any]] = [
+        StageResult(stage.name, outcomes, "digest", 0.0, 0.0, 0, "Completed")
+        for stage, outcomes in ((INGEST, ingested), (CLIPS, cut), (LANDMARKS, marked))
+    ]
+    item = screening_item(clips, results[2], read_decisions(store))
+    settings = ScreeningSettings(screening=screening, split=SplitConfig(by="tail"))
+    row = work_on(SCREENING, settings, {}, item.facts, folder / "partial" / "screening")
+    judged = Outcome(item.id, item.name, "key", "items/screening/key", {}, row)
+    results.append(StageResult(SCREENING.name, [judged], "digest", 0.0, 0.0, 0, "Completed"))
+    run.results = results
+    write_summary(run, "refresh", Results())
+    return store
+
+
+def _make_take(
+    store: Store, take: Take, source: str
+) -> tuple[Outcome[IngestRow], Outcome[ClipsRow], Outcome[LandmarkRow], Clip]:
+    pictures = [np.full((SIDE, SIDE, 3), take.colour + frame % 3, np.uint8) for frame in range(take.frames)]
+    scratch = store.scratch(f"made/{source}")
+    write_video(scratch / "source.mp4", pictures, FPS)
+    normal = scratch / "ingest"
+    found_in = work_on(INGEST, IngestConfig(), {"source": scratch / "source.mp4"}, IngestFacts(), normal)
+    assert isinstance(found_in, IngestRow)
+    ingest = Receipts(store, INGEST).settle(
+        Item(source, take.name, {}, IngestFacts()), f"{source}-ingest", normal, found_in, 1.0
+    )
+    folder = scratch / "clips"
+    write_video(folder / "000" / "clip.mp4", pictures, FPS)
+    (folder / "000" / "frames.parquet").write_bytes(source.encode())
+    box = (10.0, 8.0, 50.0, 56.0)
+    piece = CutClip(
+        index=0,
+        frames=take.frames,
+        fps=FPS,
+        start=0,
+        end=take.frames,
+        affine=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        box=box,
+        padded=0.0,
+        faces_seen=1,
+    )
+    row = ClipsRow(clips=(piece,), rejected=take.lost)
+    cut = Receipts(store, CLIPS).settle(Item(source, take.name, {}, NOTHING), f"{source}-clips", folder, row, 1.0)
+    clip = clip_id(source, cut.files["000/clip.mp4"][1])
+    record = ClipRecord(clip=clip, name=f"{take.name}-000", subject=take.subject, frames=take.frames)
+    marks = scratch / "landmarks"
+    marks.mkdir(parents=True)
+    found = sequence(take)
+    write_landmarks(found, marks / "landmarks.parquet", {"geometry": "mean_mesh"})
+    masks = np.zeros((2, take.frames, SIDE // 8, SIDE // 8), np.float32)
+    masks[0, :, 2:6, 2:6], masks[1, :, 1:7, 1:7] = 0.5, 1.0
+    write_masks(marks / "masks.parquet", *masks)
+    scores = LandmarkRow(
+        **clip_scores(found, GEOMETRY).model_dump(), **PictureRow(sharpness=9.0, brightness=120.0).model_dump()
+    )
+    marked = Receipts(store, LANDMARKS).settle(
+        Item(clip, record.name, {}, LandmarkFacts(factor=8)), f"{clip}-landmarks", marks, scores, 1.0
+    )
+    refs: dict[str, FileRef] = {"video": cut.ref("000/clip.mp4")}
+    return ingest, cut, marked, Clip(record, refs)
