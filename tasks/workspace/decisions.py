@@ -1,7 +1,7 @@
 """Decisions of people who looked at clips: `decisions.json` in the work folder, which screening obeys.
 
 A decision belongs to a clip's id, which is made of its content: it holds for this clip in every run, and for no clip
-that is cut otherwise. `fye review` makes the page on which decisions are taken, and brings them here.
+that is cut otherwise. They are taken on the page of fye review, which also brings them here.
 """
 
 from __future__ import annotations
