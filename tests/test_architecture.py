@@ -52,7 +52,8 @@ def test_tasks_know_nothing_of_flows() -> None:
 
 
 def test_only_the_pool_knows_ray() -> None:
-    assert importers("ray", "tasks") | importers("ray", "flows") == {"tasks/engine/pool.py"}
+    knowing = {"tasks/engine/cluster.py", "tasks/engine/pool.py"}
+    assert importers("ray", "tasks") | importers("ray", "flows") == knowing
 
 
 def test_prefect_is_known_where_stages_are_cached_and_runs_are_shown() -> None:

@@ -1,81 +1,41 @@
-"""A pool of Ray actors that survives clips which hang, crash or eat memory. The only file that knows Ray.
+"""A pool of Ray actors that survives clips which hang, crash or eat memory.
 
 Jobs and results are small; the data stay on disk. A worker that dies or overruns its time is replaced, its job is
-tried again, and after `attempts` the job is given up with the reason, so that one poison clip costs one clip.
+tried again, and after `attempts` the job is given up with the reason, so that one poison clip costs one clip. Where Ray
+itself is gone, or starts no worker, nothing is given up: that is an error of the whole pool.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.engine.cluster import RayGone, Watch, shutdown, start_ray
 from tasks.engine.contract import GIB, ONE_CPU, Resources
+
+__all__ = ["TIMEOUT", "WORKER_DIED", "GivenUp", "RayGone", "run_inline", "run_pool", "shutdown"]
 
 Handler = Callable[[Any], Any]
 MakeHandler = Callable[[], AbstractContextManager[Handler]]
 
+TIMEOUT, WORKER_DIED = "timeout", "worker_died"
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class GivenUp:
-    """A job that killed or outlasted its worker every time it was tried."""
+    """A job that outlasted its worker every time it was tried (`TIMEOUT`), or whose workers died (`WORKER_DIED`).
 
-    reason: str  # "timeout" or "worker_died"
+    Who killed a worker, the job or the machine, cannot be told from here.
+    """
+
+    reason: str
     message: str
-
-
-def start_ray() -> None:
-    """Connect to the cluster in RAY_ADDRESS, or start a small local Ray; does nothing when one is up."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    import ray
-
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=True, logging_level=logging.WARNING)
-        return
-    with _interrupts_later():  # half a Ray cannot be shut down, and its processes would linger
-        ray.init(
-            num_cpus=os.cpu_count(),
-            include_dashboard=False,
-            object_store_memory=100 * 1024 * 1024,  # frames never travel through it
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-
-
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back for the few seconds of the body."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: came.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-    if came.is_set():
-        raise KeyboardInterrupt
-
-
-def shutdown() -> None:
-    """Stop the local Ray and give its memory back; does nothing when none is up."""
-    import sys
-
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
 
 
 class _Actor:
@@ -87,6 +47,9 @@ class _Actor:
     def __init__(self, make_handler: MakeHandler) -> None:
         self._context = make_handler()
         self._handler: Handler | None = None
+
+    def begun(self) -> None:
+        """Answered as soon as the process is there."""
 
     def handle(self, job: Any) -> Any:
         if self._handler is None:
@@ -122,7 +85,9 @@ class _Crew:
         self.new_actor, self.jobs, self.limits = new_actor, jobs, limits
         self.waiting = deque(range(len(jobs)))
         self.tried = [0] * len(jobs)
+        self.watch = Watch()
         self.slots = [new_actor() for _ in range(min(workers, len(jobs)))]
+        self.begun = [actor.begun.remote() for actor in self.slots]
         self.handled = [0] * len(self.slots)  # jobs that a slot's worker has done: its first takes longer
         self.flights: dict[Any, _Flight] = {}
 
@@ -142,7 +107,7 @@ class _Crew:
             self.flights[reference] = _Flight(slot, job, time.monotonic() + limit)
 
     def take_in(self, reference: Any) -> Iterator[tuple[int, Any | GivenUp]]:
-        """The result of a job that ended; an exception of the handler is raised here."""
+        """The result of a job that ended; an exception of the handler is raised here, and RayGone."""
         import ray
 
         flight = self.flights.pop(reference)
@@ -151,34 +116,42 @@ class _Crew:
         except ray.exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, Exception) else error from None
         except ray.exceptions.RayActorError:
-            yield from self._failed(flight, "worker_died", "the worker process died on it")
+            yield from self._failed(flight, WORKER_DIED, "the worker process died on it")
             return
         self.handled[flight.slot] += 1
         yield flight.job, result
 
     def stop_late_ones(self) -> Iterator[tuple[int, GivenUp]]:
-        """Kill workers whose job took too long."""
+        """Kill workers whose job took too long. Raises RayGone where one was not even started in that time."""
         import ray
 
+        self.watch.check()
         for reference, flight in list(self.flights.items()):
             if time.monotonic() > flight.deadline:
+                if not ray.wait([self.begun[flight.slot]], timeout=0)[0]:
+                    limit = self.limits.timeout_s + self.limits.first_job_extra_s
+                    raise RayGone(
+                        f"Ray has not started a worker for {limit:.0f} s: is its cluster full, or a machine lost? What "
+                        "is finished is kept; run the same command again when there is room, or with --workers 0"
+                    )
                 del self.flights[reference]
                 ray.kill(self.slots[flight.slot])
-                yield from self._failed(flight, "timeout", f"it took longer than {self.limits.timeout_s:.0f} s")
+                yield from self._failed(flight, TIMEOUT, f"it took longer than {self.limits.timeout_s:.0f} s")
 
     def _renew(self, slot: int) -> None:
         self.slots[slot], self.handled[slot] = self.new_actor(), 0
+        self.begun[slot] = self.slots[slot].begun.remote()
 
     def _failed(self, flight: _Flight, reason: str, message: str) -> Iterator[tuple[int, GivenUp]]:
         """Another worker in the slot, and another try for the job, or its end."""
+        self.watch.check(now=True)  # without a head, asking for a worker blocks
         self._renew(flight.slot)
         tried, attempts = self.tried[flight.job], self.limits.attempts
         if tried < attempts:
             logger.warning("%s (%s); trying again, attempt %d of %d", message, reason, tried + 1, attempts)
             self.waiting.append(flight.job)
             return
-        advice = "look at this file by itself, or remove it"
-        yield flight.job, GivenUp(reason, f"{message}, {attempts} times of {attempts}; {advice}")
+        yield flight.job, GivenUp(reason, f"{message}, {attempts} times of {attempts}; look at this file by itself")
 
 
 def _fitting(workers: int, share: Resources, there: Mapping[str, float]) -> int:
@@ -216,7 +189,7 @@ def run_pool(
     recycle_after: int = 300,
     first_job_extra_s: float = 120.0,
 ) -> Iterator[tuple[int, Any | GivenUp]]:
-    """Yield (job index, result) as jobs finish, in any order; an exception of the handler is raised here.
+    """Yield (job index, result) as jobs finish, in any order; an exception of the handler is raised here, and RayGone.
 
     `workers` at most, and no more than the machine holds of `share`, what one of them takes; each sees its GPU alone.
     `timeout_s` is a job's limit; a worker's first job gets `first_job_extra_s` more, for the process and its imports.
@@ -244,6 +217,10 @@ def run_pool(
             for reference in ready:
                 yield from crew.take_in(reference)
             yield from crew.stop_late_ones()
+    except RayGone:
+        shutdown()
+        raise
     finally:
-        for actor in crew.slots:
-            ray.kill(actor)
+        if ray.is_initialized():
+            for actor in crew.slots:
+                ray.kill(actor)

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from fye_model.config import Config
 from tasks.engine.contract import problems_with
 from tasks.engine.items import Item, Outcome, Row, as_json, file_list, read_manifest, write_manifest
+from tasks.engine.pool import WORKER_DIED
 from tasks.engine.store import Store, digest, folder_files
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 # 2: items' facts and stages' settings are typed records. What was made under 1 is not found, and made again.
 RECEIPT_SCHEMA = 2
-UNEXPECTED = "unexpected_error"  # a reason that is not kept: the item is tried again in the next run
+UNEXPECTED = "unexpected_error"
+NOT_KEPT = frozenset({UNEXPECTED, WORKER_DIED})  # reasons that may be the machine's: tried again in the next run
 logger = logging.getLogger(__name__)
 
 
@@ -101,6 +103,8 @@ class Receipts(Generic[Row]):
             expected = (RECEIPT_SCHEMA, self.stage.name, key, item.id)
             if (receipt.schema_version, receipt.stage, receipt.key, receipt.item) != expected:
                 raise ValueError("it belongs to another item, stage or version")
+            if receipt.reason in NOT_KEPT:  # as earlier versions kept them
+                return None
             result = None if receipt.reason is not None else self.stage.row.model_validate(receipt.row)
         except FileNotFoundError:
             return None
@@ -149,7 +153,7 @@ class Receipts(Generic[Row]):
             done=sum(outcome.done for outcome in outcomes),
             quarantined=sum(not outcome.done for outcome in outcomes),
             fresh=fresh,
-            settled=all(outcome.reason != UNEXPECTED for outcome in outcomes),
+            settled=all(outcome.reason not in NOT_KEPT for outcome in outcomes),
         )
 
     def verify(self, receipt: StageReceipt, key: str) -> list[Outcome[Row]]:

@@ -231,10 +231,18 @@ def _work(job: _Job[Row], missing: list[int]) -> Iterator[tuple[int, Outcome[Row
     limits = {"timeout_s": job.runtime.item_timeout_s, "attempts": job.runtime.item_attempts}
     for position, result in pool.run_pool(handler, jobs, workers=job.runtime.workers, share=share, **limits):  # type: ignore[arg-type]
         if isinstance(result, pool.GivenUp):
-            item, key = jobs[position]
-            yield position, job.receipts.set_aside(item, key, result.reason, result.message)
+            yield position, _given_up(job, *jobs[position], result)
         else:
             yield position, result
+
+
+def _given_up(job: _Job[Row], item: Item[Any], key: str, what: pool.GivenUp) -> Outcome[Row]:
+    """Set an item aside: for good where it took too long, and only for this run where its workers died."""
+    if what.reason == pool.WORKER_DIED:
+        message = f"{what.message}. The machine may be to blame (memory, a kill): it is tried again in the next run"
+        return Outcome(item.id, item.name, key, item_folder(job.stage, key), {}, None, what.reason, message)
+    message = f"{what.message}. To try it again: fye retry --reason {what.reason}, and run"
+    return job.receipts.set_aside(item, key, what.reason, message)
 
 
 @contextlib.contextmanager

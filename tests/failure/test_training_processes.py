@@ -89,7 +89,16 @@ def test_a_killed_process_of_torchrun_counts_as_killed(tmp_path: Path, caplog: p
     assert caplog.messages == ["training was killed by signal 9 (SIGKILL); it is started again and resumes"]
 
 
-def test_sigterm_is_passed_on_and_the_last_checkpoint_waited_for(tmp_path: Path) -> None:
+RAY_BEFORE = """
+from tasks.engine.pool import run_pool, shutdown
+from tests.tasks.support import job_handler
+assert list(run_pool(job_handler, [("say", "a")], workers=1, timeout_s=60, attempts=1)) == [(0, "A")]
+shutdown()
+"""
+
+
+@pytest.mark.parametrize("before", ["", pytest.param(RAY_BEFORE, marks=pytest.mark.slow)], ids=["alone", "after Ray"])
+def test_sigterm_is_passed_on_and_the_last_checkpoint_waited_for(tmp_path: Path, before: str) -> None:
     """As a scheduler stops a run: this process alone gets the signal; training saves, says a lot, and ends."""
     text = f"""
 def save(*_):
@@ -103,7 +112,7 @@ time.sleep(60)
 """
     command = script(tmp_path, text)
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from tasks.train import supervise\nsupervise({command!r})"],
+        [sys.executable, "-c", f"{before}\nfrom tasks.train import supervise\nsupervise({command!r})"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tasks.engine.contract import Resources
-from tasks.engine.pool import GivenUp, run_inline, run_pool, shutdown
+from tasks.engine.pool import GivenUp, RayGone, run_inline, run_pool, shutdown
 from tests.tasks.support import job_handler
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    yield
-    shutdown()
+def ray_home() -> Iterator[Path]:
+    """Ray's folder for these tests alone, with a short name; a cluster of somebody else's is said to run."""
+    with tempfile.TemporaryDirectory(prefix="r") as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", home)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        Path(home, "ray").mkdir()
+        Path(home, "ray", "ray_current_cluster").write_text("127.0.0.1:1")
+        yield Path(home)
+        shutdown()
 
 
 def test_every_job_ends_although_workers_die_and_hang(tmp_path: Path) -> None:
@@ -48,12 +61,58 @@ def test_inline_gives_the_same_results_in_order() -> None:
     assert list(run_inline(job_handler, [("say", "a"), ("say", "b")])) == [(0, "A"), (1, "B")]
 
 
+def test_ray_leaves_signals_as_they_were_and_no_folder_behind(ray_home: Path) -> None:
+    """While it runs, and after it: it sets its own handler when it starts, and the system's default when it stops."""
+    shutdown()
+    for name in ("left", "taken"):
+        (ray_home / f"fye-ray-{name}").mkdir()
+        (ray_home / f"fye-ray-{name}" / "held").touch()
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        with FileLock(ray_home / "fye-ray-taken" / "held"):
+            assert list(run_pool(job_handler, [("say", "a")], workers=1, timeout_s=30, attempts=1)) == [(0, "A")]
+            os.kill(os.getpid(), signal.SIGTERM)
+            there = {path.name for path in ray_home.glob("fye-ray-*")}
+            assert len(there) == 2 and "fye-ray-taken" in there, "whose process is gone is cleared up, no other"
+            shutdown()
+            assert caught(signal.SIGTERM), "the next one would end this process"
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert came == [signal.SIGTERM] * 2
+        assert {path.name for path in ray_home.glob("fye-ray-*")} == {"fye-ray-taken"}
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def caught(number: int) -> bool:
+    """Whether the system calls a handler for a signal, whatever Python thinks."""
+    (mask,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "SigCgt" in line]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("process", ["gcs_server", "raylet"])
+def test_ray_s_own_death_is_an_error_at_once_and_no_job_is_blamed(process: str) -> None:
+    from tasks.engine.cluster import start_ray
+
+    start_ray()
+    import ray
+
+    victim: Any = ray._private.worker._global_node.all_processes[process][0].process
+    killer = threading.Timer(2.0, victim.kill)
+    killer.start()
+    begun = time.monotonic()
+    with pytest.raises(RayGone, match=f"its process {process} was killed.*the same command again"):
+        list(run_pool(job_handler, [("hang", "")], workers=1, timeout_s=100.0, attempts=1))
+    assert time.monotonic() - begun < 50 and not ray.is_initialized()
+
+
 def test_actors_that_declare_a_gpu_see_one_card_each_and_are_no_more_than_the_cards(tmp_path: Path) -> None:
     shutdown()
     import ray
 
     # Ray takes our word for GPUs: what it hands out is what is tested
-    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.WARNING}
+    ray.init("local", num_cpus=4, num_gpus=2, **quiet)
     try:
         jobs = [("meet", f"{tmp_path}:2")] * 4
         share = Resources(gpus=1, memory_gib=0.1)

@@ -17,8 +17,10 @@ from prefect.serializers import PickleSerializer
 from fye_model.config import Runtime
 from tasks.engine.contract import Resources
 from tasks.engine.items import Item, Nothing, StageResult
+from tasks.engine.receipts import Receipts
 from tasks.engine.stage import Stage
 from tasks.engine.store import Store
+from tasks.workspace.retry import reopen
 from tests.tasks.support import LENGTH, LengthConfig, LengthRow, calls, text_items
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -188,15 +190,44 @@ def test_an_unexpected_error_of_a_whole_stage_fails_the_run(tmp_path: Path) -> N
     assert not (tmp_path / "s" / "results").exists(), "a failure leaves no record"
 
 
-def test_a_worker_killed_in_the_middle_costs_only_its_item_a_second_try(tmp_path: Path) -> None:
-    @flow(name="test-pool")
-    def test_flow() -> StageResult[LengthRow]:
-        items = text_items(tmp_path, a="aaaa", k="kill", c="cccccc")
-        return LENGTH.run(Store(tmp_path / "store"), Runtime(workers=2), items, LengthConfig())
+def test_a_worker_killed_in_the_middle_costs_only_its_item_a_second_try_in_this_run_or_the_next(tmp_path: Path) -> None:
+    def in_a_pool(folder: Path, attempts: int) -> StageResult[LengthRow]:
+        @flow(name="test-pool")
+        def test_flow() -> StageResult[LengthRow]:
+            items = text_items(folder, a="aaaa", k="kill", c="cccccc")
+            runtime = Runtime(workers=2, item_attempts=attempts)
+            return LENGTH.run(Store(folder / "store"), runtime, items, LengthConfig())
 
-    result = test_flow()
+        return test_flow()
+
+    result = in_a_pool(tmp_path, attempts=2)
     assert [outcome.row.length for outcome in result.outcomes] == [4, 4, 6]
     assert [calls(tmp_path, name) for name in "akc"] == [1, 2, 1]
+    (tmp_path / "next").mkdir()
+    first, second = (in_a_pool(tmp_path / "next", attempts=1) for _ in range(2))
+    (killed,) = first.quarantined
+    assert (killed.name, killed.reason) == ("k", "worker_died") and "in the next run" in (killed.message or "")
+    assert (second.fresh, len(second.done)) == (1, 3)
+    assert [calls(tmp_path / "next", name) for name in "akc"] == [1, 2, 1]
+    assert second.digest == result.digest
+
+
+@pytest.mark.parametrize("reason", ["timeout", "worker_died"])
+def test_what_was_given_up_is_tried_again_when_asked_and_never_held_against_a_clip_for_a_death(
+    tmp_path: Path, reason: str
+) -> None:
+    """A receipt of `worker_died` is what an earlier version left."""
+    store, items = Store(tmp_path / "store"), text_items(tmp_path, **TEXTS)
+    (key,) = LENGTH.keys(store, LengthConfig(), None, items[:1])
+    Receipts(store, LENGTH).set_aside(items[0], key, reason, "it took longer than 600 s")
+    if reason == "timeout":
+        assert [outcome.name for outcome in run(store, items).quarantined] == ["a", "b"]
+        assert run(store, items).state == "Cached"
+        with pytest.raises(ValueError, match=r"'slow'; there is bad_text \(test_length\), timeout \(test_length\)"):
+            reopen(store, "slow")
+        assert [item.message for item in reopen(store, "timeout")] == ["it took longer than 600 s"]
+    assert [outcome.name for outcome in run(store, items).quarantined] == ["b"]
+    assert [calls(tmp_path, name) for name in TEXTS] == [1, 1, 1]
 
 
 def test_a_store_in_memory_caches_the_same(memory_address: str, tmp_path: Path) -> None:
