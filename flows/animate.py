@@ -25,6 +25,8 @@ def animate(
     face: str = "largest",
     paste_back: bool = False,
     side_by_side: bool = False,
+    frames_fps: float | None = None,
+    still_s: float = 2.0,
     sampling: dict[str, Any] | None = None,
     runtime: Runtime | None = None,
 ) -> Any:
@@ -32,12 +34,14 @@ def animate(
 
     Args:
         portrait: an image.
-        driving: a video, or a landmark table that a run stored.
+        driving: a video, a folder of frames, a still picture, or a landmark table that a run stored.
         model: a model folder.
         output: the mp4 to write.
         face: which face of the portrait: `largest`, or its number from the left, from 0.
         paste_back: put the animated square back into the whole picture.
         side_by_side: show portrait, driver and result beside each other.
+        frames_fps: rate of a folder of frames; the model's if not given.
+        still_s: how long a still picture as driver is held, in seconds.
         sampling: settings on top of those that the model was evaluated with, such as `steps` or `seed`.
         runtime: device and landmark model.
     """
@@ -50,6 +54,8 @@ def animate(
         face=face,
         paste_back=paste_back,
         side_by_side=side_by_side,
+        frames_fps=frames_fps,
+        still_s=still_s,
         sampling=sampling_of(Path(model), sampling or {}),
         device=runtime.device,
     )

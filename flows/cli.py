@@ -151,7 +151,9 @@ def evaluate(
 @app.command
 def animate(
     portrait: Annotated[Path, Parameter(help="An image.")],
-    driving: Annotated[Path, Parameter(help="A video, or a stored landmark table (.parquet).")],
+    driving: Annotated[
+        Path, Parameter(help="A video, a folder of frames, a still picture, or a landmark table (.parquet).")
+    ],
     *,
     model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
     output: Annotated[Path, Parameter(help="The mp4 to write.")],
@@ -163,6 +165,8 @@ def animate(
         list[str] | None,
         Parameter(name="--set", help="A sampling setting, as KEY=VALUE: steps=20, guidance_scale=3.5 …", negative=""),
     ] = None,
+    frames_fps: Annotated[float | None, Parameter(help="Rate of a folder of frames; the model's if not given.")] = None,
+    still_s: Annotated[float, Parameter(help="How long a still picture as driver is held, in seconds.")] = 2.0,
     device: Device = "auto",
 ) -> int:
     """Animate one portrait with one driving video."""
@@ -170,13 +174,14 @@ def animate(
     from tasks.workspace.recipes import parse_overrides
 
     sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
-    check_request(AnimateRequest(portrait=portrait, driving=driving, model=model, output=output))
+    switches: dict[str, Any] = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
+    switches |= {"frames_fps": frames_fps, "still_s": still_s}
+    places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
+    check_request(AnimateRequest.model_validate({**places, **switches}))
     sampling_of(model, sampling)
     runtime, _ = runtime_and_recipe([], device=device)
     from flows.animate import animate as flow  # Prefect takes seconds to import
 
-    switches = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
-    places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
     paths = {name: str(path) for name, path in places.items()}
     return _run(flow, **paths, **switches, sampling=sampling, runtime=runtime)
 

@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from pydantic import ValidationError
+from PIL import Image
+from pydantic import Field, ValidationError
 
 from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import ModelDescription, need_description
@@ -28,11 +28,16 @@ from fye_model.landmarks.drawing import ALIGNED
 from fye_model.landmarks.table import LandmarkSequence
 from tasks.engine.items import Quarantine
 from tasks.faces.detector import FaceLandmarker
+from tasks.faces.driver import STILL_S, Driver, is_table, read_driver
 from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.faces.subject import Portrait, no_picture, read_driver, read_portrait
+from tasks.faces.subject import Portrait, read_portrait
 from tasks.media.compose import even_sides, pictures_in_a_row
-from tasks.media.read import iter_frames, probe, write_video
+from tasks.media.moving import Moving, refuse
+from tasks.media.opening import printable
+from tasks.media.pictures import open_picture
+from tasks.media.read import probe, write_video
+from tasks.media.shown import open_reader
 from tasks.workspace.recipes import explain_problems, merge_settings
 
 if TYPE_CHECKING:  # the networks are slow to import
@@ -42,6 +47,7 @@ if TYPE_CHECKING:  # the networks are slow to import
 Log = Callable[[str], None]
 _MOST_FACES = 8
 _CRF = 16
+_USUAL_FPS = 25.0  # of a folder of frames, where neither the user nor the model names a rate
 _COMPILE_FROM_FRAMES = 2000  # compiling takes about a minute and saves a fortieth of a second a frame
 
 
@@ -49,10 +55,11 @@ class AnimateRequest(Config):
     """What is wanted.
 
     portrait: any picture; turned as its EXIF tag says, transparent parts on white, cropped around the face (`face`:
-    `largest`, or a number from the left, from 0). driving: a video, whose sound is copied, or a landmark table
-    (.parquet). model: a model folder. output: the mp4 to write. sampling: what the model was evaluated with, when None;
-    seed: in place of `sampling.seed`. paste_back: put the animated square back into the whole picture. side_by_side:
-    portrait | driver | result. device: `auto` is a GPU where there is one; half precision there.
+    `largest`, or a number from the left, from 0). driving: a video, whose sound is copied, a folder of frames
+    (`frames_fps` a second; None: the model's rate), a still picture (held for `still_s`), or a landmark table. model: a
+    model folder. output: the mp4 to write. sampling: what the model was evaluated with, when None; seed: in place of
+    `sampling.seed`. paste_back: put the animated square back into the whole picture. side_by_side: portrait | driver |
+    result. device: `auto` is a GPU where there is one; half precision there.
     """
 
     portrait: Path
@@ -65,18 +72,16 @@ class AnimateRequest(Config):
     sampling: SamplingConfig | None = None
     seed: int | None = None
     device: str = "auto"
-
-    @property
-    def driven_by_video(self) -> bool:
-        """Whether the driver is a video, not a stored landmark table."""
-        return self.driving.suffix.lower() != ".parquet"
+    frames_fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    still_s: Annotated[float, Field(gt=0, le=3600)] = STILL_S
 
 
 class AnimateResult(Config):
     """What was written, and what has to be known about it.
 
     aligned: the motion was laid onto the portrait's face, which therefore was found; driver_interpolated, driver_held:
-    frames of the driver without a face, in short gaps and in long ones, which hold the last face; step_cache_l1: what
+    frames of the driver without a face, in short gaps and in long ones, which hold the last face; driver_notes: what is
+    to be known of the driver, in words; step_cache_l1: what
     skipping steps changed, None where none was skipped; assumed: values that the model's description lacks.
     """
 
@@ -89,6 +94,7 @@ class AnimateResult(Config):
     portrait_faces: int
     driver_interpolated: int
     driver_held: int
+    driver_notes: tuple[str, ...]
     audio: bool
     seed: int
     sampling: SamplingConfig
@@ -101,10 +107,14 @@ class _Scene:
     """All that the frames of a result are made from."""
 
     subject: Portrait
-    driver: LandmarkSequence
+    driven_by: Driver
     motion: Motion
     landmarks: DrawnLandmarks
     reference: Image.Image  # the portrait's square at the model's size
+
+    @property
+    def driver(self) -> LandmarkSequence:
+        return self.driven_by.landmarks
 
 
 def animate(
@@ -137,9 +147,11 @@ def animate(
     cache_error = None if cache is None else _cache_error(pipeline, scene, sampling, log)
     chunks = pipeline.stream(**_call(scene.reference, scene.landmarks, sampling, cache), output_type="pil")
     frames = _composed(_counted(chunks, len(scene.driver), log), scene, request)
-    audio = request.driving if request.driven_by_video and probe(request.driving).has_audio else None
+    sound, first_s = scene.driven_by.sound, scene.driven_by.first_s
     pictures = (even_sides(frame) for frame in frames)
-    written = write_video(request.output, pictures, scene.driver.fps, _CRF, audio=audio)
+    written = write_video(
+        request.output, pictures, scene.driver.fps, _CRF, audio=sound, audio_start_s=first_s if sound else 0.0
+    )
     assert written == len(scene.driver), f"{written} frames written, {len(scene.driver)} in the driver"
     info = probe(request.output)
     return AnimateResult(
@@ -152,7 +164,8 @@ def animate(
         portrait_faces=scene.subject.faces,
         driver_interpolated=int(scene.driver.interpolated.sum()),
         driver_held=int(scene.motion.held.sum()),
-        audio=audio is not None,
+        driver_notes=scene.driven_by.notes,
+        audio=sound is not None,
         seed=sampling.seed,
         sampling=sampling,
         step_cache_l1=cache_error,
@@ -166,19 +179,18 @@ def check_request(request: AnimateRequest) -> None:
     portrait, driving, output = request.portrait, request.driving, request.output
     check_folder(request.model)
     need_description(request.model)
+    with open_picture(portrait):
+        pass
     try:
-        with Image.open(portrait):
-            pass
-        if request.driven_by_video:
-            probe(driving)
+        if not is_table(driving):
+            open_reader(driving, request.frames_fps or 1.0).close()
         elif not driving.is_file():
             raise ValueError(f"{driving}: no such file; give a video, or a landmark table that a run stored")
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise no_picture(portrait, error) from error
     except Quarantine as error:
-        raise ValueError(f"{error.message} (the driving video)") from error
-    except OSError as error:
-        raise ValueError(f"{error.filename or portrait}: cannot be read: {error.strerror or error}") from error
+        raise refuse(driving, error) from error
+    for name, source in (("portrait", portrait), ("driver", driving)):
+        if output.exists() and output.samefile(source):
+            raise ValueError(f"output {output} is the {name} itself, which it would replace; give another name")
     if output.suffix.lower() != ".mp4" or output.is_dir():
         what = "is a folder" if output.is_dir() else "does not end in .mp4"
         raise ValueError(f"output {output} {what}; give the name of the mp4 file to write")
@@ -212,7 +224,11 @@ def _set_scene(
     """Find the faces of portrait and driver, and lay the motion of one onto the other."""
     with FaceLandmarker(asset.path, asset.model, max_faces=_MOST_FACES) as landmarker:
         subject = read_portrait(request.portrait, landmarker, model, request.face)
-        driver = read_driver(request.driving, landmarker, asset, model.max_gap_frames)
+        fps = request.frames_fps or model.fps or _USUAL_FPS
+        driven_by = read_driver(request.driving, landmarker, asset, model.max_gap_frames, fps, request.still_s)
+    driver = driven_by.landmarks
+    for note in driven_by.notes:
+        log(f"{printable(Path(request.driving.name))}: {note}")
     name = request.portrait.name
     if subject.reference is None:
         log(f"{name}: no face found; the driver's landmarks are drawn as they are, without alignment")
@@ -225,7 +241,7 @@ def _set_scene(
         held = int(motion.held.sum())
         log(f"{request.driving.name}: {held} of {len(driver)} frames without a face hold a neighbour's")
     landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
-    return _Scene(subject, driver, motion, landmarks, cut_square(subject.picture, subject.square, model.size))
+    return _Scene(subject, driven_by, motion, landmarks, cut_square(subject.picture, subject.square, model.size))
 
 
 def load_for_animation(model: Path, device: Device, log: Log = print, frames: int = 0) -> FollowYourEmojiPipeline:
@@ -300,7 +316,13 @@ def _composed(frames: Iterator[np.ndarray], scene: _Scene, request: AnimateReque
     drivers: Iterator[np.ndarray] | None = None
     if request.side_by_side:
         drawn = (scene.landmarks.pictures([frame])[0] for frame in range(len(scene.landmarks)))
-        drivers = iter_frames(request.driving) if request.driven_by_video else drawn
+        drivers = drawn if scene.driven_by.moving is None else _shown(scene.driven_by.moving)
     for square in frames:
         frame = paste_square(picture, scene.subject.square, square[None])[0] if request.paste_back else square
         yield frame if drivers is None else pictures_in_a_row([still, next(drivers), frame], scene.landmarks.height)
+
+
+def _shown(moving: Moving) -> Iterator[np.ndarray]:
+    """The driver's pictures as they were looked at, (h, w, 3) uint8."""
+    with moving.open() as video:
+        yield from (rgb for _, rgb in video.pictures())

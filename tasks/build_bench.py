@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field
 
 from fye_model.animation.description import this_software
-from fye_model.animation.portrait import cut_square, upright_rgb, whole_square
+from fye_model.animation.portrait import cut_square, whole_square
 from fye_model.config import ClipConfig, Config, Fraction, IngestConfig, Positive
 from fye_model.evaluation.faces import Detection, FaceTrack
 from fye_model.evaluation.tags import largest_angles, see, tags_of
@@ -41,8 +41,9 @@ from tasks.engine.items import Quarantine
 from tasks.faces.detector import DetectedFace, FaceLandmarker
 from tasks.faces.follow import FaceTracker, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.faces.subject import MAX_PORTRAIT_SIDE, no_picture
+from tasks.faces.subject import MAX_PORTRAIT_SIDE
 from tasks.ingest import normalise
+from tasks.media.pictures import NoPictureError, read_picture
 from tasks.media.read import iter_frames, probe, write_video
 from tasks.results.pictures import save_png
 from tasks.workspace.sources import VIDEO_SUFFIXES
@@ -183,10 +184,9 @@ class _Builder:
     def _portrait(self, offer: Offer, name: str) -> PortraitRow:
         sha256 = self._digest(offer)
         try:
-            with Image.open(offer.path) as image:
-                picture = upright_rgb(image, MAX_PORTRAIT_SIDE)
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise Quarantine("not_a_picture", str(no_picture(offer.path, error))) from error
+            picture = read_picture(offer.path, MAX_PORTRAIT_SIDE)
+        except NoPictureError as error:
+            raise Quarantine("not_a_picture", str(error)) from error
         faces = self.landmarker.detect_all(np.asarray(picture))
         square = whole_square(*picture.size)
         if faces:

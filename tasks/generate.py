@@ -25,7 +25,7 @@ from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import NOTHING, Given, Item, Nothing, Outcome, Quarantine, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import Store
-from tasks.faces.subject import read_driver
+from tasks.faces.driver import read_driver
 from tasks.faces.worker import FaceWorker
 from tasks.workspace.dataset import folder_inputs
 
@@ -57,9 +57,10 @@ class DriverWorker(FaceWorker[DriverFacts, DriverRow]):
     def process(self, item: Given[DriverFacts]) -> DriverRow:
         """Landmarks of every frame of `driving`. Raises `Quarantine` (no_driver) where it shows no face."""
         try:
-            found = read_driver(item.files["driving"], self.landmarker, self.asset, item.facts.max_gap_frames)
+            driver = read_driver(item.files["driving"], self.landmarker, self.asset, item.facts.max_gap_frames)
         except ValueError as error:
             raise Quarantine("no_driver", str(error)) from error
+        found = driver.landmarks
         write_landmarks(found, item.out / "landmarks.parquet")
         return DriverRow(frames=len(found), interpolated=int(found.interpolated.sum()))
 

@@ -61,6 +61,7 @@ SLOW = (
     "tests/tasks/results/test_plots.py",
     "tests/tasks/samples/test_samples.py",
     "tests/tasks/test_animate.py",
+    "tests/tasks/test_animate_drivers.py",
     "tests/tasks/test_import_release.py",
     "tests/tasks/test_report.py",
     "tests/test_architecture.py::test_every_module",

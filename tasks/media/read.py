@@ -134,6 +134,14 @@ class VideoReader:
                 raise
             return None
 
+    def packet_times(self) -> Iterator[float]:
+        """Times of all frames, in seconds and in order of storage, by a reading of its own that decodes nothing."""
+        with open_container(self.path) as container:
+            packets = container.demux(_video_stream(container, self.path))
+            while (packet := self._next_packet(packets)) is not None:
+                if packet.pts is not None and packet.size and not packet.is_discard:
+                    yield float(packet.pts * packet.time_base)
+
     def seek_time(self, time_s: float) -> None:
         """Go to a key frame at or before `time_s` of the file's clock; to the start in files that cannot seek."""
         start = self.info.start_s

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import av
 import numpy as np
@@ -23,6 +23,7 @@ from fye_model.config import Config
 from tasks.engine.items import Quarantine
 from tasks.media.deinterlace import Deinterlacer
 from tasks.media.opening import printable
+from tasks.media.pictures import PictureReader, read_as_pictures
 from tasks.media.read import VideoInfo, VideoReader, to_rgb
 from tasks.media.shape import Shape
 
@@ -35,7 +36,8 @@ class ShowSettings(Config):
 
     fps: of the result. max_side: pixels of the longer side; larger videos are reduced. start_s, end_s: the span that is
     taken, in seconds after the first frame; to the end without `end_s`. max_hold_s: a frame that would be shown longer
-    is a hole in the video. single_s: how long a video of one frame shows it; None: for one frame's time.
+    is a hole in the video. single_s: how long a video of one frame shows it; None: for one frame's time. frames_fps: of
+    a folder of frames.
     """
 
     fps: float
@@ -44,6 +46,28 @@ class ShowSettings(Config):
     end_s: float | None = None
     max_hold_s: float = 2.0
     single_s: float | None = None
+    frames_fps: float = 25.0
+
+
+class FrameReader(Protocol):
+    """What is read frame by frame: see `VideoReader`, and `PictureReader` for folders of frames and pictures."""
+
+    corrupt_frames: int
+    refused_packets: int
+
+    @property
+    def info(self) -> VideoInfo: ...
+    def __iter__(self) -> Iterator[av.VideoFrame]: ...
+    def packet_times(self) -> Iterator[float]: ...
+    def seek_time(self, time_s: float) -> None: ...
+    def cut_off_frames(self) -> int: ...
+    def promised_seconds(self) -> float | None: ...
+    def close(self) -> None: ...
+
+
+def open_reader(path: Path, frames_fps: float) -> FrameReader:
+    """The reader of a video, a folder of frames or a picture, by what is there. Raises `Quarantine`."""
+    return PictureReader(path, frames_fps) if read_as_pictures(path) else VideoReader(path)
 
 
 @dataclass(frozen=True)
@@ -70,9 +94,10 @@ class ShownVideo:
 
     def __init__(self, path: Path, settings: ShowSettings) -> None:
         self.path, self.settings = path, settings
+        self.first_s = math.nan  # of the first frame that is shown, on the file's clock
         self.good = self.unordered = self.interlaced = 0
         self._last_end_s: float | None = None  # of the whole source; known when it was read to its end
-        self._reader = VideoReader(path)
+        self._reader = open_reader(path, settings.frames_fps)
         try:
             self.info: VideoInfo = self._reader.info
             self.shape = Shape(path, self.info, settings.max_side)
@@ -98,6 +123,7 @@ class ShownVideo:
         for time_s, frame in at_constant_rate(self._timed(), self.settings.fps):
             if shown is None:
                 self.shape.begin(frame)
+                self.first_s = time_s
             if shown is None or shown[0] != time_s:
                 shown = time_s, self.shape(frame)
             yield shown
@@ -139,7 +165,14 @@ class ShownVideo:
             told.append(f"{self.interlaced} interlaced frames are deinterlaced")
         if self.shape.tone_mapped:
             told.append(f"{self.shape.tone_mapped} (HDR) is brought to the range of ordinary video")
+        if self.alone and self.settings.single_s is not None:
+            told.append(f"a single picture, which is held for {self.settings.single_s:g} s")
         return tuple(told)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there was only one frame; known when the frames were taken."""
+        return self.good == 1
 
     def _timed(self) -> Iterator[tuple[float, float, av.VideoFrame]]:
         """Good frames of the span as (time, duration, frame), deinterlaced, seconds of the file's clock."""
@@ -156,8 +189,8 @@ class ShownVideo:
                 yield last
             last = (*times.popleft(), ready)
         if last is not None:
-            alone = self.good == 1 and self.settings.single_s is not None
-            yield (last[0], self.settings.single_s or 0.0, last[2]) if alone else last
+            held_s = self.settings.single_s if self.alone else None
+            yield last if held_s is None else (last[0], held_s, last[2])
 
     def _good(self) -> Iterator[tuple[float, float, av.VideoFrame]]:
         """Frames of the span that are whole and in order as (time, duration, frame)."""

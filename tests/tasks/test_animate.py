@@ -16,8 +16,9 @@ from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.landmarks.table import read_landmarks, write_landmarks
 from tasks.animate import AnimateRequest, AnimateResult, animate, check_request, sampling_of
 from tasks.faces.detector import FaceLandmarker
+from tasks.faces.driver import read_driver
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.faces.subject import read_driver, read_portrait
+from tasks.faces.subject import read_portrait
 from tasks.media.read import probe, read_frames
 from tests.fye_model.animation.tiny import build_tiny, describe_tiny
 from tests.tasks.videos import click, encode
@@ -93,7 +94,7 @@ def test_a_saved_landmark_sequence_drives_as_its_video_does(
     perform, portrait: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
-        write_landmarks(read_driver(driver, landmarker, landmarker_asset, 5), tmp_path / "driver.parquet")
+        write_landmarks(read_driver(driver, landmarker, landmarker_asset, 5).landmarks, tmp_path / "driver.parquet")
     row, frames, _ = perform(portrait, driving=tmp_path / "driver.parquet")
     assert not row.audio
     np.testing.assert_array_equal(frames, perform(portrait)[1])
@@ -207,6 +208,10 @@ def test_what_cannot_be_written_or_loaded_is_refused_before_anything_slow(
 ) -> None:
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").touch()
+    still = tmp_path / "picture.mp4"
+    shutil.copy(portrait, still)
+    link = tmp_path / "link.mp4"
+    link.symlink_to(driver)
     names = ("portrait", "driving", "model", "output")
 
     def check(*paths: Path) -> None:
@@ -221,7 +226,10 @@ def test_what_cannot_be_written_or_loaded_is_refused_before_anything_slow(
         ((portrait, driver, tmp_path / "absent", tmp_path / "x.mp4"), "there is no such folder"),
         ((portrait, tmp_path / "d.parquet", model, tmp_path / "x.mp4"), "d.parquet: no such file"),
         ((portrait, tmp_path / "d.mp4", model, tmp_path / "x.mp4"), "d.mp4: no such file"),
-        ((tmp_path / "p.png", driver, model, tmp_path / "x.mp4"), "p.png: cannot be read: No such file"),
+        ((tmp_path / "p.png", driver, model, tmp_path / "x.mp4"), "p.png: no such file"),
+        ((portrait, driver, model, driver), "is the driver itself"),
+        ((portrait, driver, model, link), "is the driver itself"),
+        ((still, driver, model, still), "is the portrait itself"),
         ((driver, driver, model, tmp_path / "x.mp4"), "not a readable picture"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -261,7 +269,7 @@ def test_what_cannot_be_animated_is_refused_and_nothing_is_written(
     encode(tmp_path / "wall.mp4", np.full((3, 64, 64, 3), 90, np.uint8))
     (tmp_path / "text.png").write_text("not a picture")
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
-        sequence = read_driver(driver, landmarker, landmarker_asset, 5)
+        sequence = read_driver(driver, landmarker, landmarker_asset, 5).landmarks
     write_landmarks(sequence.select(slice(0, 0)), tmp_path / "none.parquet")
     write_landmarks(type(sequence)(**{**vars(sequence), "model": "other:1"}), tmp_path / "other.parquet")
     for changes, message in (
@@ -294,6 +302,6 @@ def test_stored_landmarks_of_the_driver_read_back(
     driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
-        sequence = read_driver(driver, landmarker, landmarker_asset, 5)
+        sequence = read_driver(driver, landmarker, landmarker_asset, 5).landmarks
     write_landmarks(sequence, tmp_path / "d.parquet")
     assert len(read_landmarks(tmp_path / "d.parquet")) == FRAMES and sequence.interpolated[4]
