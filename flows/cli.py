@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
-from flows import assets_cli, compare_cli, dataset_cli, retry_cli, stage_cli
+from flows import assets_cli, compare_cli, dataset_cli, retry_cli, stage_cli, study_cli
 from flows.bench_cli import Protocol, add_bench_commands, evaluate_on_bench
 from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
 
@@ -35,6 +35,7 @@ compare_cli.register(app)
 dataset_cli.register(app)
 assets_cli.register(app)
 retry_cli.register(app)
+study_cli.register(app)
 
 
 @app.command

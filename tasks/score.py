@@ -234,7 +234,8 @@ def check_results(
     for method in methods:
         problems += method.problems
         outcomes = {pair: probed[ref.sha256] for pair, ref in videos[method.name].items()}
-        problems += result_problems(bench, method.name, outcomes)
+        found = {pair: of.row if of.done else f"{of.reason}: {of.message}" for pair, of in outcomes.items()}
+        problems += result_problems(bench, method.name, found)
     if problems:
         told = "\n".join(f"  {problem}" for problem in problems)
         raise ValueError(f"{len(problems)} problems with the results, so nothing was scored:\n{told}")

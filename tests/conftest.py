@@ -63,6 +63,7 @@ SLOW = (
     "tests/tasks/test_animate.py",
     "tests/tasks/test_animate_drivers.py",
     "tests/tasks/test_import_release.py",
+    "tests/tasks/study/",
     "tests/tasks/test_report.py",
     "tests/test_architecture.py::test_every_module",
 )

@@ -52,6 +52,7 @@ def can_mount() -> bool:
         return True
 
 
+NO_BROWSER = "needs Chromium and its chromedriver"
 NO_METRICS_EXTRA = r"needs .*: pip install '\.\[metrics\]'"
 
 
@@ -59,6 +60,12 @@ def lacks_metrics_extra() -> bool:
     from fye_model.evaluation.extra import PACKAGES, lacking
 
     return lacking(*PACKAGES) is not None
+
+
+def lacks_browser() -> bool:
+    from tests.browser import find_browser
+
+    return find_browser() is None
 
 
 EXPECTED = (
@@ -72,6 +79,7 @@ EXPECTED = (
     Expected(r"the kernel's help is Linux's", lambda: sys.platform != "linux"),
     Expected(re.escape(NO_MOUNT), lambda: not can_mount()),
     Expected(NO_METRICS_EXTRA, lacks_metrics_extra),
+    Expected(re.escape(NO_BROWSER), lacks_browser),
 )
 
 

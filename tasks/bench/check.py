@@ -24,7 +24,7 @@ from tasks.bench.manifest import (
     read_bench,
     read_header,
 )
-from tasks.engine.items import Outcome, Quarantine
+from tasks.engine.items import Quarantine
 
 # What the paper counts; the head of `datasets/emojibench/README.md` has the same.
 PAPER_PORTRAITS, PAPER_MODELS, PAPER_ANIMALS, PAPER_VIDEOS = 410, 20, 20, 45
@@ -168,19 +168,22 @@ def differs(found: ProbeRow, row: DrivingRow, size: int | None) -> list[str]:
     return problems
 
 
-def result_problems(bench: Bench, method: str, videos: Mapping[str, Outcome[ProbeRow]]) -> list[str]:
-    """All that is wrong with a method's videos: unreadable, of other length or rate, not square, not of one size."""
+def result_problems(bench: Bench, method: str, videos: Mapping[str, ProbeRow | str]) -> list[str]:
+    """All that is wrong with a method's videos: unreadable, of other length or rate, not square, not of one size.
+
+    videos: pair's name -> what its video is, or why it cannot be read.
+    """
     problems = []
-    sizes = Counter(outcome.row.width for outcome in videos.values() if outcome.done)
+    sizes = Counter(found.width for found in videos.values() if not isinstance(found, str))
     usual = sizes.most_common(1)[0][0] if sizes else None
     for pair in bench.pairs:
         if pair.name not in videos:
             continue  # named as missing
-        outcome, where = videos[pair.name], f"{method}: {pair.name}.mp4"
-        if not outcome.done:
-            problems.append(f"{where}: cannot be read: {outcome.reason}: {outcome.message}")
+        found, where = videos[pair.name], f"{method}: {pair.name}.mp4"
+        if isinstance(found, str):
+            problems.append(f"{where}: cannot be read: {found}")
             continue
-        problems += [f"{where}: {problem}" for problem in differs(outcome.row, bench.driver(pair), usual)]
+        problems += [f"{where}: {problem}" for problem in differs(found, bench.driver(pair), usual)]
     return problems
 
 

@@ -32,7 +32,7 @@ def parse_methods(words: list[str]) -> dict[str, Path]:
         if not equals or not folder or not _NAME.fullmatch(name):
             problems.append(f"--method {word!r}: expected NAME=FOLDER, the name of letters, digits and ' ._+-'")
         elif name == REFERENCE:
-            problems.append(f"--method {word!r}: {REFERENCE!r} is the portrait repeated, which is always scored")
+            problems.append(f"--method {word!r}: {REFERENCE!r} is the portrait repeated, in every table; give another")
         elif name in found:
             problems.append(f"--method {word!r}: the name {name!r} was given before")
         elif not Path(folder).is_dir():

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
 from fye_model.config import Config
@@ -22,6 +18,7 @@ from fye_model.evaluation.scores import ClipScores
 from fye_model.files import whole_folder, write_atomic, write_json
 from tasks.bench.manifest import Bench, Kind, PairRow
 from tasks.bench.methods import REFERENCE
+from tasks.results.grids import Grid, as_csv, as_markdown, as_page
 from tasks.results.verdict import show
 
 SCHEMA = 1
@@ -193,15 +190,6 @@ def _strata(bench: Bench, scores: Scores) -> dict[str, dict[str, dict[str, Cell]
     }
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table as it is printed: a title, a head and rows of text; the first column names the rows."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
 def grids(found: BenchScores) -> list[Grid]:
     """The tables that people read: for each task the headline numbers and their paired differences."""
     tables = []
@@ -253,29 +241,18 @@ def _without_packages(kind: Kind, task: TaskScores) -> list[str]:
     ]
 
 
-def markdown(found: BenchScores) -> str:
-    """Headline tables, differences and notes."""
-    parts = [f"# {found.bench['name']}: {len(found.methods)} methods side by side\n"]
-    for table in grids(found):
-        rows = [table.head, tuple("---" for _ in table.head), *table.rows]
-        lines = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-        parts.append(f"## {table.title}\n\n{lines}\n")
-    return "\n".join([*parts, *(f"- {note}" for note in notes(found))]) + "\n"
-
-
 def write_tables(found: BenchScores, folder: Path) -> None:
     """Write scores.json, table.md, table.html, table.csv, differences.csv and pairs.csv, all of them or none."""
-    page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    ).get_template("table.html")
+    name, tables, told = found.bench["name"], grids(found), notes(found)
+    page = as_page(f"{name}: methods side by side", tables, told, all_metrics(found))
     with whole_folder(folder) as out:
         write_json(out / "scores.json", found.model_dump(mode="json", by_alias=True))
-        write_atomic(out / "table.md", markdown(found).encode())
-        html = page.render(title=found.bench["name"], tables=grids(found), more=all_metrics(found), notes=notes(found))
-        write_atomic(out / "table.html", html.encode())
-        write_atomic(out / "table.csv", _csv(_value_rows(found)))
-        write_atomic(out / "differences.csv", _csv(_difference_rows(found)))
-        write_atomic(out / "pairs.csv", _csv(_pair_rows(found)))
+        markdown = as_markdown(f"{name}: {len(found.methods)} methods side by side", tables, told)
+        write_atomic(out / "table.md", markdown.encode())
+        write_atomic(out / "table.html", page.encode())
+        write_atomic(out / "table.csv", as_csv(_value_rows(found)))
+        write_atomic(out / "differences.csv", as_csv(_difference_rows(found)))
+        write_atomic(out / "pairs.csv", as_csv(_pair_rows(found)))
 
 
 def _value_rows(found: BenchScores) -> list[list[object]]:
@@ -307,12 +284,6 @@ def _pair_rows(found: BenchScores) -> list[list[object]]:
         counts = (row.frames, row.no_face_in_result, row.no_face_in_truth)
         rows.append([row.kind, row.pair, row.method, *counts, *(row.values.get(name) for name in names)])
     return rows
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(["" if cell is None else cell for cell in row] for row in rows)
-    return text.getvalue().encode()
 
 
 def _kind(name: str) -> Kind:
