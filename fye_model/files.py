@@ -29,7 +29,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     with _beside(path) as temporary:
         yield temporary
         sync(temporary)
-        os.chmod(temporary, 0o644)
+        _share(temporary)
         os.replace(temporary, path)
         sync(path.parent)
 
@@ -48,6 +48,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def place_folder(folder: Path, path: Path) -> None:
     """Sync a finished folder and give it the name `path`, on the same disk; an older folder there is replaced."""
+    share_folder(folder)
     for entry in folder.rglob("*"):
         if entry.is_file():
             sync(entry)
@@ -58,6 +59,14 @@ def place_folder(folder: Path, path: Path) -> None:
     os.replace(folder, path)
     sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def share_folder(folder: Path) -> None:
+    """Give every file below a folder the permissions that the process's umask asks for: libraries that write under a
+    temporary name of their own leave files that nobody else may read."""
+    for entry in folder.rglob("*"):
+        if entry.is_file() and not entry.is_symlink():
+            _share(entry)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -107,6 +116,21 @@ def folder_digest(folder: Path) -> str:
     for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
         state.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
     return state.hexdigest()
+
+
+def _share(path: Path) -> None:
+    os.chmod(path, 0o666 & ~_umask())
+
+
+def _umask() -> int:
+    """The process's umask. The system tells it only to those who set it; Linux also writes it down."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"^Umask:\s*(\d+)", status, re.MULTILINE)[1], 8)  # type: ignore[index]
+    except (OSError, TypeError):
+        mask = os.umask(0o022)
+        os.umask(mask)
+        return mask
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ from fye_model.evaluation.table import BY_NAME, METRICS, NAMES
 from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement, measure_placement
-from fye_model.landmarks.table import read_landmarks
+from fye_model.landmarks.poses import measure_poses
+from fye_model.landmarks.table import LandmarkSequence, read_landmarks
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
 from tasks.engine.stage import Context, Stage
@@ -121,6 +122,7 @@ def select(
         crop=Crop(margin=crop_margin, faces=faces_in_clips(index_path)),
         max_gap_frames=max_gap_frames,
         sampling=sampling,
+        poses=measure_poses(_landmarks(index_path)),
     )
     _write(out_dir, result, assemble_pipeline(checkpoints[result["winner"]], parts, "cpu"), description)
     return result
@@ -197,13 +199,17 @@ def _settings(recipe: Recipe) -> SelectSettings:
 
 def faces_in_clips(index_path: Path) -> FacePlacement:
     """Where faces lie in the clips of a training index, held-out ones included: all were cut alike."""
-    clips = json.loads(index_path.read_text(encoding="utf-8"))["clips"]
-    return measure_placement(read_landmarks(index_path.parent / clip["landmarks"]) for clip in clips)
+    return measure_placement(_landmarks(index_path))
+
+
+def _landmarks(index_path: Path) -> Iterator[LandmarkSequence]:
+    for clip in json.loads(index_path.read_text(encoding="utf-8"))["clips"]:
+        yield read_landmarks(index_path.parent / clip["landmarks"])
 
 
 SELECT = Stage(
     "select",
-    "3",
+    "4",
     settings=_settings,
     reads={
         "clips/*/landmarks": Kind.LANDMARKS,

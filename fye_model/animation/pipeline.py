@@ -34,6 +34,7 @@ from fye_model.animation.step_cache import StepCache
 from fye_model.config import StepCacheConfig
 from fye_model.fast.path import FastPath
 from fye_model.fast.report import FastReport
+from fye_model.files import share_folder
 from fye_model.networks.appearance_net import AppearanceNet
 from fye_model.networks.autoencoder import load_autoencoder
 from fye_model.networks.bundle import COMPONENTS
@@ -130,6 +131,8 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         named = {name: (components.__name__, kind.__name__) for name, kind in COMPONENTS.items()}
         self.register_to_config(**named)
         super().save_pretrained(str(save_directory), **kwargs)
+        for name in self.components:
+            share_folder(Path(save_directory) / name)
         if self.description is not None:
             self.description.write(Path(save_directory))
         else:  # what an earlier model left there would not be true of this one

@@ -1,17 +1,21 @@
 """The portrait's picture: upright RGB, its square cut out, and an animated square put back. No networks.
 
 Where the square lies is `Crop.portrait_square`'s to say (`description.py`). It lies in whole source pixels and may
-reach beyond the picture; it is never stretched.
+reach beyond the picture; it is never stretched. Around a face that does not stand upright it is turned.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image, ImageOps
 
+from fye_model.animation.turn import Turn, warp_back
 from fye_model.landmarks.boxes import PixelBox, Square
 
 BACKGROUND = (255, 255, 255)  # behind transparent parts
+_BLENDED = 0.08  # of a pasted square's side
 
 
 def upright_rgb(image: Image.Image, max_side: int | None = None) -> Image.Image:
@@ -35,6 +39,49 @@ def upright_rgb(image: Image.Image, max_side: int | None = None) -> Image.Image:
     return image
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The part of a picture that is animated: a square in whole pixels of the picture as `turn` lays it."""
+
+    turn: Turn
+    square: Square
+
+    def points(self, points: np.ndarray, size: int) -> np.ndarray:
+        """Points (..., 2) in pixels of the picture -> pixels of the square at `size` x `size`."""
+        return self.square.to_square(self.turn.there(points), size)
+
+    def picture(self, image: Image.Image, size: int) -> Image.Image:
+        """The square's content at `size` x `size`, upright."""
+        return cut_square(self.turn.picture(image), self.square, size)
+
+    def paste(self, picture: np.ndarray, frame: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """Put an animated square back, turned as it lay and blended at its border.
+
+        picture: (height, width, 3) uint8; frame: (size, size, 3) uint8; mask: (side, side) from 0 to 1, how much of the
+        frame there is at each place of the square, in place of the blended border -> (height, width, 3) uint8.
+        """
+        turn, square = self.turn, self.square
+        if turn.quarters is not None:
+            laid = np.ascontiguousarray(np.rot90(picture, turn.quarters))
+            return np.rot90(paste_square(laid, square, frame[None], mask=mask)[0], -turn.quarters)
+        left, top = square.left, square.top
+        far = square.side * 4  # the border of the turned picture is none of the picture's own
+        weight = _feather(square, far + left, far + top, _BLENDED) if mask is None else mask
+        corners = np.array([[left, top], [left + square.side, top + square.side]], float)
+        every = turn.back(np.array([[x, y] for x in corners[:, 0] for y in corners[:, 1]]))
+        limit = np.array([turn.width, turn.height])
+        low = np.clip(np.floor(every.min(axis=0)), 0, limit).astype(int)
+        high = np.clip(np.ceil(every.max(axis=0)), 0, limit).astype(int)
+        box = int(low[0]), int(low[1]), int(high[0]), int(high[1])
+        pasted = Image.fromarray(frame).resize((square.side, square.side), Image.Resampling.LANCZOS)
+        above = np.asarray(warp_back(pasted, turn, (left, top), box), np.float32)
+        part = np.asarray(warp_back(Image.fromarray(weight.astype(np.float32)), turn, (left, top), box))
+        result = picture.copy()
+        target = result[box[1] : box[3], box[0] : box[2]]
+        target[:] = np.rint(target + part.clip(0, 1)[..., None] * (above - target)).astype(np.uint8)
+        return result
+
+
 def cut_square(image: Image.Image, square: Square, size: int) -> Image.Image:
     """The square's content at `size` x `size`; what lies outside the picture repeats its border."""
     pixels = np.asarray(image)
@@ -43,14 +90,21 @@ def cut_square(image: Image.Image, square: Square, size: int) -> Image.Image:
     return Image.fromarray(pixels[rows][:, columns]).resize((size, size), Image.Resampling.LANCZOS)
 
 
-def paste_square(picture: np.ndarray, square: Square, frames: np.ndarray, fraction: float = 0.08) -> np.ndarray:
-    """Put animated squares back into the portrait, blended over `fraction` of the side.
+def paste_square(
+    picture: np.ndarray,
+    square: Square,
+    frames: np.ndarray,
+    fraction: float = _BLENDED,
+    mask: np.ndarray | None = None,
+) -> np.ndarray:
+    """Put animated squares back into the portrait, blended over `fraction` of the side, or as `mask` says.
 
-    picture: (height, width, 3) uint8; frames: (f, size, size, 3) uint8 -> (f, height, width, 3) uint8.
+    picture: (height, width, 3) uint8; frames: (f, size, size, 3) uint8; mask: (side, side) from 0 to 1
+    -> (f, height, width, 3) uint8.
     """
     height, width = picture.shape[:2]
     left, top, side = square.left, square.top, square.side
-    weight = _feather(square, width, height, fraction)[..., None]
+    weight = (_feather(square, width, height, fraction) if mask is None else mask)[..., None]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     inner = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
     result = np.repeat(picture[None], len(frames), axis=0)

@@ -51,7 +51,7 @@ def align_motion(
     pose[:, :3, 3] += reference_matrix[0, :3, 3] - matrix[first, :3, 3]
     if relative_depth and not release_exact:
         pose[:, 2, 3] = reference_matrix[0, 2, 3] * matrix[:, 2, 3] / matrix[first, 2, 3]
-    _check_in_front(aligned, pose)
+    check_in_front(aligned, pose)
     focal = _RELEASE_FOCAL if release_exact else 1.0
     mesh = geometry.project(aligned, pose, reference.width, reference.height, focal_factor=focal)
     points = place_pupils(mesh, driver.pixels())
@@ -110,7 +110,8 @@ def _opening(vertices: np.ndarray, indices: tuple[int, int, int, int]) -> tuple[
     return np.linalg.norm(upper - lower, axis=1), np.linalg.norm(corner - other, axis=1)
 
 
-def _check_in_front(vertices: np.ndarray, pose: np.ndarray) -> None:
+def check_in_front(vertices: np.ndarray, pose: np.ndarray) -> None:
+    """Raise ValueError where faces (f, 468, 3) under poses (f, 4, 4) are not wholly in front of the camera."""
     depth = np.einsum("fj,fnj->fn", pose[:, 2, :3], vertices) + pose[:, None, 2, 3]
     nearest = depth.max(axis=1)
     if np.nanmax(nearest) > -_NEAREST_CM:

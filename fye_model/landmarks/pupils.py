@@ -20,15 +20,34 @@ def place_pupils(mesh: np.ndarray, source: np.ndarray) -> np.ndarray:
     mesh: (f, 468 or more, 2), only its mesh points are used; source: (f, 478, 2) landmarks of the driving frames, both
     in pixels (any pixel size) -> (f, 478, 2), NaN where either is NaN.
     """
+    return put_irises(mesh, iris_places(source))
+
+
+def iris_places(points: np.ndarray) -> np.ndarray:
+    """Where the ten iris points lie in their eyes' boxes, from 0 to 1: (f, 478, 2) -> (f, 10, 2)."""
+    places = []
+    for eye, iris in _EYES:
+        low, size = _box(points, eye)
+        relative = (points[:, iris] - low) / np.where(size < _MIN_BOX, np.inf, size)
+        places.append(np.where(size < _MIN_BOX, 0.5, relative))
+    return np.concatenate(places, axis=1)
+
+
+def put_irises(mesh: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Add iris points at `places` (f, 10, 2) of the eyes' boxes: (f, 468 or more, 2) -> (f, 478, 2)."""
     points = np.empty((len(mesh), topology.POINTS, 2))
     points[:, : topology.MESH_POINTS] = mesh[:, : topology.MESH_POINTS]
-    for eye, iris in _EYES:
-        low, size = _box(source, eye)
-        target_low, target_size = _box(mesh, eye)
-        relative = (source[:, iris] - low) / np.where(size < _MIN_BOX, np.inf, size)
-        relative = np.where(size < _MIN_BOX, 0.5, relative)
-        points[:, iris] = target_low + relative * target_size
+    for index, (eye, iris) in enumerate(_EYES):
+        low, size = _box(mesh, eye)
+        points[:, iris] = low + places[:, 5 * index : 5 * index + 5] * size
     return points
+
+
+def turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Points (f, n, 2) turned around the origin by an angle (f,) in radians, from x towards y."""
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
 
 
 def gaze(points: np.ndarray) -> np.ndarray:

@@ -181,3 +181,9 @@ def test_checkpoints_that_cannot_be_ranked_are_named(tiny_models: Any, held_out_
     (copy / "validation.json").unlink()
     with pytest.raises(ValueError, match=r"checkpoint-000040.*validate_every"):
         _select(tiny_models, held_out_data, tmp_path, checkpoints=[*tiny_models.checkpoints, copy])
+
+
+def test_the_model_says_which_poses_its_clips_show(selected: tuple[Path, dict]) -> None:
+    poses = need_description(selected[0] / "model").poses
+    assert poses is not None and poses.frames >= 20
+    assert -30 < poses.yaw_deg[0] < poses.yaw_deg[1] < 30

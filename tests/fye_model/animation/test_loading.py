@@ -78,3 +78,13 @@ def test_a_variant_is_saved_and_loaded_under_its_name(tiny_pipe, portrait, drive
         return pipe(portrait, driver(3), num_inference_steps=2, output_type="np", generator=seed).frames
 
     np.testing.assert_array_equal(frames(again), frames(tiny_pipe))
+
+
+def test_weights_can_be_read_by_others(tiny_pipe, tmp_path) -> None:
+    before = os.umask(0o022)
+    try:
+        tiny_pipe.save_pretrained(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {0o644}
