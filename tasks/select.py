@@ -98,14 +98,13 @@ def select(
     losses = [validation_loss(checkpoint) for checkpoint in checkpoints.values()]
     held_out = read_held_out(index_path)
     shorter = sampling.model_copy(update={"steps": config.sampling_steps})
-    everything = dict(checkpoints) | ({first[0]: first[1]} if first is not None else {})
+    everything = dict(checkpoints) | dict([first] if first is not None else [])
     clips = [load_clip(held_out, entry, config.frames, variant, evaluation) for entry in held_out.spread(config.clips)]
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
         check_landmark_model(held_out, detector)
 
         def reenact(checkpoint: Path) -> list[ScoredClip]:
-            pipeline = assemble_pipeline(checkpoint, parts, device)
-            size = evaluated_size(held_out, evaluation.size)
+            pipeline, size = assemble_pipeline(checkpoint, parts, device), evaluated_size(held_out, evaluation.size)
             terms = (detector, shorter, config.frames, size, held_out.geometry)
             return [score_clip(pipeline, clip, *terms) for clip in clips]
 
