@@ -1,9 +1,9 @@
-"""`fye stats` and `fye coverage`: a data set, as the last run left it, in numbers and pictures."""
+"""`fye stats`, `fye coverage`, `fye review`: a data set, as the last run left it, in numbers, pictures, on a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -65,7 +65,32 @@ def coverage(
     return 0
 
 
+def review(
+    *,
+    work: Work = "work/retrain",
+    output: Annotated[Path | None, Parameter(help="Folder for the page; WORK/review without it.")] = None,
+    which: Annotated[Literal["all", "kept", "rejected"], Parameter(help="Of which clips.")] = "all",
+    subject: Annotated[str | None, Parameter(help="Of this subject alone.")] = None,
+    take: Annotated[Path | None, Parameter(help="Bring in decisions that the page saved; the next run obeys.")] = None,
+) -> int:
+    """Make a page of every clip with landmarks, masks and reasons, on which clips are kept or rejected by key press."""
+    from tasks.engine.store import Store
+    from tasks.review import review as make
+    from tasks.workspace.decisions import DECISIONS, take_decisions
+
+    if take is not None:
+        if "://" not in work and not Path(work).is_dir():
+            raise ValueError(f"there is no work folder {work}")
+        changed, of = take_decisions(Store(work), take)
+        print(f"{changed} of {of} decisions are new: {work}/{DECISIONS}; the next run with --work {work} obeys them")
+        return 0
+    made = make(work, output, which, subject)
+    print(f"{made.clips} clips, {made.lost} that never became one: {made.page}")
+    return 0
+
+
 def register(app: App) -> None:
     """Add the commands to the command line."""
     app.command(stats)
     app.command(coverage)
+    app.command(review)

@@ -287,7 +287,8 @@ def screening_item(
         for clip in clips
         if clip.id in scores
     )
-    known = {row.clip: decisions[row.clip].keep for row in rows if row.clip in decisions}
+    chosen = {row.clip: decisions[row.clip].keep for row in rows if row.clip in decisions}
+    known = {clip: keep for clip, keep in chosen.items() if keep is not None}
     return Item("screening", "screening", {}, ScreeningFacts(rows=rows, decisions=known))
 
 

@@ -65,6 +65,7 @@ SLOW = (
     "tests/tasks/test_import_release.py",
     "tests/tasks/study/",
     "tests/tasks/test_report.py",
+    "tests/tasks/test_review.py",
     "tests/test_architecture.py::test_every_module",
 )
 CLIPS, SECONDS, SIDE = 2, 1.6, 240  # of the sample clips: 40 frames each

@@ -153,9 +153,9 @@ def _advance(delta: np.ndarray, step: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 def _draw_pupils(images: np.ndarray, frames: np.ndarray, points: np.ndarray, half: int) -> None:
     height, width = images.shape[1:3]
-    pupils = _to_pixels(points[:, topology.PUPILS], height, width)
-    low = np.maximum(pupils - half, 0)
-    high = np.maximum(pupils + half, 0)
-    for frame in frames:
-        for (x0, y0), (x1, y1) in zip(low[frame].tolist(), high[frame].tolist(), strict=True):
+    pupils = _to_pixels(points[frames][:, topology.PUPILS], height, width)
+    low = np.maximum(pupils - half, 0).tolist()
+    high = np.maximum(pupils + half, 0).tolist()
+    for frame, lows, highs in zip(frames, low, high, strict=True):
+        for (x0, y0), (x1, y1) in zip(lows, highs, strict=True):
             images[frame, y0:y1, x0:x1] = topology.PUPIL_COLOUR

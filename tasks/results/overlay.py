@@ -37,8 +37,8 @@ def _landmarks(files: Files, out: Path) -> Image.Image:
     chosen = spread_frames(len(sequence), _COLUMNS)
     pictures = []
     for frame, rgb in zip(chosen, read_frames(files["video"], list(chosen)), strict=True):
-        tinted = _tinted(_tinted(rgb, face[frame], "face"), expression[frame], "expression")
-        picture = Image.fromarray(tinted)
+        over = tinted(tinted(rgb, _cells(face[frame], rgb), "face"), _cells(expression[frame], rgb), "expression")
+        picture = Image.fromarray(over)
         points = sequence.pixels()[frame]
         if np.isfinite(points).all():
             draw = ImageDraw.Draw(picture)
@@ -80,11 +80,15 @@ _DRAWN: dict[str, Callable[[Files, Path], Image.Image]] = {
 }
 
 
-def _tinted(rgb: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
-    """A frame (h, w, 3) uint8 with a mask of latent size, (h / factor, w / factor) fractions, over it."""
-    cells = np.repeat(np.repeat(mask, rgb.shape[0] // mask.shape[0], axis=0), rgb.shape[1] // mask.shape[1], axis=1)
-    weight = _STRENGTH * cells[..., None]
+def tinted(rgb: np.ndarray, mask: np.ndarray, name: str, strength: float = _STRENGTH) -> np.ndarray:
+    """A frame (h, w, 3) uint8 with a mask over it, (h, w) fractions; `name` (expression or face) gives the colour."""
+    weight = strength * mask[..., None]
     return ((1 - weight) * rgb + weight * np.array(_TINTS[name])).round().astype(np.uint8)
+
+
+def _cells(mask: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """A mask of latent size, (h / factor, w / factor), as one value a pixel of the frame."""
+    return np.repeat(np.repeat(mask, rgb.shape[0] // mask.shape[0], axis=0), rgb.shape[1] // mask.shape[1], axis=1)
 
 
 def _row(rows: list[list[Image.Image]]) -> Image.Image:

@@ -1,7 +1,7 @@
 """Decisions of people who looked at clips: `decisions.json` in the work folder, which screening obeys.
 
 A decision belongs to a clip's id, which is made of its content: it holds for this clip in every run, and for no clip
-that is cut otherwise. They are taken on the page of fye review, which also brings them here.
+that is cut otherwise. `fye review` makes the page on which decisions are taken, and brings them here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ DECISIONS_SCHEMA = 1
 
 
 class Decision(Config):
-    """Whether somebody wants a clip; its name is for people, and `note` says why."""
+    """Whether somebody wants a clip; None takes an earlier decision back. The name is for people, `note` says why."""
 
-    keep: bool
+    keep: bool | None
     name: str = ""
     note: str = ""
 
@@ -49,9 +49,11 @@ def take_decisions(store: Store, path: Path) -> tuple[int, int]:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); give the file that the page saved") from error
     taken, known = _parsed(data, str(path)).decisions, read_decisions(store)
-    changed = sum(known.get(clip) != decision for clip, decision in taken.items())
+    nothing = Decision(keep=None)
+    changed = sum(known.get(clip, nothing).keep != decision.keep for clip, decision in taken.items())
     if changed:
-        merged = Decisions(schema=DECISIONS_SCHEMA, decisions=known | taken)
+        kept = {clip: decision for clip, decision in (known | taken).items() if decision.keep is not None}
+        merged = Decisions(schema=DECISIONS_SCHEMA, decisions=kept)
         store.write_json(DECISIONS, merged.model_dump(mode="json", by_alias=True))
     return changed, len(taken)
 
