@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
-from flows import assets_cli, compare_cli, dataset_cli, retry_cli, stage_cli, study_cli
+from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, stage_cli, study_cli
 from flows.bench_cli import Protocol, add_bench_commands, evaluate_on_bench
 from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
 
@@ -257,6 +257,7 @@ def _run(flow: Any, **parameters: Any) -> int:
 
 
 add_bench_commands(app, _run)
+ablate_cli.register(app, _run)
 
 
 def main() -> None:

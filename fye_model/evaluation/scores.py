@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,27 @@ def score(comparison: Comparison, metrics: Sequence[Metric] = METRICS) -> ClipSc
         statistics={name: _floats(statistics) for name, (statistics, _) in scored.items()},
         per_frame={name: _floats(frames) for name, (_, frames) in scored.items() if frames is not None},
         signals={name: _floats(values) for name, values in comparison.signals.items()},
+    )
+
+
+def merged(scores: Sequence[ClipScores]) -> ClipScores:
+    """Several results of one clip (those of other seeds, say) as one, which stays one clip in every interval.
+
+    Statistics and counts are summed; values of single frames are left out. Raises ValueError where there is none.
+    """
+    if not scores:
+        raise ValueError("no scores to merge")
+    return ClipScores(
+        frames=sum(one.frames for one in scores),
+        no_face_in_result=sum(one.no_face_in_result for one in scores),
+        no_face_in_truth=sum(one.no_face_in_truth for one in scores),
+        size=scores[0].size,
+        statistics={
+            name: tuple(map(math.fsum, zip(*(one.statistics[name] for one in scores), strict=True)))
+            for name in scores[0].statistics
+        },
+        per_frame={},
+        signals={},
     )
 
 

@@ -18,7 +18,7 @@ from fye_model.evaluation.scores import ClipScores
 from fye_model.files import whole_folder, write_atomic, write_json
 from tasks.bench.manifest import Bench, Kind, PairRow
 from tasks.bench.methods import REFERENCE
-from tasks.results.grids import Grid, as_csv, as_markdown, as_page
+from tasks.results.grids import Grid, Number, as_csv, as_markdown, as_page, between, heading, value_text
 from tasks.results.verdict import show
 
 SCHEMA = 1
@@ -42,9 +42,6 @@ _HEADLINES: dict[Kind, tuple[str, ...]] = {
     ),
 }
 _NETWORKS = {"arcface": "ArcFace", "hyperiqa": "HyperIQA", "lpips": "LPIPS", "fvd": "FVD", "tlp": "tLP"}
-_ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
-
-Number = float | str | None  # as `json_number` writes it
 
 
 class Cell(Config):
@@ -293,8 +290,7 @@ def _kind(name: str) -> Kind:
 def _label(kind: Kind, name: str) -> str:
     for metric in _METRICS[kind]:
         if metric.name == name:
-            unit = f" ({metric.unit})" if metric.unit else ""
-            return f"{metric.label}{unit} {_ARROWS[metric.better]}"
+            return heading(metric)
     return _NETWORKS[name]
 
 
@@ -304,9 +300,7 @@ def _value(task: TaskScores, method: str, name: str) -> str:
     cell = task.methods[method][name]
     if is_lack(cell.reason):
         return "missing"
-    if cell.value is None:
-        return f"– ({cell.reason})" if cell.reason else "–"
-    return show(cell.value) + _between(cell.interval)
+    return value_text(cell.value, cell.interval, cell.reason)
 
 
 def _difference(found: Contrast | None) -> str:
@@ -314,8 +308,4 @@ def _difference(found: Contrast | None) -> str:
         return "missing"
     if found.value is None:
         return "–"
-    return f"{show(found.value)}{_between(found.interval)} {found.outcome}"
-
-
-def _between(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" [{show(interval[0])}, {show(interval[1])}]"
+    return f"{show(found.value)}{between(found.interval)} {found.outcome}"

@@ -10,6 +10,14 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fye_model.evaluation.metric import Metric
+from tasks.results.verdict import show
+
+_ARROWS = {"lower": "↓", "higher": "↑", "one": "→1"}
+
+Number = float | str | None  # as `json_number` writes it
+Interval = tuple[float, float] | None
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -18,6 +26,24 @@ class Grid:
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+def heading(metric: Metric) -> str:
+    """A metric's name, unit and which way is better."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.label}{unit} {_ARROWS[metric.better]}"
+
+
+def value_text(value: Number, interval: Interval, reason: str | None) -> str:
+    """A value with its interval, or why there is none."""
+    if value is None:
+        return f"– ({reason})" if reason else "–"
+    return show(value) + between(interval)
+
+
+def between(interval: Interval) -> str:
+    """An interval in brackets; empty where there is none."""
+    return "" if interval is None else f" [{show(interval[0])}, {show(interval[1])}]"
 
 
 def as_markdown(title: str, tables: Sequence[Grid], notes: Sequence[str]) -> str:
@@ -30,12 +56,19 @@ def as_markdown(title: str, tables: Sequence[Grid], notes: Sequence[str]) -> str
     return "\n".join([*parts, *(f"- {note}" for note in notes)]) + "\n"
 
 
-def as_page(title: str, tables: Sequence[Grid], notes: Sequence[str], more: Sequence[Grid] = ()) -> str:
-    """One HTML page, everything in it escaped. more: tables that are folded away below the notes."""
+def as_page(
+    title: str,
+    tables: Sequence[Grid],
+    notes: Sequence[str],
+    more: Sequence[Grid] = (),
+    pictures: Sequence[tuple[str, str]] = (),
+) -> str:
+    """One HTML page, everything in it escaped. more: tables that are folded away below the notes; pictures: title and
+    address of each."""
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     ).get_template("grids.html")
-    return page.render(title=title, tables=tables, more=more, notes=notes)
+    return page.render(title=title, tables=tables, more=more, notes=notes, pictures=pictures)
 
 
 def as_csv(rows: Sequence[Sequence[object]]) -> bytes:

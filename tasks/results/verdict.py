@@ -141,18 +141,13 @@ def _crossed(cross: Mapping[str, Any]) -> Line:
     if "left_out" in cross:
         return _line("flat", f"Cross reenactment {cross['left_out']}.")
     said, text = answers(cross["difference"], "repeating the reference", CROSS_METRICS)["expression"]
-    model, pairs = (
-        cross["model"],
-        f"{cross['pairs']} pair{'s' if cross['pairs'] != 1 else ''} of {cross['people']} people",
-    )
+    pairs = f"{cross['pairs']} pair{'s' if cross['pairs'] != 1 else ''} of {cross['people']} people"
     parts = [f"On {pairs}, driven by somebody else, {text}", _identity(cross)]
-    failed = model["failure_rate"]["mean"]
+    failed = cross["model"]["failure_rate"]["mean"]
     if failed:
         parts.append(f"{100 * float(failed):.0f}% of the frames show no face")
     kinds: dict[str, Kind] = {"better": "good", "worse": "bad", "cannot tell": "flat"}
-    return _line(
-        kinds[said], f"{'; '.join(parts)}.", {"good": "Cross: yes.", "bad": "Cross: no."}.get(kinds[said], "Cross.")
-    )
+    return _line(kinds[said], f"{'; '.join(parts)}.")
 
 
 def _measured(evaluation: Mapping[str, Any]) -> list[Line]:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ class Run:
 
     def __post_init__(self) -> None:
         self.device = RunDevice(self.runtime.device)
+
+    def with_recipe(self, recipe: Recipe) -> Run:
+        """The same run, in which the stages that come next follow another recipe. What is found is found by both."""
+        other = replace(self, recipe=recipe)
+        other.device = self.device
+        return other
 
     def roots(self) -> list[Root]:
         """The folders that the data set is made of."""
