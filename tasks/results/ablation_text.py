@@ -52,7 +52,7 @@ def grids(found: AblationTable) -> list[Grid]:
         held = found.tasks[task]
         head = tuple(heading(metric) for metric in metrics)
         rows = [
-            (found.variants[name].label, *(_value(cells[metric.name]) for metric in metrics))
+            (found.variants[name].label, *(_value(cells[metric.name], why=False) for metric in metrics))
             for name, cells in held.values.items()
         ]
         if len(found.seeds) > 1:
@@ -134,8 +134,9 @@ def _headlines(found: AblationTable) -> list[tuple[Task, list[Metric]]]:
     ]
 
 
-def _value(cell: Cell) -> str:
-    return "missing" if is_lack(cell.reason) else value_text(cell.value, cell.interval, cell.reason)
+def _value(cell: Cell, why: bool = True) -> str:
+    """why: say what is the matter where there is no value; the wide table has no room for it."""
+    return "missing" if is_lack(cell.reason) else value_text(cell.value, cell.interval, cell.reason if why else None)
 
 
 def _spread(cell: Cell) -> str:
