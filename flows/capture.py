@@ -17,6 +17,8 @@ from tasks.workspace.sources import Root, register_root
 def capture(
     folder: str,
     subject: str,
+    source: str | None = "captured",
+    follow_links: bool = False,
     work: str = "work/retrain",
     recipe: str = "paper",
     overrides: list[str] | None = None,
@@ -27,6 +29,8 @@ def capture(
     Args:
         folder: the videos of this subject.
         subject: the name that keeps this person's clips together; a subject never stands in two splits.
+        source: what they are of: a name of `fye sources list`, or the path of a source.yaml.
+        follow_links: take what links to files and folders elsewhere lead to.
         work: the work folder, or any fsspec address.
         recipe: `paper`, `demo` or a YAML file: the one that the data set was made with.
         overrides: settings on top of the recipe, as `key.path=value`.
@@ -34,5 +38,5 @@ def capture(
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     with recorded(run, "capture"):
-        register_root(run.store, Root(folder, subject))
+        register_root(run.store, Root(folder, subject, source, follow_links))
         return finish_run(run, "capture", with_data(run, prepare_data(run)))

@@ -10,9 +10,19 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
-from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, stage_cli, study_cli
+from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, sources_cli, stage_cli, study_cli
 from flows.bench_cli import Protocol, add_bench_commands, evaluate_on_bench
-from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
+from flows.options import (
+    Device,
+    FollowLinks,
+    Overrides,
+    RecipeName,
+    SourceName,
+    Videos,
+    Work,
+    Workers,
+    runtime_and_recipe,
+)
 
 
 def _version() -> str:
@@ -36,6 +46,7 @@ dataset_cli.register(app)
 assets_cli.register(app)
 retry_cli.register(app)
 study_cli.register(app)
+sources_cli.register(app)
 
 
 @app.command
@@ -65,6 +76,8 @@ def samples(output: Annotated[Path, Parameter(help="Folder for the person's fold
 def retrain(
     *,
     videos: Videos = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
     work: Work = "work/retrain",
     recipe: RecipeName = "paper",
     set_: Overrides = None,
@@ -78,14 +91,17 @@ def retrain(
 
     launch: dict[str, int | str] = {"processes": processes, **({"launcher": "torchrun"} if processes > 1 else {})}
     runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, **launch)
-    check_weights(_check(recipe, overrides, work, videos))
-    return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+    place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
+    check_weights(_check(recipe, overrides, work, **place))
+    return _run(flow, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
 def refresh(
     *,
     videos: Videos = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
     work: Work = "work/retrain",
     recipe: RecipeName = "paper",
     set_: Overrides = None,
@@ -95,8 +111,9 @@ def refresh(
     from flows.refresh import refresh as flow
 
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
-    _check(recipe, overrides, work, videos)
-    return _run(flow, videos=_text(videos), work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+    place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
+    _check(recipe, overrides, work, **place)
+    return _run(flow, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
@@ -104,6 +121,8 @@ def capture(
     folder: Annotated[Path, Parameter(help="Folder of this subject's videos.")],
     *,
     subject: Annotated[str, Parameter(help="Name that keeps this person's clips together.")],
+    source: SourceName = "captured",
+    follow_links: FollowLinks = False,
     work: Work = "work/retrain",
     recipe: RecipeName = "paper",
     set_: Overrides = None,
@@ -113,9 +132,10 @@ def capture(
     from flows.capture import capture as flow
 
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
-    _check(recipe, overrides, work, folder)
+    place: dict[str, Any] = {"source": source, "follow_links": follow_links}
+    _check(recipe, overrides, work, str(folder), **place)
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
-    return _run(flow, folder=str(folder), subject=subject, **arguments)
+    return _run(flow, folder=str(folder), subject=subject, **place, **arguments)
 
 
 @app.command
@@ -144,7 +164,7 @@ def evaluate(
 
     check_model(model)
     runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
-    _check(recipe, overrides, work, videos)
+    _check(recipe, overrides, work, _text(videos))
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
     return _run(flow, model=str(model), videos=_text(videos), **arguments)
 
@@ -216,16 +236,23 @@ def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
     return 0
 
 
-def _check(recipe: str, overrides: list[str] | None, work: str, folder: Path | None = None) -> Any:
+def _check(
+    recipe: str,
+    overrides: list[str] | None,
+    work: str,
+    videos: str | None = None,
+    source: str | None = None,
+    follow_links: bool = False,
+) -> Any:
     """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up; the recipe."""
     from tasks.engine.store import Store
     from tasks.workspace.recipes import load_recipe
-    from tasks.workspace.sources import check_folder
+    from tasks.workspace.sources import Root, checked_root
 
     resolved = load_recipe(recipe, overrides or [])
     Store(work)
-    if folder is not None:
-        check_folder(folder)
+    if videos is not None:
+        checked_root(Root(videos, None, source, follow_links))
     return resolved
 
 

@@ -13,7 +13,11 @@ from fye_model.recipes import NAMED
 if TYPE_CHECKING:
     from fye_model.config import Runtime
 
-Videos = Annotated[Path | None, Parameter(help="Folder of videos to add to the data set.")]
+Videos = Annotated[Path | None, Parameter(help="Folder of videos, or table of them (.csv, .parquet), to add.")]
+SourceName = Annotated[
+    str | None, Parameter(name="--source", help="What they are of: a name of `fye sources list`, or a source.yaml.")
+]
+FollowLinks = Annotated[bool, Parameter(help="Take what links to files and folders elsewhere lead to.", negative="")]
 Work = Annotated[str, Parameter(help="Work folder, or any fsspec address. Everything is kept there.")]
 RecipeName = Annotated[str, Parameter(help=f"{', '.join(f'`{name}`' for name in NAMED)} or a YAML file.")]
 Overrides = Annotated[

@@ -16,6 +16,8 @@ from tasks.workspace.sources import Root, register_root
 @flow(name="refresh", flow_run_name="refresh {work}", log_prints=False)
 def refresh(
     videos: str | None = None,
+    source: str | None = None,
+    follow_links: bool = False,
     work: str = "work/retrain",
     recipe: str = "paper",
     overrides: list[str] | None = None,
@@ -25,6 +27,8 @@ def refresh(
 
     Args:
         videos: a further folder of videos for the data set; None looks again at those that it has.
+        source: what they are of: a name of `fye sources list`, or the path of a source.yaml.
+        follow_links: take what links to files and folders elsewhere lead to.
         work: the work folder, or any fsspec address.
         recipe: `paper`, `demo` or a YAML file.
         overrides: settings on top of the recipe, as `key.path=value`.
@@ -33,5 +37,5 @@ def refresh(
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     with recorded(run, "refresh"):
         if videos is not None:
-            register_root(run.store, Root(videos))
+            register_root(run.store, Root(videos, None, source, follow_links))
         return finish_run(run, "refresh", with_data(run, prepare_data(run)))

@@ -17,6 +17,8 @@ from tasks.workspace.sources import Root, register_root
 @flow(name="retrain", flow_run_name="retrain {recipe} in {work}", log_prints=False)
 def retrain(
     videos: str | None = None,
+    source: str | None = None,
+    follow_links: bool = False,
     work: str = "work/retrain",
     recipe: str = "paper",
     overrides: list[str] | None = None,
@@ -26,6 +28,8 @@ def retrain(
 
     Args:
         videos: a folder of videos to add to the data set; None uses the data set as it stands.
+        source: what they are of: a name of `fye sources list`, or the path of a source.yaml.
+        follow_links: take what links to files and folders elsewhere lead to.
         work: the work folder, or any fsspec address: everything is kept there, and an interrupted run goes on from it.
         recipe: `paper`, `demo`, `debug` or a YAML file.
         overrides: settings on top of the recipe, as `key.path=value`.
@@ -35,7 +39,7 @@ def retrain(
     check_weights(run.recipe)
     with recorded(run, "retrain"):
         if videos is not None:
-            register_root(run.store, Root(videos))
+            register_root(run.store, Root(videos, None, source, follow_links))
         data = prepare_data(run)
         model = train_model(run, data)
         evaluation = evaluate_model(run, model.clips, model.files)

@@ -8,13 +8,25 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
+from flows.options import (
+    Device,
+    FollowLinks,
+    Overrides,
+    RecipeName,
+    SourceName,
+    Videos,
+    Work,
+    Workers,
+    runtime_and_recipe,
+)
 
 
 def plan(
     flow: Literal["retrain", "refresh", "capture", "evaluate"],
     *,
     videos: Videos = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
     work: Work = "work/retrain",
     recipe: RecipeName = "paper",
     set_: Overrides = None,
@@ -35,7 +47,7 @@ def plan(
     runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
     if flow == "evaluate":
         overrides = [*overrides, "split.by=all"]
-    more = [] if videos is None else [Root(str(videos), subject)]
+    more = [] if videos is None else [Root(str(videos), subject, source, follow_links)]
     for line in plan_lines(plan_flow(flow, work, recipe, overrides, runtime, more, model)):
         print(line)
     return 0

@@ -42,11 +42,11 @@ from tasks.faces.detector import DetectedFace, FaceLandmarker
 from tasks.faces.follow import FaceTracker, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import MAX_PORTRAIT_SIDE
+from tasks.footage.content import VIDEO_SUFFIXES
 from tasks.ingest import normalise
 from tasks.media.pictures import NoPictureError, read_picture
 from tasks.media.read import iter_frames, probe, write_video
 from tasks.results.pictures import save_png
-from tasks.workspace.sources import VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 _CRF = 10

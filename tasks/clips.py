@@ -298,7 +298,7 @@ def clip_id(source: str, sha256: str) -> str:
 
 def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Clip]:
     """Every clip that was cut, named after its source."""
-    subjects = {source.id: source.subject for source in sources}
+    known = {source.id: source for source in sources if source.problem is None}
     clips = []
     for outcome in cut.done:
         for row in outcome.row.clips:
@@ -307,10 +307,10 @@ def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Cli
             record = ClipRecord(
                 clip=clip_id(outcome.id, files["video"].sha256),
                 name=f"{outcome.name}-{folder}",
-                subject=subjects[outcome.id],
+                subject=known[outcome.id].subject,
                 frames=row.frames,
             )
-            clips.append(Clip(record, files))
+            clips.append(Clip(record, files, known[outcome.id]))
     return clips
 
 

@@ -38,6 +38,12 @@ class IngestFacts(Config):
     end_s: float | None = None
 
 
+class FrameFolderFacts(IngestFacts):
+    """The same of a folder of pictures, `fps` of them a second."""
+
+    fps: float
+
+
 class IngestRow(Config):
     """What is in video.mp4, and what was found in the source."""
 
@@ -78,16 +84,24 @@ class IngestWorker(Worker[IngestFacts, IngestRow]):
         """Write video.mp4, frames.parquet and, where there is sound, audio.flac of `source`. Raises `Quarantine`."""
         source = item.files["source"]
         try:
-            return normalise(source, item.out, self.config, item.facts.start_s, item.facts.end_s)
+            fps = item.facts.fps if isinstance(item.facts, FrameFolderFacts) else None
+            return normalise(source, item.out, self.config, item.facts.start_s, item.facts.end_s, fps)
         except Quarantine as error:  # messages must not depend on where the file lies
             advice = ", or raise ingest.max_hold_s" if error.reason == "time_gap" else ""
             raise Quarantine(error.reason, error.message.replace(printable(source), item.name) + advice) from None
 
 
 def normalise(
-    source: Path, out: Path, config: IngestConfig, start_s: float = 0.0, end_s: float | None = None
+    source: Path,
+    out: Path,
+    config: IngestConfig,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    fps: float | None = None,
 ) -> IngestRow:
     """Write the normalised copy of `source` (or of a span of it) into the folder `out`; returns the row.
+
+    `fps`: of a source that is a folder of pictures.
 
     frames.parquet holds, for every frame of video.mp4, `time_s` (float64, the source's clock) and `held` (bool: repeats
     the frame before it because the source has none for this instant). audio.flac starts with frame 0 to the sample.
@@ -97,7 +111,12 @@ def normalise(
     if config.max_seconds is not None:
         end_s = min(end_s or math.inf, start_s + config.max_seconds)
     how = ShowSettings(
-        fps=config.fps, max_side=config.max_side, start_s=start_s, end_s=end_s, max_hold_s=config.max_hold_s
+        fps=config.fps,
+        max_side=config.max_side,
+        start_s=start_s,
+        end_s=end_s,
+        max_hold_s=config.max_hold_s,
+        frames_fps=fps or config.fps,
     )
     with ShownVideo(source, how) as shown:
         info, shape = shown.info, shown.shape
@@ -187,17 +206,23 @@ def _copy_audio(source: Path, path: Path, info: VideoInfo, start: float, end: fl
 
 
 def ingest_items(sources: Iterable[Source]) -> list[Item[IngestFacts]]:
-    """The readable sources as items."""
+    """The sources that can be taken as items, each with its span."""
     return [
         Item(
             id=source.id,
             name=source.name,
             inputs={"source": FileRef(source.path, source.sha256, source.size)},
-            facts=IngestFacts(),
+            facts=_facts(source),
         )
         for source in sources
         if source.problem is None
     ]
+
+
+def _facts(source: Source) -> IngestFacts:
+    if source.fps is None:
+        return IngestFacts(start_s=source.start_s, end_s=source.end_s)
+    return FrameFolderFacts(start_s=source.start_s, end_s=source.end_s, fps=source.fps)
 
 
 INGEST = Stage(

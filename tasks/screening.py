@@ -6,7 +6,6 @@ stay in the result with every rule that they break.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from fye_model.landmarks.table import sequences_same_model
 from tasks.engine.contract import Resources
 from tasks.engine.items import Given, Item, StageResult, Worker
 from tasks.engine.stage import Context, Stage
+from tasks.footage.splits import Side, held_out
 from tasks.landmarks import LandmarkRow
 from tasks.workspace.dataset import Clip
 from tasks.workspace.decisions import Decision
@@ -39,11 +39,12 @@ class ScreeningSettings(Config):
 
 
 class ScoredClip(LandmarkRow):
-    """A clip with the scores that it is judged by."""
+    """A clip with the scores that it is judged by; `side` where its source says on which side of the split it is."""
 
     clip: str
     name: str
     subject: str
+    side: Side | None = None
 
 
 class ScreeningFacts(Config):
@@ -176,38 +177,23 @@ def funnel(rows: Sequence[ScoredClip], config: ScreeningConfig) -> list[FunnelSt
 def split(rows: Sequence[ScoredClip], config: SplitConfig) -> dict[str, Spans]:
     """Training and held-out span of every clip: by whole subjects, whole clips, or the tail of each clip.
 
-    rows: `clip`, `subject`, `frames`. A subject's or clip's side depends on the seed and its own name, so it stays
-    there when others come and go; only where nobody would be held out the nearest one is. A single one is trained on
-    whole: a data set may begin with it, and training says what it lacks. With `all`, everything is held out.
+    rows: `clip`, `subject`, `frames`, `side`. A subject's or clip's side depends on the seed and its own name, so it
+    stays there when others come and go; only where nobody would be held out the nearest one is. A source that says on
+    which side its subjects are goes before that. A single one is trained on whole: a data set may begin with it, and
+    training says what it lacks. With `all`, everything is held out.
     """
     if config.by == "tail":
         return {row.clip: _tail(row.frames, config.holdout) for row in rows}
     if config.by == "all":
         return {row.clip: Spans((0, 0), (0, row.frames)) for row in rows}
     units = {row.clip: row.subject if config.by == "subject" else row.clip for row in rows}
-    held_out = _held_out(set(units.values()), config)
+    fixed = {units[row.clip]: row.side for row in rows if row.side is not None}
+    chosen = held_out(units.values(), config.holdout, config.seed, fixed)
     spans = {}
     for row in rows:
         whole, empty = (0, row.frames), (0, 0)
-        spans[row.clip] = Spans(empty, whole) if units[row.clip] in held_out else Spans(whole, empty)
+        spans[row.clip] = Spans(empty, whole) if units[row.clip] in chosen else Spans(whole, empty)
     return spans
-
-
-def _held_out(names: set[str], config: SplitConfig) -> set[str]:
-    if len(names) < 2:
-        return set()
-    ranked = sorted((_draw(config.seed, name), name) for name in names)
-    chosen = {name for draw, name in ranked if draw < config.holdout}
-    if not chosen:
-        chosen = {ranked[0][1]}
-    elif len(chosen) == len(names):
-        chosen.remove(ranked[-1][1])
-    return chosen
-
-
-def _draw(seed: int, name: str) -> float:
-    """A number in [0, 1) that depends on seed and name alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") / 2**64
 
 
 def _tail(frames: int, holdout: float) -> Spans:
@@ -283,7 +269,13 @@ def screening_item(
     """All clips' scores as the one item, with the decisions on those of them that somebody looked at."""
     scores = {outcome.id: outcome.row for outcome in marked.done}
     rows = tuple(
-        ScoredClip(**scores[clip.id].model_dump(), clip=clip.id, name=clip.record.name, subject=clip.record.subject)
+        ScoredClip(
+            **scores[clip.id].model_dump(),
+            clip=clip.id,
+            name=clip.record.name,
+            subject=clip.record.subject,
+            side=clip.source.split if clip.source is not None else None,
+        )
         for clip in clips
         if clip.id in scores
     )

@@ -8,11 +8,11 @@ import pytest
 
 from fye_model.config import IngestConfig, Recipe
 from tasks.engine.store import Store
+from tasks.footage.card import load_card
 from tasks.ingest import INGEST, ingest_items
 from tasks.samples.clips import make_samples
 from tasks.workspace.recipes import dump_recipe, load_recipe
 from tasks.workspace.sources import Root, scan
-from tests.datasets.test_datasets import check_card, read_card
 from tests.documents import Block, apply, blocks, copy_tree, python_in
 from tests.tasks.support import work_on
 
@@ -115,16 +115,16 @@ def test_a_metric_takes_two_files_and_is_in_every_table(tmp_path: Path) -> None:
 def test_a_data_source_takes_one_file_and_its_videos_are_read(tmp_path: Path) -> None:
     (block,) = changes("Add a data source")
     card = tmp_path / apply(block, tmp_path)
-    check_card(card)
-    layout = read_card(card)[0]["layout"]
+    layout = load_card(card).layout
     (sample,) = make_samples(tmp_path / "samples", clips=1, seconds=0.4, size=64)
     for number, subject in enumerate(("anna", "ben")):
         place = tmp_path / "videos" / layout.replace("<subject>", subject).replace("<take>", "talking")
         place.parent.mkdir(parents=True)
         place.write_bytes(sample.read_bytes() + bytes(number))  # other bytes, another source
     store = Store(tmp_path / "work")
-    sources = scan(store, [Root(str(tmp_path / "videos"))])
-    assert [source.subject for source in sources] == ["anna", "ben"]
+    sources = scan(store, [Root(str(tmp_path / "videos"), card=str(card))])
+    assert [source.subject for source in sources] == ["anna", "benjamin"], "two names of one person are one"
+    assert {source.licence for source in sources} == {"our own recordings with written consent"}
     item = ingest_items(sources)[0]
     (tmp_path / "out").mkdir()
     row = work_on(

@@ -30,7 +30,7 @@ from tasks.engine.contract import Files, Resources, problems_with
 from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
 from tasks.engine.progress import Progress
 from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, item_folder, stage_key
-from tasks.engine.store import Store, digest
+from tasks.engine.store import Store, digest, file_digest, is_address
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -284,11 +284,19 @@ def _process_item(
             return _unexpected(stage, item, key, error)
         except Exception as error:
             return _unexpected(stage, item, key, error)
+        finally:
+            store.forget_fetched(ref.path for ref in item.inputs.values())
 
 
 def given(store: Store, item: Item[Facts], out: Path) -> Given[Facts]:
     """An item as its worker sees it; remote files are fetched."""
-    files = {name: store.local_path(ref.path) for name, ref in item.inputs.items()}
+    files = {}
+    for name, ref in item.inputs.items():
+        files[name] = store.local_path(ref.path)
+        if is_address(ref.path) and file_digest(files[name]) != ref.sha256:
+            raise Quarantine(
+                "changed", f"{ref.path} holds other bytes than it was said to (sha256 {ref.sha256[:16]}…); list it anew"
+            )
     return Given(item.name, files, item.facts, out)
 
 

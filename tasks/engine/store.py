@@ -10,11 +10,13 @@ All paths inside are relative, so a store may be moved or copied.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,7 +29,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fye_model.files import file_digest, place_folder, whole_file, write_atomic
 from fye_model.files import json_digest as digest
 
-__all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files"]
+__all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files", "is_address"]
 
 
 @dataclass(frozen=True)
@@ -174,17 +176,33 @@ class Store:
 
     def local_path(self, path: str) -> Path:
         """A local path of a stored (relative) or source (absolute, or a URL) file; remote ones are fetched once."""
-        if self.local_root is not None and "://" not in path:
+        if is_address(path):
+            fs, full = fsspec.core.url_to_fs(path)
+            target = self._fetched(path)
+        elif self.local_root is not None or os.path.isabs(path):
             return Path(path) if os.path.isabs(path) else Path(self._full(path))
-        if os.path.isabs(path):
-            return Path(path)
-        fs, full = fsspec.core.url_to_fs(path) if "://" in path else (self.fs, self._full(path))
-        # Files of one folder stay together: models are loaded from folders.
-        target = self.scratch("fetched") / PurePosixPath(path.replace("://", "/"))
+        else:
+            # Files of one folder stay together: models are loaded from folders.
+            fs, full, target = self.fs, self._full(path), self.scratch("fetched") / PurePosixPath(path)
         if not target.exists() or target.stat().st_size != fs.size(full):
             with whole_file(target) as temporary:
                 fs.get_file(full, str(temporary))
         return target
+
+    def forget_fetched(self, paths: Iterable[str]) -> None:
+        """Remove this process's copies of files at addresses, so that a disk need not hold all the footage."""
+        for path in filter(is_address, paths):
+            self._fetched(path).unlink(missing_ok=True)
+
+    def _fetched(self, address: str) -> Path:
+        """Where this process puts its copy: other processes may work on other spans of it. No word of it is a path."""
+        ending = re.search(r"\.\w{1,8}$", address)
+        return self.scratch("fetched") / f"{digest([address, os.getpid()])[:16]}{ending[0] if ending else ''}"
+
+
+def is_address(path: str) -> bool:
+    """Whether a file lies at an fsspec address instead of in the store or on this machine."""
+    return "://" in path
 
 
 HASHES = "hashes.json"
@@ -208,10 +226,47 @@ class HashMemory:
             self._changed = True
         return str(entry[2]), status.st_size
 
+    def digest_of(self, place: str) -> tuple[str, int]:
+        """The same of a file, a folder (names and contents of what lies in it, one size) or an fsspec address."""
+        if is_address(place):
+            return self._remembered(place, *self._remote_state(place), lambda: _remote_digest(place))
+        path = Path(place)
+        if not path.is_dir():
+            return self.digest(path)
+        files = sorted(entry for entry in path.iterdir() if entry.is_file())
+        states = [(file.name, file.stat()) for file in files]
+        size = sum(state.st_size for _, state in states)
+        stamp = digest([[os.fsencode(name).hex(), state.st_size, state.st_mtime_ns] for name, state in states])
+        return self._remembered(
+            place, size, stamp, lambda: digest([[os.fsencode(file.name).hex(), file_digest(file)] for file in files])
+        )
+
+    def _remembered(self, place: str, size: int, stamp: str, read: Callable[[], str]) -> tuple[str, int]:
+        entry = self._known.get(place)
+        if entry is None or entry[:2] != [size, stamp]:
+            entry = [size, stamp, read()]
+            self._known[place] = entry
+            self._changed = True
+        return str(entry[2]), size
+
+    @staticmethod
+    def _remote_state(address: str) -> tuple[int, str]:
+        fs, path = fsspec.core.url_to_fs(address)
+        return int(fs.info(path)["size"]), str(fs.ukey(path))
+
     def save(self) -> None:
         if self._changed:
             self._store.write_json(HASHES, self._known)
             self._changed = False
+
+
+def _remote_digest(address: str) -> str:
+    """sha256 of the bytes at an fsspec address, read once through."""
+    with fsspec.open(address, "rb") as handle:
+        state = hashlib.sha256()
+        while block := handle.read(1 << 22):
+            state.update(block)
+        return state.hexdigest()
 
 
 def folder_files(folder: Path) -> dict[str, tuple[int, str]]:

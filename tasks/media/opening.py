@@ -33,7 +33,7 @@ _KINDS = (
 FIRST_BYTES = 16
 
 
-def printable(path: Path) -> str:
+def printable(path: Path | str) -> str:
     """A path for messages and tables: bytes that are not UTF-8 as \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

@@ -13,6 +13,7 @@ from fye_model.config import Config, Recipe
 from fye_model.files import write_json
 from tasks.engine.items import Facts, Item, StageResult
 from tasks.engine.store import FileRef, HashMemory, Store
+from tasks.footage.pieces import Source
 
 INDEX_SCHEMA = 1
 
@@ -43,10 +44,11 @@ class ClipSet(Config):
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip's record, and its files so far by what they are called where they are read."""
+    """A clip's record, its files so far by what they are called where they are read, and what footage it is from."""
 
     record: ClipRecord
     files: Mapping[str, FileRef]
+    source: Source | None = None
 
     @property
     def id(self) -> str:

@@ -25,7 +25,7 @@ from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.run import Run, landmark_model_of, other_landmark_model
-from tasks.workspace.sources import Root, check_folder
+from tasks.workspace.sources import Root, checked_root
 
 logger = logging.getLogger(__name__)
 _MOST_RECEIPTS = 200  # that an estimate looks at
@@ -160,7 +160,7 @@ def open_planned(
     asset: LandmarkerAsset = resolve_landmarker(runtime.assets)
     if (known := landmark_model_of(store)) not in (None, asset.model):
         raise other_landmark_model(store, str(known), asset.model)
-    roots = tuple(Root(str(check_folder(Path(root.path))), root.subject) for root in more)
+    roots = tuple(checked_root(root) for root in more)
     return PlannedRun(store, resolved, runtime, asset, more=roots, wanted=wanted)
 
 

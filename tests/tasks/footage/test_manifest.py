@@ -1,0 +1,162 @@
+"""A table of footage: its rows, and what is wrong with them by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fye_model.config import IngestConfig, Runtime
+from tasks.engine.items import Quarantine
+from tasks.engine.stage import Context, _item_handler
+from tasks.engine.store import Store, file_digest
+from tasks.footage.manifest import Row, read_manifest, write_manifest
+from tasks.ingest import INGEST, IngestRow, IngestWorker, ingest_items
+from tasks.media.read import read_frames
+from tasks.workspace.sources import Root, merge_subjects, register_root, scan, set_aside
+from tests.tasks.support import work_on
+from tests.tasks.videos import encode, number_of, numbered
+
+
+def table(folder: Path, text: str) -> Path:
+    (folder / "set.csv").write_text(text)
+    return folder / "set.csv"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_what_is_written_is_read_again(tmp_path: Path, ending: str) -> None:
+    rows = [Row(uri="a, b.mp4", start_s=1.5, end_s=2, subject="anna"), Row(uri="c.mp4", licence='"own"', split="val")]
+    write_manifest(tmp_path / f"t.{ending}", rows)
+    assert read_manifest(tmp_path / f"t.{ending}") == (rows, [])
+
+
+def test_a_bad_span_costs_its_row_and_is_named_with_its_line(tmp_path: Path) -> None:
+    text = "uri,start_s,end_s\na.mp4,5,3\nb.mp4,-1,\nc.mp4,x,\nd.mp4,0,2\n,1,2\ne.mp4,1,2,3\nf.mp4,nan,\n"
+    good, bad = read_manifest(table(tmp_path, text))
+    assert [row.uri for row in good] == ["d.mp4"]
+    assert [problem.line for problem in bad] == [2, 3, 4, 6, 7, 8]
+    assert "expected 0 <= start_s < end_s, got 5 and 3.0" in bad[0].message
+    store = Store(tmp_path / "work")
+    aside = set_aside(scan(store, [Root(str(tmp_path / "set.csv"))]))
+    assert [outcome.reason for outcome in aside] == ["bad_row"] * 6 + ["missing"]
+    assert "set.csv, line 2 (a.mp4)" in str(aside[0].message)
+
+
+@pytest.mark.parametrize(
+    ("head", "says"), [("url\n", "unknown column 'url'; did you mean 'uri'"), ("start_s\n", "no column 'uri'")]
+)
+def test_a_table_of_other_columns_is_refused(tmp_path: Path, head: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_manifest(table(tmp_path, head))
+    (tmp_path / "t.parquet").write_bytes(b"no table")
+    with pytest.raises(ValueError, match="cannot be read as a table"):
+        read_manifest(tmp_path / "t.parquet")
+
+
+def ingest(item: object, store: Store, out: Path) -> IngestRow:
+    out.mkdir()
+    files = {name: store.local_path(ref.path) for name, ref in item.inputs.items()}  # type: ignore[attr-defined]
+    return work_on(INGEST, IngestConfig(), files, item.facts, out)  # type: ignore[attr-defined]
+
+
+def test_spans_of_one_file_are_sources_of_their_own_and_ingest_takes_them(tmp_path: Path) -> None:
+    video = encode(tmp_path / "long.mp4", numbered(50), options={"g": "10"})
+    rows = "long.mp4,0.2,0.6,anna\nlong.mp4,1.2,,anna\nlong.mp4,1.2,,anna\nlong.mp4,,,anna\n"
+    place = table(tmp_path, "uri,start_s,end_s,subject\n" + rows)
+    store = Store(tmp_path / "work")
+    register_root(store, Root(str(place)))
+    sources = scan(store, [Root(str(place))])
+    assert [(source.name, source.subject) for source in sources[:2]] == [
+        ("long@0.2-0.6", "anna"),
+        ("long@1.2-", "anna"),
+    ]
+    assert [outcome.reason for outcome in set_aside(sources)] == ["duplicate"], "the same span twice"
+    items = ingest_items(sources)
+    assert len({item.id for item in items}) == 3 and items[2].id == file_digest(video)[:16]
+    keys = INGEST.keys(store, IngestConfig(), None, items)
+    assert len(set(keys)) == 3
+    for item, first, count in zip(items, (5, 30, 0), (10, 20, 50), strict=True):
+        row = ingest(item, store, tmp_path / item.id)
+        assert row.frames == count
+        assert number_of(read_frames(tmp_path / item.id / "video.mp4", [0])[0]) == first % 38
+
+
+def test_a_span_that_the_file_does_not_reach_is_named_by_ingest(tmp_path: Path) -> None:
+    encode(tmp_path / "short.mp4", numbered(10))
+    store = Store(tmp_path / "work")
+    (item,) = ingest_items(scan(store, [Root(str(table(tmp_path, "uri,start_s\nshort.mp4,30\n")))]))
+    with pytest.raises(Quarantine, match="in this span"):
+        ingest(item, store, tmp_path / "out")
+
+
+def test_an_address_is_read_where_it_lies_and_held_to_its_hash(tmp_path: Path) -> None:
+    video = encode(tmp_path / "a.mp4", numbered(5))
+    with fsspec.open("memory://bucket/anna/a.mp4", "wb") as file:
+        file.write(video.read_bytes())
+    sha256, size = file_digest(video), video.stat().st_size
+    rows = (
+        f"memory://bucket/anna/a.mp4,,\nmemory://bucket/gone.mp4,,\nmemory://bucket/later.mp4,{sha256[::-1]},{size}\n"
+    )
+    sources = scan(Store(tmp_path / "work"), [Root(str(table(tmp_path, "uri,sha256,size\n" + rows)))])
+    assert [source.problem and source.problem[0] for source in sources] == [None, "unreadable", None]
+    assert (sources[0].sha256, sources[0].size) == (sha256, size)
+    assert sources[2].sha256 == sha256[::-1], "not read before it is worked on"
+
+
+def test_a_subject_in_both_splits_stops_the_run_also_under_another_name(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+    root = Root(str(table(tmp_path, "uri,subject,split\na.mp4,anna,val\nb.mp4,ann,train\n")))
+    store = Store(tmp_path / "work")
+    assert [source.split for source in scan(store, [root])] == ["val", "train"]
+    merge_subjects(store, "anna", ["ann"])
+    with pytest.raises(ValueError, match="in both splits: anna"):
+        scan(store, [root])
+    with pytest.raises(ValueError, match="circle"):
+        merge_subjects(store, "ann", ["anna"])
+
+
+def test_a_folder_of_pictures_in_a_table_is_read_at_its_rate(tmp_path: Path) -> None:
+    (tmp_path / "Clip 50%d").mkdir()
+    for number, image in enumerate(numbered(20, 64, 48)):
+        Image.fromarray(image).save(tmp_path / "Clip 50%d" / f"{number + 7}.png")
+    table_ = pa.table({"uri": ["Clip 50%d", "Clip 50%d"], "fps": [50.0, None]})
+    pq.write_table(table_, tmp_path / "t.parquet")
+    store = Store(tmp_path / "work")
+    sources = scan(store, [Root(str(tmp_path / "t.parquet"))])
+    assert [outcome.reason for outcome in set_aside(sources)] == ["no_rate"]
+    (item,) = ingest_items(sources)
+    row = ingest(item, store, tmp_path / "out")
+    assert (row.frames, row.source_frames, row.source_fps, row.has_audio) == (10, 20, 50.0, False)
+    (tmp_path / "Clip 50%d" / "8.png").write_bytes((tmp_path / "Clip 50%d" / "9.png").read_bytes())
+    assert ingest_items(scan(store, [Root(str(tmp_path / "t.parquet"))]))[0].id != item.id, "its content is its name"
+
+
+def test_an_address_that_holds_other_bytes_than_the_table_says_is_set_aside(tmp_path: Path) -> None:
+    video = encode(tmp_path / "a.mp4", numbered(30))
+    for name in ("good", "other"):
+        with fsspec.open(f"memory://bucket/{name}.mp4", "wb") as file:
+            file.write(video.read_bytes())
+    further = encode(tmp_path / "b.mp4", numbered(31))
+    with fsspec.open("memory://bucket/../../../../out.mp4", "wb") as file:
+        file.write(further.read_bytes())
+    rows = "".join(
+        f"memory://bucket/{name}.mp4,{sha256},{size.stat().st_size}\n"
+        for name, sha256, size in (
+            ("good", file_digest(video), video),
+            ("other", "0" * 64, video),
+            ("../../../../out", file_digest(further), further),
+        )
+    )
+    store = Store(tmp_path / "work")
+    items = ingest_items(scan(store, [Root(str(table(tmp_path, "uri,sha256,size\n" + rows)))]))
+    worked = []
+    with _item_handler(INGEST, store.url, lambda: IngestWorker(IngestConfig(), Context(Runtime(), "cpu"))) as handle:
+        for item, key in zip(items, INGEST.keys(store, IngestConfig(), None, items), strict=True):
+            worked.append(handle((item, key)))
+    assert [outcome.reason for outcome in worked] == [None, "changed", None]
+    assert not [path for path in (tmp_path / "work" / "partial").rglob("*.mp4")], "no copy is left on the disk"
