@@ -106,18 +106,7 @@ def normalise(
     frames.parquet holds, for every frame of video.mp4, `time_s` (float64, the source's clock) and `held` (bool: repeats
     the frame before it because the source has none for this instant). audio.flac starts with frame 0 to the sample.
     """
-    if start_s < 0 or (end_s is not None and end_s <= start_s):
-        raise ValueError(f"{source}: expected 0 <= start_s < end_s, got {start_s} and {end_s}")
-    if config.max_seconds is not None:
-        end_s = min(end_s or math.inf, start_s + config.max_seconds)
-    how = ShowSettings(
-        fps=config.fps,
-        max_side=config.max_side,
-        start_s=start_s,
-        end_s=end_s,
-        max_hold_s=config.max_hold_s,
-        frames_fps=fps or config.fps,
-    )
+    how = _how(source, config, start_s, end_s, fps)
     with ShownVideo(source, how) as shown:
         info, shape = shown.info, shown.shape
         times = _write(shown, out / "video.mp4", config)
@@ -155,6 +144,22 @@ def normalise(
         tone_mapped=shape.tone_mapped,
         notes=notes,
         decoder=DECODER,
+    )
+
+
+def _how(source: Path, config: IngestConfig, start_s: float, end_s: float | None, fps: float | None) -> ShowSettings:
+    """How a span of a source is shown; ValueError for a span that is none."""
+    if start_s < 0 or (end_s is not None and end_s <= start_s):
+        raise ValueError(f"{source}: expected 0 <= start_s < end_s, got {start_s} and {end_s}")
+    if config.max_seconds is not None:
+        end_s = min(end_s or math.inf, start_s + config.max_seconds)
+    return ShowSettings(
+        fps=config.fps,
+        max_side=config.max_side,
+        start_s=start_s,
+        end_s=end_s,
+        max_hold_s=config.max_hold_s,
+        frames_fps=fps or config.fps,
     )
 
 
