@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fye_model.recipes import SCREENING_PRESETS
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -70,8 +72,12 @@ class LandmarkConfig(Config):
 
 
 class ScreeningConfig(Config):
-    """Thresholds applied to scores that the landmark stage stored; changing one recomputes nothing but the table."""
+    """Thresholds applied to scores that the landmark stage stored; changing one recomputes nothing but the table.
 
+    No threshold has an upper bound for what a face expresses: exaggerated expressions are what the data are for.
+    """
+
+    preset: Literal["default", "talkvid"] = "default"  # fills in what is not set here
     min_detection_rate: Fraction = 0.9
     min_face_fraction: Fraction = 0.15  # face height over clip height
     min_sharpness: Annotated[float, Field(ge=0)] = 5.0  # variance of the Laplacian of the face crop, 8-bit grey levels
@@ -80,6 +86,26 @@ class ScreeningConfig(Config):
     min_valid_frames: Positive = 24
     min_motion: Annotated[float, Field(ge=0)] = 0.0  # landmark path per second, in interocular distances; 0: off
     min_expression_range_mm: Annotated[float, Field(ge=0)] = 0.0  # spread of the pose-free face; 0: off
+    # The head once a second (tasks/faces/scores.py says how); None and 0: off
+    min_completeness: Fraction = 0.0  # frames with a face, short gaps filled in, over all
+    max_mean_movement: Annotated[float, Field(ge=0)] | None = None  # from second to second, of the shorter side
+    max_movement: Annotated[float, Field(ge=0)] | None = None
+    max_mean_turn_deg: Annotated[float, Field(ge=0)] | None = None  # from second to second
+    max_turn_deg: Annotated[float, Field(ge=0)] | None = None
+    max_mean_off_axis_deg: Annotated[float, Field(ge=0)] | None = None  # away from the camera
+    max_off_axis_deg: Annotated[float, Field(ge=0)] | None = None
+    min_inside: Fraction = 0.0  # of eyes, nose and mouth within the picture, at the worst second
+    min_mean_face_area: Fraction = 0.0  # of the picture
+    min_face_area: Fraction = 0.0
+    max_not_alone: Annotated[int, Field(ge=0)] | None = None  # seconds without exactly one face
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: object) -> object:
+        """The preset's thresholds under those that are given."""
+        if isinstance(values, dict) and values.get("preset") in SCREENING_PRESETS:
+            return {**SCREENING_PRESETS[values["preset"]], **values}
+        return values
 
 
 class SplitConfig(Config):

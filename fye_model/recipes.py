@@ -1,4 +1,4 @@
-"""Two recipes for two CPU cores, as overrides on `Recipe`, whose defaults are the paper's.
+"""Two recipes for two CPU cores, as overrides on `Recipe`, whose defaults are the paper's; presets for screening.
 
 `DEMO` goes the whole way from videos to a scored model in minutes: everything is trained from scratch on the few clips
 at hand, the autoencoder included, so sizes are as small as still learns. `DEBUG` goes the same way in seconds and
@@ -140,4 +140,24 @@ NAMED: dict[str, dict[str, JsonValue]] = {
     "paper": {},
     "demo": DEMO,
     "debug": DEBUG,
+}
+
+# What `screening.preset` fills in. TalkVid (Chen et al. 2025, arXiv 2508.13618): the thresholds of its published head
+# filter (data_pipeline/3_head_detail_filtering), turned from scores into the quantities that they are made of. It looks
+# at the whole picture, we at the square clip that training sees; its filters for picture quality and camera motion need
+# models and are not here.
+SCREENING_PRESETS: dict[str, dict[str, float]] = {
+    "default": {},
+    "talkvid": {
+        "max_mean_movement": 0.2,  # its movement score, 100 - 100 x: 80 on average, 60 at least
+        "max_movement": 0.4,
+        "max_mean_turn_deg": 30.0,  # rotation, 100 - x: 70 and 60
+        "max_turn_deg": 40.0,
+        "max_mean_off_axis_deg": 54.0,  # orientation, 100 - x / 1.8: 70 and 30
+        "max_off_axis_deg": 126.0,
+        "min_inside": 1.0,  # completeness: 100 always
+        "min_mean_face_area": 0.5 / 30,  # resolution, 3000 x: 50 and 40
+        "min_face_area": 0.4 / 30,
+        "max_not_alone": 1,  # face consistency, 20 points a second off: 80
+    },
 }

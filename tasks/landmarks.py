@@ -71,7 +71,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         write_landmarks(sequence, item.out / "landmarks.parquet", {"geometry": geometry_name(self.asset)})
         masks = latent_masks(sequence, self.config.expression_radius, item.facts.factor)
         write_masks(item.out / "masks.parquet", *masks)
-        scores = clip_scores(sequence, self.geometry)
+        scores = clip_scores(sequence, self.geometry, tracker.found)
         return LandmarkRow(**scores.model_dump(), **pictures.row().model_dump())
 
 
@@ -93,7 +93,7 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
 
 LANDMARKS = Stage(
     "landmarks",
-    "2",
+    "3",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
     writes={"landmarks.parquet": Kind.LANDMARKS, "masks.parquet": Kind.MASKS},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Literal
 
@@ -114,9 +115,22 @@ class _Rule:
 
 
 def _at_least(score: str, setting: str, label: str) -> _Rule:
+    read = attrgetter(score)
+
     def problem(row: ScoredClip, config: ScreeningConfig) -> str | None:
-        limit, value = getattr(config, setting), getattr(row, score)
-        return f"{label} {value:.4g} is below {limit:g} (screening.{setting})" if value < limit else None
+        limit, value = getattr(config, setting), read(row)
+        return f"{label} {value:.4g} is below {limit:.4g} (screening.{setting})" if value < limit else None
+
+    return _Rule(setting, problem)
+
+
+def _at_most(score: str, setting: str, label: str) -> _Rule:
+    read = attrgetter(score)
+
+    def problem(row: ScoredClip, config: ScreeningConfig) -> str | None:
+        limit, value = getattr(config, setting), read(row)
+        above = limit is not None and value > limit
+        return f"{label} {value:.4g} is above {limit:.4g} (screening.{setting})" if above else None
 
     return _Rule(setting, problem)
 
@@ -145,6 +159,17 @@ RULES = (
     _Rule("max_yaw_deg", _yaw),
     _at_least("motion", "min_motion", "motion in interocular distances per second"),
     _at_least("expression_range_mm", "min_expression_range_mm", "expression range in mm"),
+    _at_least("completeness", "min_completeness", "completeness"),
+    _at_most("head.not_alone", "max_not_alone", "number of seconds without exactly one face"),
+    _at_least("head.inside_min", "min_inside", "share of eyes, nose and mouth within the picture"),
+    _at_least("head.face_area_mean", "min_mean_face_area", "mean area of the face's box in the picture"),
+    _at_least("head.face_area_min", "min_face_area", "least area of the face's box in the picture"),
+    _at_most("head.movement_mean", "max_mean_movement", "mean movement of the head from second to second"),
+    _at_most("head.movement_max", "max_movement", "movement of the head within a second"),
+    _at_most("head.turn_mean_deg", "max_mean_turn_deg", "mean turn of the head in degrees a second"),
+    _at_most("head.turn_max_deg", "max_turn_deg", "turn of the head in degrees within a second"),
+    _at_most("head.off_axis_mean_deg", "max_mean_off_axis_deg", "mean angle in degrees away from the camera"),
+    _at_most("head.off_axis_max_deg", "max_off_axis_deg", "angle in degrees away from the camera"),
 )
 
 
@@ -323,7 +348,7 @@ def data_summary(clips: Sequence[Clip], verdicts: ScreeningRow) -> DataSummary:
 
 SCREENING = Stage(
     "screening",
-    "2",
+    "3",
     settings=lambda recipe: ScreeningSettings(screening=recipe.screening, split=recipe.split),
     reads={},
     writes={},

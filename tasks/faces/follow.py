@@ -27,21 +27,26 @@ class FaceTracker:
     """Follows one face through a clip: the largest at first, then the one that overlaps the last known box most.
 
     A face elsewhere in the frame is another person and is not taken while the gap is short; after a longer gap the
-    largest is taken again.
+    largest is taken again. `found`: how many faces each frame showed.
     """
 
     def __init__(self, landmarker: FaceLandmarker, max_gap_frames: int) -> None:
         self.landmarker = landmarker
         self.max_gap_frames = max_gap_frames
+        self.found: list[int] = []
         self._last: DetectedFace | None = None
         self._missed = 0
 
     def next(self, rgb: np.ndarray) -> DetectedFace | None:
         """The followed face in the next frame (h, w, 3) uint8, or None."""
-        face = self._choose(self.landmarker.detect(rgb))
+        faces = self.landmarker.detect(rgb)
+        face = self._choose(faces)
+        seen = len(faces)
         if face is None and self._last is not None and self._missed <= self.max_gap_frames:
             # a second look costs one detection and finds faces that a busy background hides from the first
             face = self._choose(self.landmarker.detect_around(rgb, self._last.box))
+            seen += face is not None
+        self.found.append(seen)
         self._missed = 0 if face is not None else self._missed + 1
         self._last = face or self._last
         return face

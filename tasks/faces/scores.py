@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +16,8 @@ from tasks.faces.detector import DetectedFace
 
 _PICTURE_STRIDE = 5  # frames between two whose sharpness and brightness are measured: neighbours are alike
 _DIGITS = 5
+_FIVE = ((33, 133), (263, 362), (1,), (61,), (291,))  # eyes, tip of the nose, corners of the mouth
+_FIVE_WEIGHTS = (0.15, 0.15, 0.4, 0.15, 0.15)
 
 
 class PictureRow(Config):
@@ -22,6 +25,30 @@ class PictureRow(Config):
 
     sharpness: float  # variance of the Laplacian of the face, 8-bit grey levels
     brightness: float  # mean grey level of the face
+
+
+class HeadScores(Config):
+    """How still, frontal, whole, large and alone the face is: measured once a second, as TalkVid's filter does.
+
+    movement: of eyes, nose tip and mouth corners from one second to the next, mean of both coordinates, as a fraction
+    of the picture's shorter side. turn_deg: length of the change of (pitch, yaw, roll); off_axis_deg: length of the
+    angles themselves. inside: share of those points within the picture (eyes 0.3, nose 0.4, mouth 0.3). face_area: of
+    the box around the face, as a fraction of the picture. not_alone: seconds without exactly one face. A clip in which
+    no two seconds show a face does not move.
+    """
+
+    seconds: int
+    not_alone: int
+    movement_mean: float
+    movement_max: float
+    turn_mean_deg: float
+    turn_max_deg: float
+    off_axis_mean_deg: float
+    off_axis_max_deg: float
+    inside_mean: float
+    inside_min: float
+    face_area_mean: float
+    face_area_min: float
 
 
 class ClipScores(Config):
@@ -40,6 +67,7 @@ class ClipScores(Config):
     pitch: tuple[float, float]
     motion: float  # mean path of the landmarks per second, in interocular distances
     expression_range_mm: float  # mean spread (standard deviation) of brows, eyes and lips, pose removed
+    head: HeadScores
 
 
 class PictureScores:
@@ -80,8 +108,8 @@ def _face_crop(rgb: np.ndarray, face: DetectedFace) -> np.ndarray:
     return rgb[rows, columns].astype(np.float32)
 
 
-def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> ClipScores:
-    """Scores of a sequence with at least one valid frame.
+def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry, faces: Sequence[int]) -> ClipScores:
+    """Scores of a sequence with at least one valid frame. faces: how many were found in each frame.
 
     The expression range is of the face's own shape, so that it means the same for every landmark model.
     """
@@ -111,6 +139,43 @@ def clip_scores(sequence: LandmarkSequence, geometry: FaceGeometry) -> ClipScore
         pitch=_extremes(pitch),
         motion=_rounded(steps.mean() / eyes * sequence.fps) if pairs.size and eyes > 0 else 0.0,
         expression_range_mm=_rounded(spread_mm),
+        head=head_scores(sequence, np.asarray(faces)),
+    )
+
+
+def head_scores(sequence: LandmarkSequence, faces: np.ndarray) -> HeadScores:
+    """The head, looked at once a second; of a clip shorter than a second, in its first frame with a face.
+
+    faces: (f,) how many were found. Raises ValueError for a sequence without poses.
+    """
+    if sequence.matrix is None:
+        raise ValueError("scores of the head need poses, and these landmarks have none")
+    looked = (np.arange(max(int(len(sequence) / sequence.fps), 1)) * sequence.fps).round().astype(int)
+    shown = looked[sequence.valid[looked]]
+    if not shown.size:
+        shown = np.flatnonzero(sequence.valid)[:1]
+    mesh = sequence.points[shown, : topology.MESH_POINTS, :2].astype(np.float64)
+    five = np.stack([mesh[:, list(group)].mean(axis=1) for group in _FIVE], axis=1)
+    inside = ((five >= 0) & (five < 1)).all(axis=-1) @ np.array(_FIVE_WEIGHTS)
+    side = np.array((sequence.width, sequence.height)) / min(sequence.width, sequence.height)
+    moved = np.abs(np.diff(five * side, axis=0)).mean(axis=(1, 2))
+    angles = euler_deg(sequence.matrix[shown])
+    turned = np.linalg.norm(np.diff(angles, axis=0), axis=1)
+    off_axis = np.linalg.norm(angles, axis=1)
+    area = np.ptp(mesh, axis=1).prod(axis=-1)
+    return HeadScores(
+        seconds=len(looked),
+        not_alone=int((faces[looked] != 1).sum()),
+        movement_mean=_rounded(moved.mean()) if moved.size else 0.0,
+        movement_max=_rounded(moved.max(initial=0.0)),
+        turn_mean_deg=_rounded(turned.mean()) if turned.size else 0.0,
+        turn_max_deg=_rounded(turned.max(initial=0.0)),
+        off_axis_mean_deg=_rounded(off_axis.mean()),
+        off_axis_max_deg=_rounded(off_axis.max()),
+        inside_mean=_rounded(inside.mean()),
+        inside_min=_rounded(inside.min()),
+        face_area_mean=_rounded(area.mean()),
+        face_area_min=_rounded(area.min()),
     )
 
 

@@ -29,6 +29,7 @@ from tasks.screening import (
 )
 from tasks.workspace.dataset import Clip, ClipRecord
 from tasks.workspace.decisions import Decision
+from tasks.workspace.recipes import load_recipe
 from tasks.workspace.summary import FunnelStep
 from tests.tasks.support import work_on
 
@@ -49,6 +50,27 @@ GOOD = {
     "motion": 0.4,
     "expression_range_mm": 1.5,
 }
+HEAD = {
+    "seconds": 4,
+    "not_alone": 0,
+    "movement_mean": 0.01,
+    "movement_max": 0.02,
+    "turn_mean_deg": 3.0,
+    "turn_max_deg": 8.0,
+    "off_axis_mean_deg": 10.0,
+    "off_axis_max_deg": 20.0,
+    "inside_mean": 1.0,
+    "inside_min": 1.0,
+    "face_area_mean": 0.2,
+    "face_area_min": 0.18,
+}
+GOOD["head"] = HEAD
+
+
+def head(**changes: float) -> dict[str, Any]:
+    return {"head": {**HEAD, **changes}}
+
+
 BAD = {
     "min_detection_rate": ({"detection_rate": 0.62}, "detection rate 0.62 is below 0.9"),
     "min_valid_frames": ({"valid_frames": 20}, "number of valid frames 20 is below 24"),
@@ -58,8 +80,22 @@ BAD = {
     "max_yaw_deg": ({"yaw": [-80.0, 1.0]}, "the head turns 80 degrees, more than 75"),
     "min_motion": ({"motion": 0.01}, "motion in interocular distances per second 0.01 is below 0.1"),
     "min_expression_range_mm": ({"expression_range_mm": 0.1}, "expression range in mm 0.1 is below 0.5"),
+    "min_completeness": ({"completeness": 0.5}, "completeness 0.5 is below 0.95"),
+    "max_not_alone": (head(not_alone=2), "number of seconds without exactly one face 2 is above 1"),
+    "min_inside": (head(inside_min=0.6), "share of eyes, nose and mouth within the picture 0.6 is below 1"),
+    "min_mean_face_area": (head(face_area_mean=0.016), "face's box in the picture 0.016 is below 0.01667"),
+    "min_face_area": (head(face_area_min=0.013), "face's box in the picture 0.013 is below 0.01333"),
+    "max_mean_movement": (
+        head(movement_mean=0.21),
+        "mean movement of the head from second to second 0.21 is above 0.2",
+    ),
+    "max_movement": (head(movement_max=0.41), "movement of the head within a second 0.41 is above 0.4"),
+    "max_mean_turn_deg": (head(turn_mean_deg=31), "mean turn of the head in degrees a second 31 is above 30"),
+    "max_turn_deg": (head(turn_max_deg=41), "turn of the head in degrees within a second 41 is above 40"),
+    "max_mean_off_axis_deg": (head(off_axis_mean_deg=55), "mean angle in degrees away from the camera 55 is above 54"),
+    "max_off_axis_deg": (head(off_axis_max_deg=127), "angle in degrees away from the camera 127 is above 126"),
 }
-STRICT = ScreeningConfig(min_motion=0.1, min_expression_range_mm=0.5)
+STRICT = ScreeningConfig(preset="talkvid", min_motion=0.1, min_expression_range_mm=0.5, min_completeness=0.95)
 
 
 def row(clip: str, **changes: Any) -> ScoredClip:
@@ -77,6 +113,10 @@ def test_every_rule_rejects_in_words_and_names_its_setting(rule: str) -> None:
 
 def test_all_broken_rules_are_told() -> None:
     changes = {key: value for change, _ in BAD.values() for key, value in change.items()}
+    worst = {
+        key: value for change, _ in BAD.values() for key, value in change.get("head", {}).items() if value != HEAD[key]
+    }
+    changes |= head(**worst)
     (verdict,) = screen([row("a", **changes)], STRICT)
     assert len(verdict.reasons) == len(RULES)
 
@@ -203,3 +243,32 @@ def test_only_decisions_on_clips_that_are_there_are_given() -> None:
     result = StageResult("landmarks", [outcome], "digest", 0.0, 0.0, 0, "Completed")
     decisions = {"a": Decision(keep=False, note="hand before the face"), "elsewhere": Decision(keep=True)}
     assert screening_item(clips, result, decisions).facts.decisions == {"a": False}
+
+
+def test_a_preset_fills_in_what_is_not_set_and_says_every_number() -> None:
+    assert ScreeningConfig(preset="talkvid").max_turn_deg == 40.0
+    looser = ScreeningConfig(preset="talkvid", max_turn_deg=60.0)
+    assert looser.max_turn_deg == 60.0 and looser.max_mean_turn_deg == 30.0
+    assert ScreeningConfig.model_validate(looser.model_dump()) == looser, "read back as it was written"
+    assert load_recipe("paper", ["screening.preset=talkvid"]).screening.max_not_alone == 1
+    with pytest.raises(ValueError, match="talkvid"):
+        load_recipe("paper", ["screening.preset=talkvids"])
+
+
+def test_the_published_scores_and_thresholds_are_the_same_as_ours() -> None:
+    """TalkVid's own formulas of its scores, at our limits: its thresholds."""
+    ours = ScreeningConfig(preset="talkvid")
+    scores = {
+        "avg_movement": 100 - 100 * ours.max_mean_movement,
+        "min_movement": 100 - 100 * ours.max_movement,
+        "avg_rotation": 100 - ours.max_mean_turn_deg,
+        "min_rotation": 100 - ours.max_turn_deg,
+        "avg_orientation": 100 - ours.max_mean_off_axis_deg / 180 * 100,
+        "min_orientation": 100 - ours.max_off_axis_deg / 180 * 100,
+        "min_completeness": 100 * ours.min_inside,
+        "avg_resolution": 30 * ours.min_mean_face_area * 100,
+        "min_resolution": 30 * ours.min_face_area * 100,
+        "face_consistency": 100 - 20 * ours.max_not_alone,
+    }
+    published = (80, 60, 70, 60, 70, 30, 100, 50, 40, 80)
+    assert scores == pytest.approx(dict(zip(scores, published, strict=True)))

@@ -139,7 +139,8 @@ def _make_take(
     masks[0, :, 2:6, 2:6], masks[1, :, 1:7, 1:7] = 0.5, 1.0
     write_masks(marks / "masks.parquet", *masks)
     scores = LandmarkRow(
-        **clip_scores(found, GEOMETRY).model_dump(), **PictureRow(sharpness=9.0, brightness=120.0).model_dump()
+        **clip_scores(found, GEOMETRY, [1] * take.frames).model_dump(),
+        **PictureRow(sharpness=9.0, brightness=120.0).model_dump(),
     )
     marked = Receipts(store, LANDMARKS).settle(
         Item(clip, record.name, {}, LandmarkFacts(factor=8)), f"{clip}-landmarks", marks, scores, 1.0

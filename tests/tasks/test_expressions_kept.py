@@ -1,0 +1,53 @@
+"""Exaggerated expressions are what the data are for: real crossed eyes, pouts and grimaces pass every preset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fye_model.config import ClipConfig, IngestConfig, LandmarkConfig, ScreeningConfig
+from fye_model.landmarks.aspects import EXPRESSIONS, SeenFace
+from fye_model.recipes import SCREENING_PRESETS
+from tasks.clips import CLIPS, ClipsRow
+from tasks.engine.items import NOTHING
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.ingest import INGEST, IngestFacts
+from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
+from tasks.screening import ScoredClip, screen
+from tests.tasks.support import work_on
+
+SHOWN = (("d6", 17.4, 19.4, "crossed_eyes"), ("d13", 1.4, 2.8, "pout"), ("d9", 3.4, 5.2, "pout"))
+
+
+@pytest.mark.parametrize(("video", "start_s", "end_s", "expression"), SHOWN)
+def test_a_real_grimace_becomes_a_clip_and_is_kept_by_every_preset(
+    shared: Path,
+    landmarker_task: Path,
+    landmarker_asset: LandmarkerAsset,
+    tmp_path: Path,
+    video: str,
+    start_s: float,
+    end_s: float,
+    expression: str,
+) -> None:
+    out = {name: tmp_path / name for name in ("ingest", "clips", "landmarks")}
+    for folder in out.values():
+        folder.mkdir()
+    source = {"source": shared / "data" / "driving" / f"{video}.mp4"}
+    facts = IngestFacts(start_s=start_s, end_s=end_s)
+    work_on(INGEST, IngestConfig(), source, facts, out["ingest"])
+    files = {path.stem: path for path in out["ingest"].iterdir() if path.suffix != ".flac"}
+    cut = work_on(CLIPS, ClipConfig(size=256), files, NOTHING, out["clips"], asset=landmarker_asset)
+    assert isinstance(cut, ClipsRow) and len(cut.clips) == 1 and not cut.rejected
+    files = {"video": out["clips"] / "000" / "clip.mp4", "frames": out["clips"] / "000" / "frames.parquet"}
+    row = work_on(LANDMARKS, LandmarkConfig(), files, LandmarkFacts(factor=8), out["landmarks"], asset=landmarker_asset)
+    assert isinstance(row, LandmarkRow)
+    face = SeenFace.read(out["landmarks"] / "landmarks.parquet")
+    (aspect,) = [aspect for aspect in EXPRESSIONS if aspect.name == expression]
+    assert aspect.seconds(face) > 0, "the grimace is in these frames"
+    scored = ScoredClip(**row.model_dump(), clip="a", name=video, subject=video)
+    for preset in SCREENING_PRESETS:
+        (verdict,) = screen([scored], ScreeningConfig.model_validate({"preset": preset}))
+        assert verdict.kept, (preset, verdict.reasons)
+    assert row.head.not_alone == 0 and row.head.inside_min == 1.0
