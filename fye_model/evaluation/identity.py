@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from fye_model.evaluation.alignment import similarity
 from fye_model.evaluation.compare import Comparison
 from fye_model.evaluation.extra import lacking, package_file
 from fye_model.evaluation.faces import FaceTrack
@@ -56,7 +57,7 @@ def to_truth(comparison: Comparison) -> np.ndarray:
     """Distance of result and truth on every frame that is looked at: (f,), NaN on the others and without the extra."""
     if lacks():
         return np.full(len(comparison), math.nan)
-    looked = _looked_at(comparison.comparable)
+    looked = looked_at(comparison.comparable)
     truth = embed(comparison.truth.frames, comparison.truth.faces, looked)
     return _distances(comparison, truth, looked)
 
@@ -69,7 +70,7 @@ def to_portrait(comparison: Comparison) -> np.ndarray:
     portrait, faces = comparison.portrait, comparison.portrait_faces
     if lacks() or portrait is None or faces is None or not faces.found.all():
         return np.full(len(comparison), math.nan)
-    return _distances(comparison, embed(portrait[None], faces, np.ones(1, bool)), _looked_at(comparison.comparable))
+    return _distances(comparison, embed(portrait[None], faces, np.ones(1, bool)), looked_at(comparison.comparable))
 
 
 def embed(frames: np.ndarray, faces: FaceTrack, where: np.ndarray) -> np.ndarray:
@@ -91,7 +92,7 @@ def face_chip(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     import dlib
 
     places = (_PADDING + _PLACES) / (2 * _PADDING + 1) * _SIDE_PX
-    scale, turn, offset = _similarity(places, points[list(_POINTS)])
+    scale, turn, offset = similarity(places, points[list(_POINTS)])
     x, y = turn @ np.full(2, _SIDE_PX / 2) + offset
     half = scale * _SIDE_PX / 2
     details = dlib.chip_details(
@@ -102,7 +103,7 @@ def face_chip(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(dlib.extract_image_chip(np.ascontiguousarray(picture), details))
 
 
-def _looked_at(comparable: np.ndarray) -> np.ndarray:
+def looked_at(comparable: np.ndarray) -> np.ndarray:
     """At most `MOST_FRAMES` of the frames whose truth has a face, evenly spread: (f,) bool -> (f,) bool."""
     frames = np.flatnonzero(comparable)
     chosen = np.zeros(len(comparable), bool)
@@ -114,16 +115,6 @@ def _looked_at(comparable: np.ndarray) -> np.ndarray:
 def _distances(comparison: Comparison, theirs: np.ndarray, looked: np.ndarray) -> np.ndarray:
     distances = np.linalg.norm(embed(comparison.result, comparison.faces, looked) - theirs, axis=1)
     return np.where(looked & comparison.lost, NO_FACE_DISTANCE, distances)
-
-
-def _similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, scaled rotation (2, 2) and offset (2,) that bring points (n, 2) nearest to others, by least squares."""
-    centre, aim = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - centre, target - aim
-    size = np.square(a).sum()
-    along, across = (a * b).sum() / size, (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / size
-    turn = np.array([[along, -across], [across, along]])
-    return math.hypot(along, across), turn, aim - turn @ centre
 
 
 @lru_cache(maxsize=_REMEMBERED)

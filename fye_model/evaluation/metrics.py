@@ -19,16 +19,10 @@ NO_FACE_ERROR = 1.0
 # Errors of a point, in IOD, up to which it counts as found: average precision is the mean over these.
 AP_THRESHOLDS = tuple(step / 100 for step in range(1, 11))
 
-# Metrics of the paper's protocol that need networks whose weights this project neither ships nor downloads.
-MISSING_METRICS = {
-    "lpips": "needs the LPIPS weights (AlexNet or VGG backbone and its linear layers), which are not on this machine",
-    "tlp": "the change of LPIPS from frame to frame; needs the LPIPS weights, which are not on this machine",
-    "fvd": "needs the I3D weights (Kinetics-400), which are not on this machine",
-    "arcface": "needs ArcFace weights (an InsightFace pack, non-commercial), which are not on this machine; "
-    "measures cross reenactment",
-    "hyperiqa": "needs the HyperIQA weights (KonIQ-10k), which are not on this machine; measures cross reenactment",
-}
-MISSING_NOTE = "Nothing is downloaded to fill these in, and no other network stands in for them."
+MISSING_NOTE = (
+    "Nothing is downloaded unasked to fill these in, and no other network stands in for them: `fye assets` says what "
+    "is needed and from where."
+)
 
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5  # 11 taps

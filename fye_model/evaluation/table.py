@@ -5,12 +5,14 @@ A new metric is a row here, and a function in `measures.py` if none of those the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
-from fye_model.evaluation import dynamics, identity, measures, quality
+from fye_model.evaluation import arcface, dynamics, identity, measures, perceptual, quality, video_distance
 from fye_model.evaluation.agreement import correlation, mean_correlation, slope
 from fye_model.evaluation.blinks import CLOSED_SHARE, TOLERANCE_FRAMES
-from fye_model.evaluation.metric import Metric, Question, Reads, mean_of_clips, rate
+from fye_model.evaluation.metric import Metric, Question, Reads, mean_of_clips, no_sum, nothing, rate
 from fye_model.evaluation.metrics import (
     AP_THRESHOLDS,
     NO_FACE_ERROR,
@@ -39,12 +41,14 @@ def _mean(
     why_not: str = _NO_TRUTH,
     about: str = "",
     decides: bool = False,
+    lacks: Callable[[], str | None] = nothing,
 ) -> Metric:
     """A metric that is a mean over a clip's frames, then over clips."""
     return Metric(
         *(name, label, unit, better, question, reads, None, mean_of_clips, text, failures, why_not, frames),
         about=about or name,
         decides=decides,
+        lacks=lacks,
     )
 
 
@@ -166,6 +170,62 @@ def _dynamics() -> list[Metric]:
     ]
 
 
+def _by_networks() -> list[Metric]:
+    """The paper's metrics that need weights, and their kin."""
+    lpips = "distance of deep features of result and truth, version 0.1, by"
+    arc = "cosine of ArcFace embeddings of result and truth"
+    return [
+        _mean(
+            *("lpips", "LPIPS (AlexNet)", "", "lower", "picture", "networks", perceptual.lpips_frames("alexnet")),
+            f"{lpips} AlexNet",
+            lacks=partial(perceptual.lpips_lacks, "alexnet"),
+        ),
+        _mean(
+            *("lpips_vgg", "LPIPS (VGG16)", "", "lower", "picture", "networks", perceptual.lpips_frames("vgg16")),
+            f"{lpips} VGG16",
+            lacks=partial(perceptual.lpips_lacks, "vgg16"),
+        ),
+        _mean(
+            *("tlp", "tLP", "1e-3", "lower", "picture", "networks", perceptual.tlp_frames),
+            "how differently result and truth change from frame to frame, in LPIPS (AlexNet) times 1000",
+            failures="every frame but the first counts",
+            why_not="no clip has two frames",
+            lacks=partial(perceptual.lpips_lacks, "alexnet"),
+        ),
+        Metric(
+            *("fvd", "FVD", "", "lower", "picture", "networks", video_distance.clip_logits, no_sum),
+            "Fréchet distance of the clips' I3D logits (Kinetics-400, 224 pixels) from the truth's; no interval, and "
+            "only to be compared on the same clips",
+            failures=f"clips of fewer than {video_distance.FEWEST_FRAMES} frames, or not square, are left out",
+            why_not=f"fewer than two square clips of {video_distance.FEWEST_FRAMES} frames",
+            about="fvd",
+            lacks=video_distance.lacks,
+            of_set=video_distance.fvd,
+        ),
+        *(
+            _mean(
+                *(name, f"ArcFace cosine ({depth})", "", "higher", "identity", "networks", arcface.to_truth(name)),
+                f"{arc}, {depth} of the pack {pack}, on at most {identity.MOST_FRAMES} frames of a clip",
+                failures=f"a result without a face counts as {arcface.NO_FACE_COSINE:g}",
+                lacks=partial(arcface.lacks, name),
+            )
+            for name, depth, pack in _ARCFACES
+        ),
+        _mean(
+            *("hyperiqa", "HyperIQA", "", "higher", "picture", "networks", perceptual.hyperiqa_frames),
+            "quality of the result alone (KonIQ-10k, about 0 to 100), mean over nine fixed patches, on at most "
+            f"{identity.MOST_FRAMES} frames of a clip; knows no truth",
+            why_not="nothing was compared",
+            lacks=perceptual.hyperiqa_lacks,
+        ),
+    ]
+
+
+_ARCFACES: tuple[tuple[arcface.Model, str, str], ...] = (
+    ("arcface", "IResNet50", "buffalo_l"),
+    ("arcface_r100", "IResNet100", "antelopev2"),
+)
+
 METRICS: tuple[Metric, ...] = (
     _mean(
         *("l1", "L1", "", "lower", "picture", "pictures", measures.of_pictures("l1")),
@@ -244,15 +304,17 @@ METRICS: tuple[Metric, ...] = (
         *("brisque", "BRISQUE", "", "lower", "picture", "statistics", quality.brisque_frames),
         "naturalness of the result alone, about 0 (clean) to 100 (ruined); knows no truth",
         failures=f"every frame counts; one in which nothing varies as {quality.NO_DETAIL:g}",
-        why_not=quality.lacks() or "nothing was compared",
+        why_not="nothing was compared",
+        lacks=quality.lacks,
     ),
     _mean(
         *("identity", "Identity distance", "", "lower", "identity", "embeddings", identity.to_truth),
         f"distance of dlib's face embeddings of result and truth, on at most {identity.MOST_FRAMES} frames of a clip; "
         f"one person is within {identity.SAME_PERSON:g}",
         failures=f"a result without a face counts as {identity.NO_FACE_DISTANCE:g}",
-        why_not=identity.lacks() or _NO_TRUTH,
+        lacks=identity.lacks,
     ),
+    *_by_networks(),
 )
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 NAMES: tuple[str, ...] = tuple(BY_NAME)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fye_model.config import EvaluationConfig
+from fye_model.evaluation.weights import weights_here
 
 ProtocolName = Literal["paper", "moving", "whole"]
 # The frames after the reference: the first 64, the 64 in which most moves, or all of them; at 256 x 256 pixels.
@@ -28,5 +29,6 @@ def terms(protocol: ProtocolName, landmark_model: str, more: Mapping[str, str] |
         "size": PROTOCOLS[protocol].size,
         "crop": "none; bench and results are square",
         "landmark model": landmark_model,
+        "metric weights": ", ".join(weights_here()) or "none",
         **(more or {}),
     }

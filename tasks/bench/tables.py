@@ -10,10 +10,9 @@ from pydantic import Field
 
 from fye_model.config import Config
 from fye_model.evaluation.aggregate import INTERVAL, Outcome, compare, estimate, json_number
-from fye_model.evaluation.cross import CROSS_METRICS, MISSING_OF, SELF_METRICS
-from fye_model.evaluation.extra import is_lack
+from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
 from fye_model.evaluation.metric import Metric
-from fye_model.evaluation.metrics import MISSING_METRICS, MISSING_NOTE
+from fye_model.evaluation.metrics import MISSING_NOTE
 from fye_model.evaluation.scores import ClipScores
 from fye_model.files import whole_folder, write_atomic, write_json
 from tasks.bench.manifest import Bench, Kind, PairRow
@@ -41,7 +40,6 @@ _HEADLINES: dict[Kind, tuple[str, ...]] = {
         *("blinks.recall", "identity", "failure_rate"),
     ),
 }
-_NETWORKS = {"arcface": "ArcFace", "hyperiqa": "HyperIQA", "lpips": "LPIPS", "fvd": "FVD", "tlp": "tLP"}
 
 
 class Cell(Config):
@@ -124,13 +122,15 @@ def side_by_side(bench: Bench, digest: str, protocol: dict[str, str | int], scor
 
 def _task(kind: Kind, scores: Mapping[str, Sequence[ClipScores]]) -> TaskScores:
     metrics = _METRICS[kind]
+    methods = {name: {metric.name: _cell(metric, clips) for metric in metrics} for name, clips in scores.items()}
+    unmeasured = [m for m in metrics if all(cells[m.name].value is None for cells in methods.values())]
     return TaskScores(
         pairs=len(next(iter(scores.values()))),
-        methods={name: {metric.name: _cell(metric, clips) for metric in metrics} for name, clips in scores.items()},
+        methods=methods,
         differences=tuple(
             _contrast(metric, ours, theirs, scores) for ours, theirs in combinations(scores, 2) for metric in metrics
         ),
-        missing={name: f"missing: {MISSING_METRICS[name]}" for name in MISSING_OF[kind]},
+        missing={metric.name: f"missing: {reason}" for metric in unmeasured if (reason := metric.lacks())},
     )
 
 
@@ -225,17 +225,9 @@ def notes(found: BenchScores) -> list[str]:
     lines.append(f"intervals: {INTERVAL.replace('clips', 'pairs')}")
     for kind in _TASKS:
         if kind in found.tasks:
-            lines += [f"{_NETWORKS[name]}: {reason}" for name, reason in found.tasks[kind].missing.items()]
-            lines += _without_packages(kind, found.tasks[kind])
+            labels = {metric.name: metric.label for metric in _METRICS[kind]}
+            lines += [f"{labels[name]}: {reason}" for name, reason in found.tasks[kind].missing.items()]
     return [*dict.fromkeys(lines), MISSING_NOTE]
-
-
-def _without_packages(kind: Kind, task: TaskScores) -> list[str]:
-    """Metrics that an extra of this package would bring, with how to install it."""
-    reasons = {name: cell.reason for cells in task.methods.values() for name, cell in cells.items()}
-    return [
-        f"{metric.label}: missing: {reasons[metric.name]}" for metric in _METRICS[kind] if is_lack(reasons[metric.name])
-    ]
 
 
 def write_tables(found: BenchScores, folder: Path) -> None:
@@ -260,8 +252,8 @@ def _value_rows(found: BenchScores) -> list[list[object]]:
         for method, cells in task.methods.items():
             for name, cell in cells.items():
                 low, high = cell.interval or (None, None)
-                rows.append([kind, method, name, *units[name], cell.value, low, high, cell.pairs, cell.reason])
-            rows += [[kind, method, name, "", "", *[None] * 3, 0, text] for name, text in task.missing.items()]
+                reason = task.missing.get(name, cell.reason)
+                rows.append([kind, method, name, *units[name], cell.value, low, high, cell.pairs, reason])
     return rows
 
 
@@ -288,18 +280,13 @@ def _kind(name: str) -> Kind:
 
 
 def _label(kind: Kind, name: str) -> str:
-    for metric in _METRICS[kind]:
-        if metric.name == name:
-            return heading(metric)
-    return _NETWORKS[name]
+    return heading(next(metric for metric in _METRICS[kind] if metric.name == name))
 
 
 def _value(task: TaskScores, method: str, name: str) -> str:
     if name in task.missing:
         return "missing"
     cell = task.methods[method][name]
-    if is_lack(cell.reason):
-        return "missing"
     return value_text(cell.value, cell.interval, cell.reason)
 
 

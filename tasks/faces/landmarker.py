@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from fye_model.asset_files import cache_folder, places
 from fye_model.assets import FACE_LANDMARKER
 from fye_model.files import file_digest, whole_file
 from tasks.faces import fallback as fallback_model
@@ -46,23 +47,6 @@ def geometry_source(asset: LandmarkerAsset) -> str:
     return str(asset.path) if asset.has_matrix else "mean_mesh"
 
 
-def cache_folder() -> Path:
-    """Folder for downloaded models: FYE_CACHE, or `follow-your-emoji` in the user's cache folder."""
-    if chosen := os.environ.get("FYE_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "follow-your-emoji"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "follow-your-emoji"
-
-
-def landmarker_places(folder: Path | None) -> list[tuple[str, Path]]:
-    """Where an existing landmarker is looked for, in order: (how the place was chosen, file)."""
-    places = [("runtime.assets", Path(folder) / LANDMARKER_FILE)] if folder is not None else []
-    if chosen := os.environ.get("FYE_ASSETS"):
-        places.append(("FYE_ASSETS", Path(chosen).expanduser() / LANDMARKER_FILE))
-    return [*places, ("cache", cache_folder() / LANDMARKER_FILE)]
-
-
 def resolve_landmarker(folder: Path | None = None) -> LandmarkerAsset:
     """The landmark model to use, downloaded into the cache where it is not at hand.
 
@@ -77,7 +61,7 @@ def resolve_landmarker(folder: Path | None = None) -> LandmarkerAsset:
         return _fallback(["FYE_LANDMARKER=fallback: nothing else was tried"])
 
     tried = []
-    for place, path in landmarker_places(folder):
+    for place, path in places(LANDMARKER_FILE, folder):
         if path.is_file():
             return _checked(path, place)
         tried.append(f"{place}: no file {path}")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from fye_model.ablations import FULL
 from fye_model.evaluation.aggregate import INTERVAL
-from fye_model.evaluation.extra import is_lack
-from fye_model.evaluation.metric import Metric
+from fye_model.evaluation.metric import Metric, is_lack
 from fye_model.files import write_atomic, write_json
 from tasks.results.ablation import METRICS_OF, AblationTable, Cell, Contrast
 from tasks.results.grids import Grid, as_csv, as_markdown, as_page, between, heading, value_text

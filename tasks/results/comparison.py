@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 from pydantic import Field, JsonValue
 
 from fye_model.config import Config
 from fye_model.evaluation.aggregate import INTERVAL, Difference, Estimate, Outcome, compare, estimate, json_number
-from fye_model.evaluation.cross import CROSS_METRICS, MISSING_OF, SELF_METRICS
+from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
 from fye_model.evaluation.metric import Metric
-from fye_model.evaluation.metrics import MISSING_METRICS
 from fye_model.evaluation.scores import COUNTS
 from fye_model.evaluation.table import BY_NAME
 from tasks.results.runs import Scored, ScoredRun, Task
@@ -151,20 +151,23 @@ def _section(task: Task, a: ScoredRun, b: ScoredRun, clips: Sequence[str]) -> Se
         clips=tuple(clip.name for clip in ours),
         rows=rows,
         counts={name: (_count(ours, name), _count(theirs, name)) for name in COUNTS},
-        not_compared={name: reason for name, reason in lacking.items() if reason is not None}
-        | {name: f"missing: {MISSING_METRICS[name]}" for name in MISSING_OF[task]},
+        not_compared={name: reason for name, reason in lacking.items() if reason is not None},
         sentence=_sentence(task, outcomes, metrics, ours, theirs),
     )
 
 
 def _lacking(metric: Metric, ours: Sequence[Scored], theirs: Sequence[Scored]) -> str | None:
-    """Why a metric cannot be compared: a run of another version did not measure it."""
+    """Why a metric cannot be compared: a run of another version did not measure it, or neither machine could."""
     without = [
         side
         for side, clips in (("A", ours), ("B", theirs))
         if not all(metric.name in clip.scores.statistics for clip in clips)
     ]
-    return f"not measured in {' and '.join(without)}" if without else None
+    if without:
+        return f"not measured in {' and '.join(without)}"
+    missing = metric.lacks()
+    measured = any(not np.isnan(clip.scores.statistics[metric.name]).all() for clip in (*ours, *theirs))
+    return f"missing: {missing}" if missing and not measured else None
 
 
 def _row(metric: Metric, ours: Sequence[Scored], theirs: Sequence[Scored]) -> Row:

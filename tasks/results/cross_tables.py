@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fye_model.evaluation.aggregate import aggregate, compare, json_number
-from fye_model.evaluation.cross import CROSS_METRICS, MISSING_OF
-from fye_model.evaluation.metrics import MISSING_METRICS
+from fye_model.evaluation.cross import CROSS_METRICS
 from fye_model.evaluation.scores import COUNTS, ClipScores
 from fye_model.evaluation.windows import Motion
 from tasks.results.records import METHODS, Json, scores_from_json, scores_to_json
@@ -78,7 +77,6 @@ def summarise_cross(records: Sequence[CrossRecord], why_none: str | None) -> Jso
         return {"left_out": why_none}
     scores = {method: [record.scores[method] for record in records] for method in METHODS}
     tables = {method: table_to_json(aggregate(scores[method], CROSS_METRICS)) for method in METHODS}
-    absent = {name: MISSING_METRICS[name] for name in MISSING_OF["cross"]} | lacking(tables["model"], CROSS_METRICS)
     return {
         "task": CROSS_TASK,
         "pairs": len(records),
@@ -90,7 +88,7 @@ def summarise_cross(records: Sequence[CrossRecord], why_none: str | None) -> Jso
             metric.name: difference_to_json(compare(metric, scores["model"], scores["baseline"]))
             for metric in CROSS_METRICS
         },
-        "missing": {name: f"missing: {reason}" for name, reason in absent.items()},
+        "missing": {name: f"missing: {why}" for name, why in lacking(tables["model"], CROSS_METRICS).items()},
         "list": [_row(record) for record in records],
     }
 

