@@ -50,6 +50,28 @@ def test_the_score_is_that_of_a_network_whose_weights_the_picture_makes(network:
         assert float(network(patch)) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_a_bottleneck_is_torchvisions(network: HyperIqa) -> None:
+    """The first of the second layer, which halves: by its convolution of three pixels."""
+    state = network.state_dict()
+    x = torch.rand((1, 256, 8, 8), generator=torch.Generator().manual_seed(0))
+
+    def normal(x: torch.Tensor, name: str) -> torch.Tensor:
+        weight, bias, mean, variance = (
+            state[f"res.layer2.0.{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        return functional.batch_norm(x, mean, variance, weight, bias)
+
+    def convolved(x: torch.Tensor, name: str, stride: int = 1) -> torch.Tensor:
+        weight = state[f"res.layer2.0.{name}.weight"]
+        return functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+
+    y = normal(convolved(x, "conv1"), "bn1").relu()
+    y = normal(convolved(y, "conv2", 2), "bn2").relu()
+    y = normal(convolved(y, "conv3"), "bn3") + normal(convolved(x, "downsample.0", 2), "downsample.1")
+    with torch.inference_mode():
+        assert torch.allclose(network.res.get_submodule("layer2.0")(x), y.relu(), atol=1e-5)
+
+
 def test_the_same_picture_has_the_same_score_and_another_has_another(network: HyperIqa, picture: np.ndarray) -> None:
     assert quality(network, picture) == quality(network, picture.copy())
     assert abs(quality(network, 255 - picture) - quality(network, picture)) > 1e-6

@@ -49,6 +49,25 @@ def test_the_last_layer_is_the_mean_over_moments_of_a_pool_over_two(weights: Pat
         assert torch.allclose(network(_video(24)), expected, atol=1e-3)
 
 
+def test_a_mixed_block_has_four_branches_in_the_order_of_the_paper(weights: Path) -> None:
+    """Written out from the tensors of the file; odd sizes, so that every padding is the same on both sides."""
+    state = torch.load(weights)
+    x = torch.rand((1, 192, 3, 5, 5), generator=torch.Generator().manual_seed(0))
+
+    def unit(name: str, x: torch.Tensor) -> torch.Tensor:
+        weight, scale, bias, mean, variance = (
+            state[f"Mixed_3b.{name}.{part}"]
+            for part in ("conv3d.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+        )
+        x = nn.functional.conv3d(x, weight, padding=weight.shape[-1] // 2)
+        return nn.functional.batch_norm(x, mean, variance, scale, bias, eps=1e-3).relu()
+
+    pooled = nn.functional.max_pool3d(x, 3, stride=1, padding=1)
+    branches = [unit("b0", x), unit("b1b", unit("b1a", x)), unit("b2b", unit("b2a", x)), unit("b3b", pooled)]
+    with torch.inference_mode():
+        assert torch.allclose(read_i3d(weights).get_submodule("Mixed_3b")(x), torch.cat(branches, 1), atol=1e-5)
+
+
 def _video(frames: int) -> torch.Tensor:
     return torch.rand((1, 3, frames, 224, 224), generator=torch.Generator().manual_seed(frames)) * 2 - 1
 

@@ -47,7 +47,8 @@ class Export:
         )
         factor = scale / (variance + 1e-5).sqrt()
         tensors = [(weight * factor[:, None, None, None]).float(), (bias - mean * factor).float()]
-        return self.add("Conv", [x], tensors, strides=[stride, stride])
+        padding = weight.shape[2] // 2
+        return self.add("Conv", [x], tensors, strides=[stride, stride], pads=[padding] * 4)
 
     def bent(self, x: str, name: str) -> str:
         return self.add("PRelu", [x], [self.state[f"{name}.weight"][:, None, None]])
@@ -71,9 +72,10 @@ class Export:
         self.save(path)
 
     def save(self, path: Path) -> None:
-        self.onnx.save(
-            self.onnx.helper.make_model(self.onnx.helper.make_graph(self.nodes, "g", [], [], self.values)), path
-        )
+        helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
+        ends = [helper.make_tensor_value_info(name, kind, None) for name in ("input", self.nodes[-1].output[0])]
+        graph = helper.make_graph(self.nodes, "network", ends[:1], ends[1:], self.values)
+        self.onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)]), path)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,21 @@ def test_the_onnx_file_of_the_pack_is_the_same_network(
     assert (ours * theirs).sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
     assert np.abs(ours - theirs).max() < 1e-3 < np.abs(ours[0] - ours[1]).max()
     assert (tmp_path / "w600k_r50.onnx").stat().st_size == pytest.approx(_PACK_BYTES, rel=1e-4)
+
+
+def test_it_computes_what_the_exported_graph_does(tmp_path: Path) -> None:
+    """One block a layer, against ONNX's own reference of every operation."""
+    blocks = (1, 1, 1, 1)
+    small = drawn(iresnet_shapes(blocks), scale=0.7)
+    export = Export(small)
+    export.write(tmp_path / "small.onnx", blocks)
+    network = IResNet(blocks).eval()
+    network.load_state_dict(small)
+    faces = torch.rand((1, 3, 112, 112), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    reference = pytest.importorskip("onnx.reference").ReferenceEvaluator(str(tmp_path / "small.onnx"))
+    with torch.inference_mode():
+        ours, theirs = network(faces).numpy(), reference.run(None, {"input": faces.numpy()})[0]
+    assert ours.std() > 0.1 and np.abs(ours - theirs).max() < 1e-3
 
 
 def test_an_onnx_file_of_another_network_says_where_it_differs(state: dict[str, Tensor], tmp_path: Path) -> None:
