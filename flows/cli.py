@@ -113,7 +113,7 @@ def refresh(
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
     place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
     _check(recipe, overrides, work, **place)
-    return _run(flow, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+    return _run(flow, 200, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
@@ -260,7 +260,7 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _run(flow: Any, **parameters: Any) -> int:
+def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
     from flows.server import start_server
@@ -277,8 +277,8 @@ def _run(flow: Any, **parameters: Any) -> int:
         return 1
     summary = state.result()
     print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
-    found = Results.model_validate({name: summary.get(name) for name in ("data", "outputs")})
-    for label, text in result_lines(found, summary.get("quarantined", 0)):
+    found = Results.model_validate({name: summary.get(name) for name in ("sources", "data", "outputs")})
+    for label, text in result_lines(found, summary.get("quarantined", 0), lines_of_a_kind):
         print(f"  {label:<12} {text}")
     return 0
 

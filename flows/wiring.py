@@ -19,6 +19,7 @@ from tasks.report import REPORT, ReportFacts, ReportRow, report_item
 from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, screening_item
 from tasks.select import SELECT, SelectRow
 from tasks.train import STAGE1, STAGE2, TrainRow, all_checkpoints, best_checkpoint, first_checkpoint
+from tasks.workspace.changes import note_sources
 from tasks.workspace.dataset import Clip, folder_inputs, per_clip_items, whole_inputs, with_outputs
 from tasks.workspace.decisions import read_decisions
 from tasks.workspace.publish import publish_evaluation, publish_report
@@ -59,7 +60,7 @@ class Model:
 
 def prepare_data(run: Run) -> Data:
     """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
-    sources = scan(run.store, run.roots())
+    run.sources = sources = scan(run.store, run.roots())
     run.set_aside = set_aside(sources)
     ingested = run.stage(INGEST, ingest_items(sources))
     clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
@@ -132,4 +133,5 @@ def with_data(run: Run, data: Data, results: Results | None = None) -> Results:
     kept = {entry.clip: entry.name for entry in data.verdicts.kept}
     added, removed = note_changes(run.store, kept, {clip.id for clip in data.clips})
     held = data.summary().model_copy(update={"added": added, "removed": removed})
-    return (results or Results()).model_copy(update={"data": held})
+    changes = note_sources(run.store, run.sources)
+    return (results or Results()).model_copy(update={"data": held, "sources": changes})

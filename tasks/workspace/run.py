@@ -20,7 +20,7 @@ from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.dataset import Clip, ClipSet, clip_set
 from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
-from tasks.workspace.sources import REGISTRY, Root, registered_roots
+from tasks.workspace.sources import REGISTRY, Root, Source, registered_roots
 from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLine, Summary, row_text, write_tables
 
 COMPLETED = "Completed"
@@ -37,6 +37,7 @@ class Run:
     recipe: Recipe
     runtime: Runtime
     landmarker: LandmarkerAsset
+    sources: list[Source] = field(default_factory=list)  # every file below the roots
     set_aside: list[Outcome[Any]] = field(default_factory=list)  # sources that never became items
     results: list[StageResult[Any]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)

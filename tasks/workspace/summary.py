@@ -15,6 +15,7 @@ from fye_model.config import Config
 from fye_model.version import this_software
 from tasks.engine.items import StageCounts, as_json
 from tasks.engine.store import Store
+from tasks.workspace.changes import SourceChanges, change_lines
 
 KEPT = "clips.json"
 SUMMARY = "summary.json"
@@ -64,6 +65,7 @@ class DataSummary(Config):
 class Results(Config):
     """What a flow found: of its data, of its model, and where it lies."""
 
+    sources: SourceChanges | None = None
     data: DataSummary | None = None
     metrics: dict[str, JsonValue] | None = None
     baseline: dict[str, JsonValue] | None = None
@@ -121,14 +123,16 @@ def note_changes(store: Store, kept: Mapping[str, str], known: set[str]) -> tupl
 
 
 def result_lines(summary: Results, set_aside: int, most: int = 10) -> Iterator[tuple[str, str]]:
-    """What became of the data: counts, what came and went, and what was left out with the reason; then the outputs."""
+    """What became of the files and clips: counts, what came and went, what was left out and why; then the outputs."""
+    if summary.sources is not None:
+        yield from change_lines(summary.sources, most)
     if summary.data is not None:
         data = summary.data
         yield "data", f"{data.kept} of {data.clips} clips kept, subjects: {data.subjects}"
-        lines = [("added", name) for name in data.added]
-        lines += [("removed", f"{name}: its video is gone, or has changed") for name in data.removed]
+        lines = [("new clip", name) for name in data.added]
+        lines += [("lost clip", f"{name}: its video is gone, or has changed") for name in data.removed]
         lines += [("rejected", f"{name}: {'; '.join(reasons)}") for name, reasons in data.rejected.items()]
-        for label in ("added", "removed", "rejected"):
+        for label in ("new clip", "lost clip", "rejected"):
             texts = [text for kind, text in lines if kind == label]
             yield from ((label, text) for text in texts[:most])
             if len(texts) > most:

@@ -23,6 +23,7 @@ from tasks.ingest import normalise
 from tasks.media.write import write_video
 from tasks.results.tables import write_results
 from tasks.samples.clips import make_samples
+from tasks.workspace.changes import note_sources
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.run import Run, write_summary
 from tasks.workspace.summary import Results
@@ -134,6 +135,8 @@ def test_a_runs_tables_are_as_described(schema: dict[str, Any], tmp_path: Path) 
     write_summary(Run(Store(tmp_path), Recipe(), Runtime(), asset), "test", Results())
     for name in ("manifest.parquet", "quarantine.parquet"):
         assert _columns(tmp_path / name) == _documented(schema[name])
+    note_sources(Store(tmp_path), [])
+    assert _columns(tmp_path / "sources.parquet") == _documented(schema["sources.parquet"])
 
 
 def test_the_evaluations_table_is_as_described(schema: dict[str, Any], tmp_path: Path) -> None:
