@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -23,13 +24,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
-from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
+from pydantic import TypeAdapter
 
 from fye_model.files import file_digest, place_folder, whole_file, write_atomic
 from fye_model.files import json_digest as digest
+from tasks.engine.locks import held_claim, held_file
 
 __all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files", "is_address"]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.url = str(root)
-        self.fs, self._root = fsspec.core.url_to_fs(self.url)
+        # no remembered listings: other machines write here too
+        self.fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         self.local_root = Path(self._root) if isinstance(self.fs, LocalFileSystem) else None
         if self.local_root is not None:
             if self.local_root.exists() and not self.local_root.is_dir():
@@ -160,19 +164,25 @@ class Store:
     def claimed(self, rel: str, wait_s: float = 24 * 3600.0) -> Iterator[Path]:
         """Hold `rel` against other processes of this machine while it is made; yields its scratch folder."""
         folder = self.scratch(rel)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock")
-        try:
-            lock.acquire(timeout=wait_s)
-        except Timeout as error:
-            raise TimeoutError(
-                f"{rel} has been claimed by another process for {wait_s:.0f} s: is a run hanging?"
-            ) from error
-        try:
+        with held_file(Path(f"{folder}.lock"), wait_s, rel):
+            if folder.is_file():
+                folder.unlink()
             folder.mkdir(exist_ok=True)
             yield folder
-        finally:
-            lock.release()
+
+    @contextmanager
+    def exclusive(self, rel: str, wait_s: float = 60.0) -> Iterator[None]:
+        """Hold a file of the store while it is read and changed, against every process of every machine.
+
+        Raises TimeoutError, with nothing changed, where another one does not let go of it.
+        """
+        self._full(rel)
+        if self.local_root is not None:
+            with held_file(self.local_root / f".{rel}.lock", wait_s, f"{self.url}/{rel}"):
+                yield
+            return
+        with held_claim(f"{rel}.claims", self.write_bytes, self.names, self.delete, wait_s):
+            yield
 
     def local_path(self, path: str) -> Path:
         """A local path of a stored (relative) or source (absolute, or a URL) file; remote ones are fetched once."""
@@ -206,6 +216,7 @@ def is_address(path: str) -> bool:
 
 
 HASHES = "hashes.json"
+_ENTRIES = TypeAdapter(dict[str, tuple[int, int | str, str]])
 
 
 class HashMemory:
@@ -213,8 +224,18 @@ class HashMemory:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, list[int | str]] = store.read_json(HASHES) if store.exists(HASHES) else {}
+        self._known = self._read()
         self._changed = False
+
+    def _read(self) -> dict[str, list[int | str]]:
+        try:
+            found = _ENTRIES.validate_json(self._store.read_bytes(HASHES))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            logger.warning("%s/%s is damaged (%s): it is made anew", self._store.url, HASHES, type(error).__name__)
+            return {}
+        return {place: list(entry) for place, entry in found.items()}
 
     def digest(self, path: Path) -> tuple[str, int]:
         """(sha256, size in bytes); OSError when the file cannot be read."""

@@ -24,7 +24,8 @@ from tasks.engine.store import Store, digest
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
-from tasks.workspace.run import Run, landmark_model_of, other_landmark_model
+from tasks.workspace.registry import other_landmark_model, read_registry
+from tasks.workspace.run import Run
 from tasks.workspace.sources import Root, checked_root
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def open_planned(
         logger.warning("%s", notice)
     resolved: Recipe = load_recipe(recipe, overrides)
     asset: LandmarkerAsset = resolve_landmarker(runtime.assets)
-    if (known := landmark_model_of(store)) not in (None, asset.model):
+    if (known := read_registry(store).landmark_model) not in (None, asset.model):
         raise other_landmark_model(store, str(known), asset.model)
     roots = tuple(checked_root(root) for root in more)
     return PlannedRun(store, resolved, runtime, asset, more=roots, wanted=wanted)

@@ -20,7 +20,8 @@ from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.dataset import Clip, ClipSet, clip_set
 from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
-from tasks.workspace.sources import REGISTRY, Root, Source, registered_roots
+from tasks.workspace.registry import claim_landmark_model
+from tasks.workspace.sources import Root, Source, registered_roots
 from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLine, Summary, row_text, write_tables
 
 COMPLETED = "Completed"
@@ -106,31 +107,6 @@ def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime) -> 
         logger.warning("%s", notice)
     claim_landmark_model(store, landmarker.model)
     return Run(store, resolved, runtime, landmarker)
-
-
-def claim_landmark_model(store: Store, model: str) -> None:
-    """Raise ValueError when this work folder's landmarks come from another model; note the model when it is new.
-
-    Two models' landmarks differ by more than the expressions that are learned from them, so they never mix.
-    """
-    registry = store.read_json(REGISTRY) if store.exists(REGISTRY) else {"schema": 1, "roots": []}
-    known = registry.setdefault("landmark_model", model)
-    if known != model:
-        raise other_landmark_model(store, str(known), model)
-    store.write_json(REGISTRY, registry)
-
-
-def landmark_model_of(store: Store) -> str | None:
-    """The landmark model that this work folder's data set is held to, if it has one yet."""
-    return store.read_json(REGISTRY).get("landmark_model") if store.exists(REGISTRY) else None
-
-
-def other_landmark_model(store: Store, known: str, model: str) -> ValueError:
-    """The error of a run with another landmark model than the data set's."""
-    return ValueError(
-        f"the data set in {store.url} was made with the landmark model {known}, and this run has {model}. "
-        "Two models never mix in one data set: provide the first (FYE_ASSETS=FOLDER), or take another work folder"
-    )
 
 
 @contextmanager

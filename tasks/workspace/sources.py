@@ -8,8 +8,8 @@ path, size and modification time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from tasks.engine.items import Nothing, Outcome
@@ -21,17 +21,14 @@ from tasks.footage.listing import Found, list_files
 from tasks.footage.manifest import read_manifest, two_splits
 from tasks.footage.pieces import Root, Source, is_manifest, sources_of
 from tasks.media.opening import printable
+from tasks.workspace.registry import Registry, change_registry, read_registry
 
 __all__ = ["Root", "Source", "register_root", "registered_roots", "scan", "set_aside"]
-
-REGISTRY = "dataset.json"
 
 
 def registered_roots(store: Store) -> list[Root]:
     """The roots of this work folder's data set, in the order they were added."""
-    if not store.exists(REGISTRY):
-        return []
-    return [Root(**root) for root in store.read_json(REGISTRY)["roots"]]
+    return list(read_registry(store).roots)
 
 
 def register_root(store: Store, root: Root) -> list[Root]:
@@ -40,33 +37,39 @@ def register_root(store: Store, root: Root) -> list[Root]:
     Raises ValueError when it does not exist, cannot be read, holds no video, or is known under another subject.
     """
     root = checked_root(root)
-    roots = registered_roots(store)
-    same = [known for known in roots if known.path == root.path]
-    for known in same:
-        if known.subject != root.subject:
-            raise ValueError(f"{root.path} is already in this data set as subject {known.subject!r}; keep that name")
-        # what was said of it once need not be said again
-        root = replace(root, card=root.card or known.card, follow_links=root.follow_links or known.follow_links)
-    if root not in roots:
-        roots = [root if known in same else known for known in roots] + ([] if same else [root])
-        registry = store.read_json(REGISTRY) if store.exists(REGISTRY) else {"schema": 1}
-        store.write_json(REGISTRY, registry | {"roots": [_as_stored(known) for known in roots]})
-    return roots
+
+    def add(registry: Registry) -> Registry:
+        roots, new = list(registry.roots), root
+        same = [known for known in roots if known.path == root.path]
+        for known in same:
+            if known.subject != root.subject:
+                raise ValueError(
+                    f"{root.path} is already in this data set as subject {known.subject!r}; keep that name"
+                )
+            # what was said of it once need not be said again
+            new = replace(new, card=new.card or known.card, follow_links=new.follow_links or known.follow_links)
+        roots = [new if known in same else known for known in roots] + ([] if same else [new])
+        return registry.model_copy(update={"roots": tuple(roots)})
+
+    return list(change_registry(store, add).roots)
 
 
 def known_aliases(store: Store) -> dict[str, str]:
     """Names of one person that were merged in this work folder: another name -> the name that is kept."""
-    return dict(store.read_json(REGISTRY).get("aliases", {})) if store.exists(REGISTRY) else {}
+    return read_registry(store).aliases
 
 
 def merge_subjects(store: Store, kept: str, others: Iterable[str]) -> dict[str, str]:
     """Note that these names are one person; returns all such notes. ValueError for names that lead in a circle."""
-    aliases = known_aliases(store) | {other: kept for other in others if other != kept}
-    for name in aliases:
-        merged(name, aliases)
-    registry = store.read_json(REGISTRY) if store.exists(REGISTRY) else {"schema": 1, "roots": []}
-    store.write_json(REGISTRY, registry | {"aliases": aliases})
-    return aliases
+    new = {other: kept for other in others if other != kept}
+
+    def add(registry: Registry) -> Registry:
+        aliases = registry.aliases | new
+        for name in aliases:
+            merged(name, aliases)
+        return registry.model_copy(update={"aliases": aliases})
+
+    return change_registry(store, add).aliases
 
 
 def checked_root(root: Root) -> Root:
@@ -165,8 +168,3 @@ def _no_videos(folders: str) -> str:
     return (
         f"no videos in {folders}: expected files such as {', '.join(sorted(VIDEO_SUFFIXES))}, or any that holds a video"
     )
-
-
-def _as_stored(root: Root) -> Mapping[str, object]:
-    """A root as it is written: what is not said is left out."""
-    return {name: value for name, value in asdict(root).items() if value not in (None, False) or name == "subject"}

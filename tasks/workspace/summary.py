@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, TypeAdapter
 
 from fye_model.config import Config
 from fye_model.version import this_software
@@ -20,6 +20,8 @@ from tasks.workspace.changes import SourceChanges, change_lines
 KEPT = "clips.json"
 SUMMARY = "summary.json"
 SUMMARY_SCHEMA = 2
+_KEPT = TypeAdapter(dict[str, str])
+logger = logging.getLogger(__name__)
 
 
 class QuarantineRow(Config):
@@ -115,11 +117,25 @@ def note_changes(store: Store, kept: Mapping[str, str], known: set[str]) -> tupl
 
     kept: id -> name of the clips that are kept now; known: ids of all clips there are.
     """
-    before: dict[str, str] = store.read_json(KEPT) if store.exists(KEPT) else {}
+    before = _kept_before(store)
+    if before is None:
+        before = dict(kept)
     store.write_json(KEPT, dict(kept))
     added = sorted(name for clip, name in kept.items() if clip not in before)
     removed = sorted(name for clip, name in before.items() if clip not in known)
     return tuple(added), tuple(removed)
+
+
+def _kept_before(store: Store) -> dict[str, str] | None:
+    """The clips of the last run; None where the file that told of them is damaged."""
+    try:
+        return _KEPT.validate_json(store.read_bytes(KEPT))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        told = "it is made anew, and this run cannot tell which clips came and went"
+        logger.warning("%s/%s is damaged (%s): %s", store.url, KEPT, type(error).__name__, told)
+        return None
 
 
 def result_lines(summary: Results, set_aside: int, most: int = 10) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,73 @@
+"""One process at a time, on a disk and on stores that know no locks; and nothing left when nobody holds one."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def held_file(path: Path, wait_s: float, what: str) -> Iterator[None]:
+    """Hold a lock file, which goes when it is released. TimeoutError that names `what` after `wait_s`.
+
+    The system releases what a killed process held. A folder of the lock's name is cleared away: nothing else is of use
+    there.
+    """
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout as error:
+        raise TimeoutError(
+            f"{what} has been claimed by another process for {wait_s:.0f} s: is a run hanging?"
+        ) from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # who waits on it sees that it is gone, and makes another
+        lock.release()
+
+
+@contextmanager
+def held_claim(
+    folder: str,
+    write: Callable[[str, bytes], None],
+    names: Callable[[str], list[str]],
+    delete: Callable[[str], None],
+    wait_s: float,
+) -> Iterator[None]:
+    """Hold a folder of a store without locks. TimeoutError that says how to go on when another process never lets go.
+
+    Each writes a claim of its own, and has the folder when it then sees no other; else it takes its claim back and
+    tries again. That needs only that a listing shows what was written before it, as the usual object stores promise.
+    """
+    mine = f"{uuid.uuid4().hex}.{socket.gethostname()}.{os.getpid()}"
+    deadline = time.monotonic() + wait_s
+    while True:
+        write(f"{folder}/{mine}", b"")
+        others = [name for name in names(folder) if name != mine]
+        if not others:
+            break
+        delete(f"{folder}/{mine}")
+        if time.monotonic() > deadline:
+            host, process = others[0].split(".", 1)[-1].rsplit(".", 1)
+            raise TimeoutError(
+                f"{folder}/{others[0]}: held for {wait_s:.0f} s by process {process} of {host}, and nothing was "
+                "changed. If that process is gone, delete this file and run the same command again"
+            )
+        time.sleep(random.uniform(0.02, 0.3))
+    try:
+        yield
+    finally:
+        delete(f"{folder}/{mine}")
