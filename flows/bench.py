@@ -11,19 +11,20 @@ from prefect import flow
 from flows.ending import finish_run
 from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
-from fye_model.config import Recipe, Runtime
+from fye_model.config import LandmarkConfig, Recipe, Runtime
 from fye_model.files import folder_digest
 from tasks.animate import sampling_of
 from tasks.bench.check import need_bench
 from tasks.bench.inputs import Videos, method_videos
 from tasks.bench.manifest import PROTOCOL, Bench
+from tasks.bench.methods import WARP as WARP_METHOD
 from tasks.bench.methods import find_method
 from tasks.bench.protocols import PROTOCOLS, ProtocolName
 from tasks.bench.publish import publish_scores, publish_videos
 from tasks.bench.tables import Scores
 from tasks.engine.store import Store
 from tasks.faces.landmarker import resolve_landmarker
-from tasks.generate import DRIVERS, GENERATE, driver_items, generate_items
+from tasks.generate import DRIVERS, GENERATE, driver_items, gap_frames_of, generate_items
 from tasks.score import (
     FACES,
     PROBE,
@@ -35,6 +36,7 @@ from tasks.score import (
     probe_items,
     score_items,
 )
+from tasks.warp import WARP, warp_items
 from tasks.workspace.run import Run, recorded
 
 
@@ -44,6 +46,7 @@ def score(
     methods: dict[str, str],
     output: str,
     protocol: ProtocolName = "paper",
+    warp: bool = False,
     runtime: Runtime | None = None,
 ) -> Any:
     """Score folders of result videos, side by side with the repeated reference, under one protocol.
@@ -53,6 +56,7 @@ def score(
         methods: name -> folder of `<portrait>__<driving>.mp4`.
         output: a folder of this machine: tables, and what an interrupted scoring goes on from.
         protocol: `paper`, `moving` or `whole`: which frames are scored.
+        warp: score the mesh warp as well, a method by simple means that is made here.
         runtime: workers and limits: what changes speed, never results.
     """
     made = need_bench(Path(bench))
@@ -63,7 +67,11 @@ def score(
         items = probe_items(videos)
         probed = {outcome.id: outcome for outcome in run.stage(PROBE, items).outcomes} if items else {}
         check_results(made, found, videos, probed)
-        return finish_run(run, "score", publish_scores(run, made, _scores(run, made, videos), protocol))
+        warped = _warp(run, made, LandmarkConfig().max_gap_frames) if warp else {}
+        results = publish_scores(run, made, _scores(run, made, {**videos, **warped}), protocol)
+        for name, of in warped.items():
+            results = publish_videos(run, of, results, name)
+        return finish_run(run, "score", results)
 
 
 @flow(name="evaluate-bench", flow_run_name="evaluate {model} on {bench}", log_prints=False)
@@ -73,6 +81,7 @@ def evaluate_bench(
     output: str,
     protocol: ProtocolName = "paper",
     sampling: dict[str, Any] | None = None,
+    warp: bool = False,
     runtime: Runtime | None = None,
 ) -> Any:
     """Make every video of a bench with a model, and score them beside the repeated reference.
@@ -83,6 +92,7 @@ def evaluate_bench(
         output: a folder of this machine: videos, tables, and what an interrupted run goes on from.
         protocol: `paper`, `moving` or `whole`: which frames are scored.
         sampling: settings on top of those that the model was evaluated with, such as `steps` or `seed`.
+        warp: score the mesh warp as well, a method by simple means that is made here.
         runtime: workers, device and limits: what changes speed, never results.
     """
     check_folder(Path(model))
@@ -95,8 +105,12 @@ def evaluate_bench(
             "model": f"{folder_digest(Path(model))[:16]} ({need_description(Path(model)).checkpoint})",
             "sampling": settings.model_dump_json(),
         }
-        results = publish_scores(run, made, _scores(run, made, {"model": videos}), protocol, about)
-        return finish_run(run, "evaluate", publish_videos(run, videos, results))
+        warped = _warp(run, made, gap_frames_of(Path(model))) if warp else {}
+        results = publish_scores(run, made, _scores(run, made, {"model": videos, **warped}), protocol, about)
+        results = publish_videos(run, videos, results)
+        for name, of in warped.items():
+            results = publish_videos(run, of, results, name)
+        return finish_run(run, "evaluate", results)
 
 
 def _open(output: str, recipe: Recipe, runtime: Runtime | None) -> Run:
@@ -108,9 +122,16 @@ def _open(output: str, recipe: Recipe, runtime: Runtime | None) -> Run:
 
 def _generate(run: Run, bench: Bench, model: Path) -> Videos:
     """Driving videos → landmarks → every pair's video by the model."""
-    drivers = run.stage(DRIVERS, driver_items(bench, model)).all_done()
+    drivers = run.stage(DRIVERS, driver_items(bench, gap_frames_of(model))).all_done()
     made = run.stage(GENERATE, generate_items(run.store, bench, model, drivers)).all_done()
     return {name: outcome.ref("result.mp4") for name, outcome in made.items()}
+
+
+def _warp(run: Run, bench: Bench, max_gap_frames: int) -> dict[str, Videos]:
+    """Driving videos → landmarks → every pair's video by the mesh warp."""
+    drivers = run.stage(DRIVERS, driver_items(bench, max_gap_frames)).all_done()
+    made = run.stage(WARP, warp_items(bench, drivers)).all_done()
+    return {WARP_METHOD: {name: outcome.ref("result.mp4") for name, outcome in made.items()}}
 
 
 def _scores(run: Run, bench: Bench, videos: Mapping[str, Videos]) -> Scores:

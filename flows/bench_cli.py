@@ -15,6 +15,9 @@ Protocol = Annotated[
     Literal["paper", "moving", "whole"],
     Parameter(help="Frames: the first 64 after the reference, the 64 in which most moves, or all."),
 ]
+Warp = Annotated[
+    bool, Parameter(help="Make and score the mesh warp as well: the portrait bent by its landmarks.", negative="")
+]
 bench_app = App(name="bench", help="Make and check a benchmark such as EmojiBench.")
 
 
@@ -83,10 +86,11 @@ def add_bench_commands(app: App, run: Callable[..., int]) -> None:
     def score(
         *,
         bench: Annotated[Path, Parameter(help="Folder of a bench.")],
-        method: Annotated[
-            list[str], Parameter(help="NAME=FOLDER of PORTRAIT__DRIVING.mp4. May be given often.", negative="")
-        ],
         output: Annotated[str, Parameter(help="Folder for tables, and for what an interrupted scoring goes on from.")],
+        method: Annotated[
+            list[str] | None, Parameter(help="NAME=FOLDER of PORTRAIT__DRIVING.mp4. May be given often.", negative="")
+        ] = None,
+        warp: Warp = False,
         protocol: Protocol = "paper",
         workers: Workers = 2,
     ) -> int:
@@ -94,13 +98,16 @@ def add_bench_commands(app: App, run: Callable[..., int]) -> None:
         from tasks.bench.manifest import read_header
         from tasks.bench.methods import parse_methods
 
-        folders = parse_methods(method)
+        if not method and not warp:
+            raise ValueError("nothing to score: give --method NAME=FOLDER, or --warp for the mesh warp")
+        folders = parse_methods(method or [])
         read_header(bench)
         settings, _ = runtime_and_recipe(None, workers=workers)
         from flows.bench import score as flow  # Prefect takes seconds to import
 
         methods = {name: str(folder) for name, folder in folders.items()}
-        code = run(flow, bench=str(bench), methods=methods, output=output, protocol=protocol, runtime=settings)
+        terms = {"protocol": protocol, "warp": warp, "runtime": settings}
+        code = run(flow, bench=str(bench), methods=methods, output=output, **terms)
         return code or _print_table(output)
 
 
@@ -112,6 +119,7 @@ def evaluate_on_bench(
     words: list[str],
     run: Callable[..., int],
     runtime: Any,
+    warp: bool = False,
 ) -> int:
     """`fye evaluate --bench`. words: KEY=VALUE of sampling settings; ValueError for any other."""
     from fye_model.animation.compatibility import check_folder
@@ -131,7 +139,8 @@ def evaluate_on_bench(
     from flows.bench import evaluate_bench as flow  # Prefect takes seconds to import
 
     places = {"model": str(model), "bench": str(bench), "output": output}
-    return run(flow, **places, protocol=protocol, sampling=sampling, runtime=runtime) or _print_table(output)
+    terms = {"protocol": protocol, "sampling": sampling, "warp": warp, "runtime": runtime}
+    return run(flow, **places, **terms) or _print_table(output)
 
 
 def _print_table(output: str) -> int:

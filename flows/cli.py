@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
 from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, sources_cli, stage_cli, study_cli
-from flows.bench_cli import Protocol, add_bench_commands, evaluate_on_bench
+from flows.bench_cli import Protocol, Warp, add_bench_commands, evaluate_on_bench
 from flows.options import (
     Device,
     FollowLinks,
@@ -145,6 +145,7 @@ def evaluate(
     videos: Videos = None,
     bench: Annotated[Path | None, Parameter(help="A bench to evaluate on instead: see `fye bench`.")] = None,
     protocol: Protocol = "paper",
+    warp: Warp = False,
     work: Work = "work/evaluate",
     recipe: RecipeName = "paper",
     set_: Overrides = None,
@@ -156,7 +157,9 @@ def evaluate(
         if videos is not None or recipe != "paper":
             raise ValueError("--bench goes without --videos and --recipe: a bench brings its own videos and rules")
         runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
-        return evaluate_on_bench(model, bench, work, protocol, overrides, _run, runtime)
+        return evaluate_on_bench(model, bench, work, protocol, overrides, _run, runtime, warp)
+    if warp:
+        raise ValueError("--warp goes with --bench")
     if protocol != "paper":
         raise ValueError("--protocol goes with --bench; without one, it is --set evaluation.window=moving")
     from flows.evaluate import evaluate as flow

@@ -160,10 +160,15 @@ GENERATE = Stage(
 )
 
 
-def driver_items(bench: Bench, model: Path) -> list[Item[DriverFacts]]:
-    """A bench's driving videos, to be read as this model's training read its own."""
-    facts = DriverFacts(max_gap_frames=need_description(model).max_gap_frames)
+def driver_items(bench: Bench, max_gap_frames: int) -> list[Item[DriverFacts]]:
+    """A bench's driving videos, to be read with gaps of so many frames filled."""
+    facts = DriverFacts(max_gap_frames=max_gap_frames)
     return [Item(row.id, row.id, {"driving": bench_file(bench, row.file)}, facts) for row in bench.driving]
+
+
+def gap_frames_of(model: Path) -> int:
+    """The gaps that a model's training filled in its own clips, and which are filled in what drives it."""
+    return need_description(model).max_gap_frames
 
 
 def generate_items(

@@ -10,6 +10,7 @@ from pathlib import Path
 from tasks.bench.manifest import Bench
 
 REFERENCE = "reference"  # the portrait repeated: scored beside every method
+WARP = "mesh warp"  # the portrait bent by its landmarks: made and scored beside every method where it is asked for
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 _ENDING = ".mp4"
 
@@ -33,6 +34,8 @@ def parse_methods(words: list[str]) -> dict[str, Path]:
             problems.append(f"--method {word!r}: expected NAME=FOLDER, the name of letters, digits and ' ._+-'")
         elif name == REFERENCE:
             problems.append(f"--method {word!r}: {REFERENCE!r} is the portrait repeated, in every table; give another")
+        elif name == WARP:
+            problems.append(f"--method {word!r}: {WARP!r} is made by --warp; give another name")
         elif name in found:
             problems.append(f"--method {word!r}: the name {name!r} was given before")
         elif not Path(folder).is_dir():

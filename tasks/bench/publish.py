@@ -26,9 +26,9 @@ def publish_scores(
     return Results(outputs={label: str(root / TABLES_FOLDER / name) for label, name in names.items()})
 
 
-def publish_videos(run: Run, videos: Videos, results: Results) -> Results:
-    """Put a model's videos beside the tables, named as `fye score` wants them."""
+def publish_videos(run: Run, videos: Videos, results: Results, method: str | None = None) -> Results:
+    """Put a model's videos beside the tables, named as `fye score` wants them; another method's under its name."""
+    folder = VIDEOS_FOLDER if method is None else f"{VIDEOS_FOLDER}-{method.replace(' ', '-')}"
     for name, ref in videos.items():
-        run.store.write_bytes(f"{VIDEOS_FOLDER}/{name}.mp4", run.store.read_bytes(ref.path))
-    place = str(run.local_root / VIDEOS_FOLDER)
-    return results.model_copy(update={"outputs": {**(results.outputs or {}), "videos": place}})
+        run.store.write_bytes(f"{folder}/{name}.mp4", run.store.read_bytes(ref.path))
+    return results.model_copy(update={"outputs": {**(results.outputs or {}), folder: str(run.local_root / folder)}})

@@ -16,7 +16,7 @@ from fye_model.evaluation.metrics import MISSING_NOTE
 from fye_model.evaluation.scores import ClipScores
 from fye_model.files import whole_folder, write_atomic, write_json
 from tasks.bench.manifest import Bench, Kind, PairRow
-from tasks.bench.methods import REFERENCE
+from tasks.bench.methods import REFERENCE, WARP
 from tasks.results.grids import Grid, Number, as_csv, as_markdown, as_page, between, heading, value_text
 from tasks.results.verdict import show
 
@@ -222,6 +222,11 @@ def notes(found: BenchScores) -> list[str]:
     """What the numbers have to be read with."""
     lines = [f"{name.replace('_', ' ')}: {value}" for name, value in {**found.bench, **found.protocol}.items()]
     lines.append(f"{REFERENCE}: the portrait repeated for every frame; a method that is not better moves nothing")
+    if WARP in found.methods:
+        lines.append(
+            f"{WARP}: the portrait's picture bent by triangles between its landmarks, which move as the driver's do; a "
+            "portrait without a detectable face is repeated"
+        )
     lines.append(f"intervals: {INTERVAL.replace('clips', 'pairs')}")
     for kind in _TASKS:
         if kind in found.tasks:
