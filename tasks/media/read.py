@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 DECODER = f"pyav {av.__version__} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+_RATES = (0.1, 1000)  # frames a second that a header may claim and be believed
 MAX_SOURCE_PIXELS = 8192 * 4352  # larger claims are damage or an attack; a frame would not fit in memory
 
 
@@ -181,7 +182,8 @@ class VideoReader:
             duration = float(stream.duration * stream.time_base)
         elif self._container.duration is not None:
             duration = self._container.duration / av.time_base
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        claims = (stream.average_rate, stream.guessed_rate)
+        rate = next((claim for claim in claims if claim and _RATES[0] <= claim <= _RATES[1]), Fraction(25))
         return VideoInfo(
             codec=context.codec.canonical_name,
             pixel_format=context.pix_fmt or "unknown",

@@ -223,7 +223,7 @@ class ShownVideo:
             self.good += 1
             self.interlaced += bool(frame.interlaced_frame)
             yield time, min(duration, hold_s, end - time), frame
-        self._last_end_s = last + nominal
+        self._last_end_s = (last if self.good else first_s) + nominal
 
 
 def at_constant_rate(timed: Iterable[tuple[float, float, T]], fps: float) -> Iterator[tuple[float, T]]:

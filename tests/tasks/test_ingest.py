@@ -285,6 +285,45 @@ def test_of_a_billion_claimed_frames_those_are_used_that_are_there(tmp_path: Pat
     assert count_frames(tmp_path / "out" / "video.mp4") == row.frames <= 20
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+def test_whatever_bytes_are_wrong_a_file_costs_only_itself(tmp_path: Path, suffix: str) -> None:
+    """Bytes are overwritten here and there, in the head, at the end, or as a block of ones; nothing but a `Quarantine`
+    comes out, and what does come out whole is a video."""
+    codec = "mpeg4" if suffix == "avi" else "libx264"
+    noise = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
+    content = encode(tmp_path / f"s.{suffix}", noise, codec=codec, sound=(click(0.4, 0.1), 0.0)).read_bytes()
+    draw = np.random.default_rng(5)
+    places = [(0, len(content), 30), (0, 800, 12), (len(content) - 900, len(content), 12)]
+    for number in range(24):
+        changed = bytearray(content)
+        if number % 4 == 3:
+            begin = int(draw.integers(len(content)))
+            changed[begin : begin + 300] = b"\xff" * len(changed[begin : begin + 300])
+        else:
+            begin, end, most = places[number % 4]
+            for at in draw.integers(begin, end, int(draw.integers(1, most))):
+                changed[at] = draw.integers(256)
+        (tmp_path / "bad").write_bytes(changed)
+        try:
+            row = ingest(tmp_path / "bad", tmp_path / f"out{number}")
+        except Quarantine as bad:
+            assert bad.reason and "some clip" in bad.message
+        else:
+            assert row.frames == count_frames(tmp_path / f"out{number}" / "video.mp4")
+
+
+def test_a_file_without_one_good_frame_says_so_also_where_it_promises_many(tmp_path: Path) -> None:
+    content = bytearray(encode(tmp_path / "s.mkv", numbered(20)).read_bytes())
+    with av.open(str(tmp_path / "s.mkv")) as file:
+        for packet in [packet for packet in file.demux(video=0) if packet.size]:
+            begin = content.index(bytes(packet))
+            content[begin : begin + packet.size] = b"\xff" * packet.size
+    (tmp_path / "bad.mkv").write_bytes(content)
+    with pytest.raises(Quarantine) as caught:
+        ingest(tmp_path / "bad.mkv", tmp_path / "out")
+    assert caught.value.reason in ("no_frames", "corrupt")
+
+
 def test_a_picture_is_not_a_video(tmp_path: Path) -> None:
     with pytest.raises(Quarantine) as caught:
         ingest(encode(tmp_path / "s.mp4", numbered(1)), tmp_path / "out")
