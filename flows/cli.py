@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
 from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, sources_cli, stage_cli, study_cli
+from flows.animate_cli import add_animate_command
 from flows.bench_cli import Protocol, Warp, add_bench_commands, evaluate_on_bench
 from flows.options import (
     Device,
@@ -173,44 +174,6 @@ def evaluate(
 
 
 @app.command
-def animate(
-    portrait: Annotated[Path, Parameter(help="An image.")],
-    driving: Annotated[
-        Path, Parameter(help="A video, a folder of frames, a still picture, or a landmark table (.parquet).")
-    ],
-    *,
-    model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
-    output: Annotated[Path, Parameter(help="The mp4 to write.")],
-    face: Annotated[str, Parameter(help="Which face: `largest`, or its number from the left, from 0.")] = "largest",
-    paste_back: Annotated[bool, Parameter(help="Put the animated square back into the whole picture.")] = False,
-    side_by_side: Annotated[bool, Parameter(help="Show portrait, driver and result beside each other.")] = False,
-    seed: Annotated[int | None, Parameter(help="Of the noise.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        Parameter(name="--set", help="A sampling setting, as KEY=VALUE: steps=20, guidance_scale=3.5 …", negative=""),
-    ] = None,
-    frames_fps: Annotated[float | None, Parameter(help="Rate of a folder of frames; the model's if not given.")] = None,
-    still_s: Annotated[float, Parameter(help="How long a still picture as driver is held, in seconds.")] = 2.0,
-    device: Device = "auto",
-) -> int:
-    """Animate one portrait with one driving video."""
-    from tasks.animate import AnimateRequest, check_request, sampling_of
-    from tasks.workspace.recipes import parse_overrides
-
-    sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
-    switches: dict[str, Any] = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
-    switches |= {"frames_fps": frames_fps, "still_s": still_s}
-    places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
-    check_request(AnimateRequest.model_validate({**places, **switches}))
-    sampling_of(model, sampling)
-    runtime, _ = runtime_and_recipe([], device=device)
-    from flows.animate import animate as flow  # Prefect takes seconds to import
-
-    paths = {name: str(path) for name, path in places.items()}
-    return _run(flow, **paths, **switches, sampling=sampling, runtime=runtime)
-
-
-@app.command
 def import_release(
     source: Annotated[Path, Parameter(help="Folder with referencenet.pth, unet.pth and lmk_guider.pth.")],
     *,
@@ -288,6 +251,7 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
 
 add_bench_commands(app, _run)
 ablate_cli.register(app, _run)
+add_animate_command(app, _run)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ method's). `animate.py`, `import_release.py`, `build_bench.py`, `compare.py`, `a
     media/      video and sound, in and out
     faces/      the landmark model; faces found, followed and scored with it
     results/    scored reenactments as tables, pictures, plots and words
+    animation/  what an animation is asked for, set up from, sampled with, and how it is shown
     bench/      a benchmark on disk: manifest, check, what methods made of it, tables side by side
     samples/    the demo's clips
     survey/     what a data set holds and lacks: numbers, coverage, pages

@@ -114,6 +114,7 @@ class GenerateWorker(Worker[Nothing, GenerateRow]):
             model=item.folder("model"),
             output=item.out / "result.mp4",
             paste_back=True,
+            transfer=None,
             sampling=self.sampling,
             device=self.context.device,
         )
@@ -148,7 +149,7 @@ def _sampling(recipe: Recipe) -> SamplingConfig:
 
 GENERATE = Stage(
     "bench_generate",
-    "2",
+    "3",
     settings=_sampling,
     reads={"portrait": Kind.PORTRAIT, "landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
     writes={"result.mp4": Kind.RESULT},

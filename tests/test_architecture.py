@@ -124,7 +124,19 @@ def test_functions_stay_readable() -> None:
     assert long == {}, "a function fits on a screen; give its parts names"
 
 
-ROOMS = ("bench", "engine", "workspace", "media", "faces", "results", "samples", "study", "survey", "footage")
+ROOMS = (
+    "animation",
+    "bench",
+    "engine",
+    "workspace",
+    "media",
+    "faces",
+    "results",
+    "samples",
+    "study",
+    "survey",
+    "footage",
+)
 
 
 def modules_imported(path: Path) -> set[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fye_model.animation.turn import Turn, warp_back
-from fye_model.landmarks.boxes import PixelBox, Square
+from fye_model.landmarks.boxes import Square
 
 BACKGROUND = (255, 255, 255)  # behind transparent parts
 _BLENDED = 0.08  # of a pasted square's side
@@ -137,24 +137,3 @@ def whole_square(width: int, height: int) -> Square:
     """The smallest square that holds the whole picture, centred: for portraits without a detectable face."""
     side = max(width, height)
     return Square((width - side) // 2, (height - side) // 2, side)
-
-
-def choose_face(boxes: list[PixelBox], face: str | int) -> int:
-    """Index of the face to animate: `largest`, or a number counted from the left edge of the picture.
-
-    Raises `ValueError` when there is no face of that number, or the word is not known.
-    """
-    if face == "largest":
-        return int(np.argmax([box.area for box in boxes]))
-    try:
-        number = int(face)
-    except ValueError:
-        raise ValueError(f"face is {face!r}: expected 'largest' or a number, 0 for the leftmost face") from None
-    if not 0 <= number < len(boxes):
-        numbers = "0" if len(boxes) == 1 else f"0 (the leftmost) to {len(boxes) - 1}"
-        raise ValueError(f"face {number} was asked for, but {_faces(len(boxes))} found; give {numbers}, or 'largest'")
-    return sorted(range(len(boxes)), key=lambda index: boxes[index].centre[0])[number]
-
-
-def _faces(count: int) -> str:
-    return "1 face was" if count == 1 else f"{count} faces were"

@@ -84,6 +84,11 @@ def embed(frames: np.ndarray, faces: FaceTrack, where: np.ndarray) -> np.ndarray
     return numbers
 
 
+def embed_face(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """One face: picture (h, w, 3) uint8, points (478, 2 or 3) in pixels -> (128,); errors as `embed`."""
+    return np.array(_numbers(face_chip(picture, points[:, :2]).tobytes()))
+
+
 def face_chip(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The face upright in a square as dlib's network knows it: picture (h, w, 3) uint8, points (478, 2) in pixels.
 

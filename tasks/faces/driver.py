@@ -9,6 +9,7 @@ import numpy as np
 
 from fye_model.landmarks.table import LandmarkSequence, read_landmarks
 from tasks.engine.items import Quarantine
+from tasks.faces.choice import FirstOfDriver
 from tasks.faces.detector import DetectedFace, FaceLandmarker
 from tasks.faces.follow import FaceTracker, build_sequence, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
@@ -45,27 +46,31 @@ def read_driver(
     max_gap_frames: int,
     frames_fps: float = 25.0,
     still_s: float = STILL_S,
+    face: str = "largest",
 ) -> Driver:
     """Landmarks of every frame of a video, a folder of frames or a still picture; or of a stored table.
 
     Videos are shown as a player does, at their own rate; gaps up to `max_gap_frames` are filled. frames_fps: of a
-    folder of frames and a still picture, which is held for `still_s`. Raises ValueError for an empty or unreadable
-    driver, and for landmarks of another model than `asset`'s.
+    folder of frames and a still picture, which is held for `still_s`. face: which of several faces drives (see
+    `choose_faces`), chosen in the first frame that shows it. Raises ValueError for an empty or unreadable driver, and
+    for landmarks of another model than `asset`'s.
     """
     if is_table(path):
         return Driver(_stored(path, asset), None, 0.0, ())
     name = printable(path)
-    tracker = FaceTracker(landmarker, max_gap_frames)
+    choice = FirstOfDriver(face, landmarker)
+    tracker = FaceTracker(landmarker, max_gap_frames, choice)
     faces: list[DetectedFace | None] = []
+    found: DetectedFace | None = None
     seen_s, width, height = float("nan"), 0, 0
     try:
         moving = look_at(path, frames_fps, still_s)
         with moving.open() as video:
             for time_s, rgb in video.pictures():
                 if time_s != seen_s:
-                    face, seen_s = tracker.next(rgb), time_s
+                    found, seen_s = tracker.next(rgb), time_s
                     height, width = rgb.shape[:2]
-                faces.append(face)
+                faces.append(found)
             notes = (*moving.notes, *video.notes())
     except Quarantine as error:
         raise refuse(path, error) from error
@@ -74,11 +79,13 @@ def read_driver(
     if not faces:
         raise ValueError(f"{name}: the driving video is empty: no frame could be decoded")
     if not any(faces):
-        raise ValueError(f"{name}: none of {len(faces)} frames of the driving video shows a face")
+        which = "a face" if face == "largest" else f"face {face} (at most {choice.most} were seen in one)"
+        raise ValueError(f"{name}: none of {len(faces)} frames of the driving video shows {which}")
     fps = moving.settings.fps
     times = np.arange(len(faces)) / fps
-    found = build_sequence(faces, times, fps, width, height, asset.model, load_geometry(asset), max_gap_frames)
-    return Driver(found, moving, video.first_s, notes)
+    geometry = load_geometry(asset)
+    landmarks = build_sequence(faces, times, fps, width, height, asset.model, geometry, max_gap_frames)
+    return Driver(landmarks, moving, video.first_s, notes)
 
 
 def _stored(path: Path, asset: LandmarkerAsset) -> LandmarkSequence:

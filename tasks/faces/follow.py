@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -23,36 +24,44 @@ def geometry_name(asset: LandmarkerAsset) -> str:
     return "task" if asset.has_matrix else "mean_mesh"
 
 
+FirstFace = Callable[[list[DetectedFace], np.ndarray], DetectedFace | None]
+
+
 class FaceTracker:
     """Follows one face through a clip: the largest at first, then the one that overlaps the last known box most.
 
     A face elsewhere in the frame is another person and is not taken while the gap is short; after a longer gap the
-    largest is taken again. `found`: how many faces each frame showed.
+    largest is taken again. `found`: how many faces each frame showed. `first` chooses another one than the largest from
+    what was found in a frame, or None.
     """
 
-    def __init__(self, landmarker: FaceLandmarker, max_gap_frames: int) -> None:
+    def __init__(self, landmarker: FaceLandmarker, max_gap_frames: int, first: FirstFace | None = None) -> None:
         self.landmarker = landmarker
         self.max_gap_frames = max_gap_frames
         self.found: list[int] = []
+        self._first = first
         self._last: DetectedFace | None = None
         self._missed = 0
 
     def next(self, rgb: np.ndarray) -> DetectedFace | None:
         """The followed face in the next frame (h, w, 3) uint8, or None."""
         faces = self.landmarker.detect(rgb)
-        face = self._choose(faces)
+        face = self._choose(faces, rgb)
         seen = len(faces)
         if face is None and self._last is not None and self._missed <= self.max_gap_frames:
             # a second look costs one detection and finds faces that a busy background hides from the first
-            face = self._choose(self.landmarker.detect_around(rgb, self._last.box))
+            face = self._choose(self.landmarker.detect_around(rgb, self._last.box), rgb)
             seen += face is not None
         self.found.append(seen)
         self._missed = 0 if face is not None else self._missed + 1
         self._last = face or self._last
         return face
 
-    def _choose(self, faces: list[DetectedFace]) -> DetectedFace | None:
-        if not faces or self._last is None or self._missed > self.max_gap_frames:
+    def _choose(self, faces: list[DetectedFace], rgb: np.ndarray) -> DetectedFace | None:
+        lost = self._last is None or self._missed > self.max_gap_frames
+        if lost and self._first is not None:
+            return self._first(faces, rgb)
+        if not faces or lost or self._last is None:
             return faces[0] if faces else None
         last = self._last.box
         nearest = max(faces, key=lambda face: overlap(face.box, last))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.tasks.held_out import held_out_data, tiny_models
+from tests.tasks.performing import driver, model, perform, portrait
 
-__all__ = ["held_out_data", "tiny_models"]
+__all__ = ["driver", "held_out_data", "model", "perform", "portrait", "tiny_models"]
 
 
 @pytest.fixture

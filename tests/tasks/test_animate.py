@@ -5,70 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from skimage import data
 
 from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.landmarks.table import read_landmarks, write_landmarks
-from tasks.animate import AnimateRequest, AnimateResult, animate, check_request, sampling_of
+from tasks.animate import AnimateRequest, check_request, sampling_of
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.driver import read_driver
+from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import read_portrait
 from tasks.media.read import probe, read_frames
-from tests.fye_model.animation.tiny import build_tiny, describe_tiny
-from tests.tasks.videos import click, encode
-
-SIZE = 64
-QUICK = SamplingConfig(steps=1, window=4, smoothing="none")
-FRAMES = 9
-MODEL = describe_tiny(size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as selection writes it."""
-    folder = tmp_path_factory.mktemp("models") / "model"
-    pipeline = build_tiny()
-    pipeline.description = MODEL
-    pipeline.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def driver(sample_clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few frames at 25 fps, with sound; frame 4 shows no face."""
-    frames = read_frames(sample_clips[0], slice(0, FRAMES))
-    frames = np.stack([np.asarray(Image.fromarray(frame).resize((256, 256))) for frame in frames])
-    frames[4] = 127
-    return encode(tmp_path_factory.mktemp("drivers") / "driver.mp4", frames, sound=(click(FRAMES / 25, 0.2), 0.0))
-
-
-@pytest.fixture
-def perform(model: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path) -> Any:
-    """Call `animate` with what a test changes; gives the row, the frames and the log."""
-
-    def run(portrait: Path, log: Any = None, **changes: Any) -> tuple[AnimateResult, np.ndarray, list[str]]:
-        lines: list[str] = []
-        output = tmp_path / "out" / "result.mp4"
-        settings = {"driving": driver, "model": model, "sampling": QUICK, "device": "cpu", **changes}
-        request = AnimateRequest(portrait=portrait, output=output, **settings)
-        result = animate(request, landmarker_asset, log or lines.append)
-        return result, read_frames(output), lines
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The photograph that the sample clips are made of, 512 x 512."""
-    path = tmp_path_factory.mktemp("portraits") / "astronaut.png"
-    Image.fromarray(data.astronaut()).save(path)
-    return path
+from tests.fye_model.animation.tiny import describe_tiny
+from tests.tasks.performing import FRAMES, MODEL, QUICK, SIZE
+from tests.tasks.videos import encode
 
 
 def test_the_result_has_the_drivers_length_rate_and_sound(perform, portrait: Path, driver: Path) -> None:
@@ -117,12 +70,12 @@ def test_pasting_back_keeps_the_picture_outside_the_square(
 ) -> None:
     row, frames, _ = perform(portrait, paste_back=True)
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
-        subject = read_portrait(portrait, landmarker, MODEL)
+        subject = read_portrait(portrait, landmarker, MODEL, load_geometry(landmarker_asset))
     picture = np.asarray(subject.picture)
     height, width = picture.shape[0], picture.shape[1]
     assert (row.height, row.width) == (height + height % 2, width + width % 2)
     outside = np.ones((height, width), bool)
-    square = subject.square
+    square = subject.actors[0].cut.square
     outside[
         max(square.top - 8, 0) : square.top + square.side + 8, max(square.left - 8, 0) : square.left + square.side + 8
     ] = 0
@@ -149,12 +102,13 @@ def test_one_of_several_faces_is_chosen(
     both.paste(small, (0, 0))
     both.paste(large, (small.width, 0))
     both.save(tmp_path / "two.png")
+    geometry = load_geometry(landmarker_asset)
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
-        left = read_portrait(tmp_path / "two.png", landmarker, MODEL, "0").square
-        right = read_portrait(tmp_path / "two.png", landmarker, MODEL, "1").square
-        largest = read_portrait(tmp_path / "two.png", landmarker, MODEL).square
+        left = read_portrait(tmp_path / "two.png", landmarker, MODEL, geometry, "0").actors[0].cut.square
+        right = read_portrait(tmp_path / "two.png", landmarker, MODEL, geometry, "1").actors[0].cut.square
+        largest = read_portrait(tmp_path / "two.png", landmarker, MODEL, geometry).actors[0].cut.square
         with pytest.raises(ValueError, match="face 2 was asked for, but 2 faces were found"):
-            read_portrait(tmp_path / "two.png", landmarker, MODEL, "2")
+            read_portrait(tmp_path / "two.png", landmarker, MODEL, geometry, "2")
     assert left.left + left.side / 2 < small.width < right.left + right.side / 2
     assert largest == right
     row, _, lines = perform(tmp_path / "two.png", face="0")
@@ -169,13 +123,18 @@ def test_a_small_face_beside_a_large_one_is_found(
     both.paste(large.resize((512, 512)), (0, 0))
     both.paste(small.resize((436, 512)), (512, 0))
     both.save(tmp_path / "two.png")
+    geometry = load_geometry(landmarker_asset)
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=4) as landmarker:
         assert len(landmarker.detect(np.asarray(both))) == 1, "the whole picture shows the large face alone"
-        right = read_portrait(tmp_path / "two.png", landmarker, MODEL, "1")
-        largest = read_portrait(tmp_path / "two.png", landmarker, MODEL)
+        right = read_portrait(tmp_path / "two.png", landmarker, MODEL, geometry, "1")
+        largest = read_portrait(tmp_path / "two.png", landmarker, MODEL, geometry)
     assert right.faces == largest.faces == 2
-    assert right.square.left > 512 > largest.square.left + largest.square.side / 2
-    assert largest.square.side <= 512, "no larger than the picture is high, as in training"
+    assert (
+        right.actors[0].cut.square.left
+        > 512
+        > largest.actors[0].cut.square.left + largest.actors[0].cut.square.side / 2
+    )
+    assert largest.actors[0].cut.square.side <= 512, "no larger than the picture is high, as in training"
 
 
 def test_the_step_cache_says_what_it_changes(perform, portrait: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fye_model.animation.portrait import choose_face, cut_square, paste_square, upright_rgb, whole_square
-from fye_model.landmarks.boxes import PixelBox, Square
+from fye_model.animation.portrait import cut_square, paste_square, upright_rgb, whole_square
+from fye_model.landmarks.boxes import Square
 
 
 def _picture(width: int = 60, height: int = 40) -> np.ndarray:
@@ -93,13 +93,3 @@ def test_a_square_on_the_border_of_the_picture_has_no_seam_there() -> None:
     square, black = Square(0, 20, 60), np.zeros((100, 100, 3), np.uint8)
     (result,) = paste_square(black, square, np.full((1, 60, 60, 3), 200, np.uint8))
     assert (result[50, :40] == 200).all()
-
-
-def test_faces_are_chosen_by_size_or_counted_from_the_left() -> None:
-    boxes = [PixelBox(50, 0, 60, 10), PixelBox(0, 0, 5, 5), PixelBox(20, 0, 40, 20)]
-    assert choose_face(boxes, "largest") == 2
-    assert [choose_face(boxes, number) for number in (0, "1", 2)] == [1, 2, 0]
-    with pytest.raises(ValueError, match="3 faces were found"):
-        choose_face(boxes, 3)
-    with pytest.raises(ValueError, match="'largest' or a number"):
-        choose_face(boxes, "smallest")

@@ -1,0 +1,135 @@
+"""The command line's part about animation: `fye animate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter
+
+from flows.options import Device, runtime_and_recipe
+
+FACES = Group("Which face", sort_key=1)
+MOTION = Group("What is taken over of the driver", sort_key=2)
+RESULT = Group("The result", sort_key=3)
+_WHO = "`largest`, `left`, `centre`, `right`, a number from the left (0 first), or a picture of the person"
+
+
+@Parameter(name="*", group=FACES)
+@dataclass(frozen=True)
+class Faces:
+    """Options about faces; see `AnimateSettings`."""
+
+    face: Annotated[str, Parameter(help=f"{_WHO}; `all` or `0,2` with --paste-back.")] = "largest"
+    points: Annotated[
+        str | None,
+        Parameter(help="Where its face is: x,y;x,y;… of both eyes, nose, both corners of the mouth, from the left."),
+    ] = None
+    box: Annotated[str | None, Parameter(help="Or left,top,right,bottom of its face, in pixels.")] = None
+    driver_face: Annotated[str, Parameter(help=f"Which of the driver's faces: {_WHO}.")] = "largest"
+
+
+@Parameter(name="*", group=MOTION)
+@dataclass(frozen=True)
+class Motion:
+    """Options about motion; see `Transfer`. None: as `transfer` says."""
+
+    transfer: Annotated[
+        str, Parameter(help="`all`, or some of expression,pose,gaze; the rest stays the portrait's own.")
+    ] = "all"
+    eyes: Annotated[float | None, Parameter(help="How strongly, 0 to 2; 1 is as the driver.")] = None
+    brows: Annotated[float | None, Parameter(help="Likewise.")] = None
+    mouth: Annotated[float | None, Parameter(help="Likewise, with the jaw.")] = None
+    pose: Annotated[float | None, Parameter(help="Likewise, of the head.")] = None
+    gaze: Annotated[float | None, Parameter(help="Likewise.")] = None
+    rotation: Annotated[
+        Literal["relative", "absolute"], Parameter(help="From the portrait's own pose on, or as the driver's head.")
+    ] = "relative"
+    position: Annotated[
+        Literal["relative", "absolute"], Parameter(help="From the portrait's own place, or where the driver is.")
+    ] = "relative"
+    neutral: Annotated[
+        str, Parameter(help="The driver's face without expression: auto, first, composite, or a frame's number.")
+    ] = "auto"
+    ease: Annotated[
+        float, Parameter(help="Seconds in which the motion sets in, and returns to the portrait's own face at the end.")
+    ] = 0.0
+    proportions: Annotated[bool, Parameter(help="Fit the motion to the portrait's eyes and mouth.")] = True
+    limits: Annotated[bool, Parameter(help="Keep to the poses that the model was trained on.")] = True
+
+
+@Parameter(name="*", group=RESULT)
+@dataclass(frozen=True)
+class Result:
+    """Options about the result; see `AnimateSettings`."""
+
+    paste_back: Annotated[bool, Parameter(help="Put the animated square back into the whole picture.")] = False
+    side_by_side: Annotated[bool, Parameter(help="Show portrait, driver and result beside each other.")] = False
+
+
+_FACES, _MOTION, _RESULT = Faces(), Motion(), Result()
+
+
+def add_animate_command(app: App, run: Callable[..., int]) -> None:
+    """Add `fye animate`; `run` runs a flow and says how it ended."""
+
+    @app.command
+    def animate(
+        portrait: Annotated[Path, Parameter(help="An image.")],
+        driving: Annotated[
+            Path, Parameter(help="A video, a folder of frames, a still picture, or a landmark table (.parquet).")
+        ],
+        *,
+        model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
+        output: Annotated[Path, Parameter(help="The mp4 to write.")],
+        faces: Faces = _FACES,
+        motion: Motion = _MOTION,
+        result: Result = _RESULT,
+        seed: Annotated[int | None, Parameter(help="Of the noise.")] = None,
+        set_: Annotated[
+            list[str] | None,
+            Parameter(
+                name="--set", help="A sampling setting, as KEY=VALUE: steps=20, guidance_scale=3.5 …", negative=""
+            ),
+        ] = None,
+        frames_fps: Annotated[
+            float | None, Parameter(help="Rate of a folder of frames; the model's if not given.")
+        ] = None,
+        still_s: Annotated[float, Parameter(help="How long a still picture as driver is held, in seconds.")] = 2.0,
+        device: Device = "auto",
+    ) -> int:
+        """Animate one portrait with one driving video."""
+        from tasks.animate import AnimateRequest, check_request, sampling_of
+        from tasks.workspace.recipes import parse_overrides
+
+        sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
+        settings = _settings(faces, motion, result, frames_fps=frames_fps, still_s=still_s)
+        places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
+        check_request(AnimateRequest.model_validate({**places, **dict(settings)}))
+        sampling_of(model, sampling)
+        runtime, _ = runtime_and_recipe([], device=device)
+        from flows.animate import animate as flow  # Prefect takes seconds to import
+
+        paths = {name: str(path) for name, path in places.items()}
+        return run(flow, **paths, settings=settings, sampling=sampling, runtime=runtime)
+
+
+def _settings(faces: Faces, motion: Motion, result: Result, **rest: object) -> Any:
+    """The settings that the options mean; ValueError in one line for those that do not go."""
+    from pydantic import ValidationError
+
+    from fye_model.animation.transfer import only
+    from tasks.animate import AnimateSettings
+    from tasks.workspace.recipes import explain_problems
+
+    transfer = {} if motion.transfer == "all" else only([kind.strip() for kind in motion.transfer.split(",")])
+    strengths = {name: getattr(motion, name) for name in ("eyes", "brows", "mouth", "pose", "gaze")}
+    transfer |= {name: value for name, value in strengths.items() if value is not None}
+    names = ("rotation", "position", "neutral", "proportions", "limits")
+    how = {**transfer, **{name: getattr(motion, name) for name in names}, "ease_s": motion.ease}
+    try:
+        return AnimateSettings.model_validate({**vars(faces), **vars(result), **rest, "transfer": how})
+    except ValidationError as error:
+        raise ValueError("; ".join(explain_problems(error, AnimateSettings))) from error

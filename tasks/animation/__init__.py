@@ -1,0 +1,1 @@
+"""What `tasks/animate.py` is made of: what is asked for, faces and motion, sampling, how results are shown and kept."""

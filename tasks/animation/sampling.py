@@ -1,0 +1,96 @@
+"""The model that draws: loaded for a device, called for a scene, and what skipping steps costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from pydantic import ValidationError
+
+from fye_model.animation.description import need_description
+from fye_model.animation.inputs import DrawnLandmarks
+from fye_model.animation.schedule import progressive_windows
+from fye_model.config import SamplingConfig
+from fye_model.devices import Device
+from tasks.workspace.recipes import explain_problems, merge_settings
+
+if TYPE_CHECKING:  # the networks are slow to import
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+    from fye_model.config import StepCacheConfig
+
+Log = Callable[[str], None]
+_COMPILE_FROM_FRAMES = 2000  # compiling takes about a minute and saves a fortieth of a second a frame
+
+
+def sampling_of(model: Path, changes: Mapping[str, object]) -> SamplingConfig:
+    """The sampling settings that a model was evaluated with, with changes; ValueError for an unknown setting."""
+    settings = merge_settings(need_description(model).sampling.model_dump(mode="json"), dict(changes))
+    try:
+        return SamplingConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(f"sampling settings: {'; '.join(explain_problems(error, SamplingConfig))}") from error
+
+
+def load_for_animation(model: Path, device: Device, log: Log = print, frames: int = 0) -> FollowYourEmojiPipeline:
+    """A model's pipeline, in half precision and on the fast path where there is a GPU; compiled for many frames."""
+    import torch
+
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+
+    precision = torch.float16 if device.is_cuda else torch.float32
+    pipeline = FollowYourEmojiPipeline.from_pretrained(model, dtype=precision).to(device.torch)
+    pipeline.set_progress_bar_config(disable=True)
+    if device.is_cuda:
+        log(str(pipeline.enable_fast_path(compile=frames >= _COMPILE_FROM_FRAMES)))
+    return pipeline
+
+
+def call_of(
+    reference: Image.Image,
+    landmarks: DrawnLandmarks | np.ndarray,
+    sampling: SamplingConfig,
+    cache: StepCacheConfig | None,
+) -> dict[str, Any]:
+    """The pipeline's arguments, by name: they are of many types."""
+    import torch
+
+    return {
+        "reference_image": reference,
+        "landmarks": landmarks,
+        "num_inference_steps": sampling.steps,
+        "guidance_scale": sampling.guidance_scale,
+        "generator": torch.Generator().manual_seed(sampling.seed),
+        "strategy": sampling.strategy,
+        "window": sampling.window,
+        "overlap": sampling.overlap,
+        "step_cache": cache,
+    }
+
+
+def cache_error(
+    pipeline: FollowYourEmojiPipeline,
+    reference: Image.Image,
+    landmarks: DrawnLandmarks,
+    sampling: SamplingConfig,
+    log: Log,
+) -> float:
+    """What skipping steps changes, measured on the keyframes: mean absolute difference of pictures in [0, 1]."""
+    from fye_model.animation.step_cache import StepCache
+
+    keyframes = list(progressive_windows(len(landmarks), sampling.window)[0].frames)
+    drawn = landmarks.pictures(keyframes)
+    pictures = [
+        pipeline(**call_of(reference, drawn, sampling, cache), output_type="np", return_dict=False)[0]
+        for cache in (None, sampling.step_cache)
+    ]
+    difference = np.abs(pictures[0] - pictures[1])
+    computed = StepCache(sampling.step_cache, sampling.steps).computed_steps
+    log(
+        f"step cache: {computed} of {sampling.steps} steps computed in full; against the exact path, {len(keyframes)} "
+        f"keyframes differ by {difference.mean():.5f} of the range of brightness on average, {difference.max():.3f} "
+        "at most"
+    )
+    return float(difference.mean())

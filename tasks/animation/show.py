@@ -1,0 +1,41 @@
+"""Finished squares as they are shown: alone or put back into the picture, and beside portrait and driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tasks.animation.scene import Scene
+from tasks.media.compose import pictures_in_a_row
+from tasks.media.moving import Moving
+
+
+def shown(
+    squares: Iterator[Sequence[np.ndarray]], scene: Scene, paste_back: bool, beside: bool
+) -> Iterator[np.ndarray]:
+    """Frames (h, w, 3) uint8 from the animated squares of all performances, a sequence of them for each frame."""
+    picture, first = np.asarray(scene.subject.picture), scene.performances[0]
+    still = picture if paste_back else np.asarray(first.reference)
+    drivers = _drivers(scene) if beside else None
+    for faces in squares:
+        frame = faces[0]
+        if paste_back:
+            frame = picture
+            for performance, square in zip(scene.performances, faces, strict=True):
+                frame = performance.cut.paste(frame, square)
+        yield frame if drivers is None else pictures_in_a_row([still, next(drivers), frame], first.landmarks.height)
+
+
+def _drivers(scene: Scene) -> Iterator[np.ndarray]:
+    """What the driver shows in each frame: its pictures, or, of a stored table, what is drawn from it."""
+    if scene.driver.moving is not None:
+        return _looked_at(scene.driver.moving)
+    landmarks = scene.performances[0].landmarks
+    return (landmarks.pictures([frame])[0] for frame in range(len(landmarks)))
+
+
+def _looked_at(moving: Moving) -> Iterator[np.ndarray]:
+    """The driver's pictures as they were looked at, (h, w, 3) uint8."""
+    with moving.open() as video:
+        yield from (rgb for _, rgb in video.pictures())
