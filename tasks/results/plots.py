@@ -23,6 +23,7 @@ _STYLE: Any = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "svg.hashsalt": "fye",
+    "svg.fonttype": "none",  # letters stay letters: a third of the bytes
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
@@ -41,7 +42,7 @@ SIGNAL_PANELS = {
     "gaze sideways": ("gaze_x",),
     "yaw (degrees)": ("yaw",),
 }
-_METHOD_STYLES: dict[str, Any] = {
+METHOD_STYLES: dict[str, Any] = {
     "baseline": {"color": _GREY, "linestyle": "--", "linewidth": 0.9, "label": "reference repeated"},
     "truth": {"color": "#222222", "linewidth": 1.3, "label": "truth"},
     "model": {"color": _RED, "linewidth": 1.3, "label": "result"},
@@ -65,26 +66,28 @@ def selection_svgs(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any
     return [_panel(lambda axis, key=key: _draw_selection(axis, key, rows, baseline)) for key in SELECTION_PANELS]
 
 
-def signals_svg(signals: Mapping[str, Mapping[str, Sequence[Any]]], start: int) -> bytes:
-    """What a clip's face does over time, small: one panel a signal, with truth, result and the repeated reference.
+def signal_svgs(signals: Mapping[str, Mapping[str, Sequence[Any]]], start: int) -> dict[str, bytes]:
+    """What a clip's face does over time: title -> a small plot of truth, result and the repeated reference.
 
     signals: "truth", "model", "baseline" -> signal -> a value a frame, None where there is no face. start: number of
-    the first frame. Signals that share a panel are averaged.
+    the first frame. Signals that share a plot are averaged. The page has the legend.
     """
-    with matplotlib.rc_context({**_STYLE, "font.size": 7, "legend.fontsize": 6}):
-        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
-        panels = figure.subplots(2, 3, sharex=True).flat
-        for axis, (title, names) in zip(panels, SIGNAL_PANELS.items(), strict=True):
-            for method, style in _METHOD_STYLES.items():
+    pictures = {}
+    with matplotlib.rc_context({**_STYLE, "font.size": 8, "axes.titlesize": 8.5}):
+        figure = Figure(figsize=(2.7, 1.35))  # laid out by hand: the solver would take most of a report's time
+        for title, names in SIGNAL_PANELS.items():
+            figure.clear()
+            axis = figure.add_axes((0.17, 0.17, 0.81, 0.66))
+            for method, style in METHOD_STYLES.items():
                 rows = [[_value(value) for value in signals[method][name]] for name in names]
                 means = [sum(values) / len(values) for values in zip(*rows, strict=True)]
                 axis.plot(range(start, start + len(means)), means, **style)
             axis.set_title(title)
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+            axis.yaxis.set_major_locator(MaxNLocator(3))
+            axis.ticklabel_format(useOffset=False)
+            pictures[title] = _as_svg(figure)
+    return pictures
 
 
 def curve_svgs(title: str, path: Path) -> list[bytes]:
@@ -130,8 +133,12 @@ def _panel(draw: Any) -> bytes:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 3.0), layout="constrained")
         draw(figure.subplots())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        return _as_svg(figure)
+
+
+def _as_svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -170,6 +177,8 @@ def _finish(axis: Axes, title: str) -> None:
     axis.set_xlabel("step")
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.margins(y=0.15)
+    if axis.get_yscale() == "linear":
+        axis.ticklabel_format(useOffset=False)
     axis.legend(loc="best")
 
 

@@ -34,8 +34,6 @@ def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list
     evaluation, selection: what `tasks.evaluate` and `tasks.select` return.
     """
     lines = [_sentence(evaluation, selection), _performed(evaluation), _crossed(evaluation["cross"])]
-    lines += _measured(evaluation)
-    lines += _since_the_first(selection)
     model, frames = evaluation["model"], evaluation["protocol"]["frames"]
     if model["no_face_in_result"]:
         text = (
@@ -51,6 +49,11 @@ def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list
         )
         lines.append(_line("flat", text))
     return lines
+
+
+def in_detail(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list[Line]:
+    """What the verdict is made of: the deciding metrics one by one, and whether training on helped."""
+    return [*_measured(evaluation), *_since_the_first(selection)]
 
 
 def outcome(difference: Mapping[str, Any], question: str, metrics: Sequence[Metric] = METRICS) -> str:
@@ -191,7 +194,7 @@ def _since_the_first(selection: Mapping[str, Any]) -> list[Line]:
         how = {True: "beats", False: "does not beat", None: "cannot be compared with"}[better]
         text = (
             f"The selected checkpoint {winner} {how} the first checkpoint {first['checkpoint']} in {metric.label}: "
-            f"{show(row[metric.name])} against {show(first[metric.name])} on the selection's held-out frames."
+            f"{_apart(row[metric.name], first[metric.name])} on the selection's held-out frames."
         )
         kinds: dict[bool | None, Kind] = {True: "good", False: "bad", None: "flat"}
         lines.append(_line(kinds[better], text))
@@ -202,9 +205,20 @@ def _line(kind: Kind, text: str, word: str | None = None) -> Line:
     return {"kind": kind, "word": word or {"good": "Yes.", "bad": "No.", "flat": "Note."}[kind], "text": text}
 
 
+def _apart(ours: float | str | None, theirs: float | str | None) -> str:
+    """Two values with as many decimals as part them, if few part them at all."""
+    if isinstance(ours, float) and isinstance(theirs, float) and ours != theirs:
+        for decimals in range(4, 9):
+            first, second = f"{ours:.{decimals}f}", f"{theirs:.{decimals}f}"
+            if first != second and abs(ours) < 10:
+                return f"{first} against {second}"
+    return f"{show(ours)} against {show(theirs)}"
+
+
 def show(value: float | str | None) -> str:
     """A metric's value for people: four decimals, two from 10 on; None is what could not be measured."""
     if value is None:
         return "not measured"
     number = float(value)
-    return str(value) if isinstance(value, str) else f"{number:.2f}" if abs(number) >= 10 else f"{number:.4f}"
+    text = str(value) if isinstance(value, str) else f"{number:.2f}" if abs(number) >= 10 else f"{number:.4f}"
+    return text.removeprefix("-") if float(text) == 0 else text

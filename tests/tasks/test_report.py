@@ -26,6 +26,7 @@ from tasks.results.pictures import save_png, side_by_side, strip
 from tasks.results.records import ClipRecord
 from tasks.results.tables import summarise
 from tasks.workspace.summary import DataSummary, FunnelStep, QuarantineRow, StageLine
+from tests.browser import PHONE, WIDE, complaints, open_browser, sideways_px, wait_for
 from tests.fye_model.evaluation.moving_face import face, track
 from tests.tasks.support import work_on
 
@@ -253,7 +254,7 @@ def test_the_same_inputs_give_the_same_bytes(ingredients: dict[str, Any], report
 def test_a_large_video_lies_beside_the_report(
     ingredients: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.report._INLINE_VIDEO_BYTES", 100)
+    monkeypatch.setattr("tasks.results.report_pictures.INLINE_VIDEO_BYTES", 100)
     page = Page(write_report(out_dir=tmp_path, **ingredients).read_text())
     beside = [address for address in page.addresses if not address.startswith("data:")]
     worst_first = ["videos/bad.mp4", "videos/middle.mp4", "videos/good.mp4"]
@@ -297,3 +298,89 @@ def test_a_newly_rejected_clip_and_a_newly_quarantined_file_change_the_reports_k
     keys = [REPORT.key({}, None, report_item(each, {})) for each in later]
     assert len(set(keys)) == len(later)
     assert REPORT.key({}, None, report_item(facts.model_copy(), {})) == keys[0]
+
+
+def test_every_clip_has_a_row_and_the_worst_is_the_first(ingredients: dict[str, Any], page: Page) -> None:
+    _, _, table = page.text.partition("Clip by clip, worst first")
+    places = [table.index(f"{name}{EVIL} moves by") for name in ("bad", "middle", "good")]
+    assert places == sorted(places)
+    good = next(clip for clip in ingredients["evaluation"]["clips"] if clip["clip"] == "good")
+    row = table[places[2] :][:250]
+    for name in ("l1", "ssim", "landmark_error", "expression_error"):
+        assert f"{good['model'][name]:.4f} {good['baseline'][name]:.4f}" in row
+    assert "training saw other frames of it" in row and "1 of 4" in row
+
+
+def test_signals_are_one_table_and_each_metric_is_there_with_its_difference(
+    ingredients: dict[str, Any], page: Page
+) -> None:
+    evaluation = ingredients["evaluation"]
+    r, slope, error = (
+        f"{evaluation['model'][f'expression.mouth_opening.{kind}']['mean']:.4f} "
+        f"{evaluation['baseline'][f'expression.mouth_opening.{kind}']['mean']:.4f}"
+        for kind in ("correlation", "slope", "error")
+    )
+    assert f"Signal correlation slope error mouth opening {r} {slope} {error}" in page.text
+    for metric in METRICS:
+        if evaluation["model"][metric.name]["mean"] is not None:
+            assert metric.label in page.text, metric.name
+    low, high = evaluation["difference"]["expression.mouth_opening.error"]["ci95"]
+    assert f"[{low:.4f}, {high:.4f}]" in page.text
+
+
+def test_clips_at_rest_are_a_stratum_with_intervals(ingredients: dict[str, Any], tmp_path: Path) -> None:
+    changed = copy.deepcopy(ingredients)
+    evaluation = changed["evaluation"]
+    evaluation["strata"] = {
+        name: {"clips": 2, **{part: evaluation[part] for part in ("model", "baseline", "difference")}}
+        for name in ("moving", "at rest")
+    }
+    text = Page(write_report(out_dir=tmp_path, **changed).read_text()).text
+    low, high = evaluation["model"]["l1"]["ci95"]
+    shown = f"at rest (2 clips) L1 {evaluation['model']['l1']['mean']:.4f} [{low:.4f}, {high:.4f}]"
+    assert shown in text
+
+
+def test_where_the_selection_measured_otherwise_the_report_says_why_its_numbers_differ(
+    ingredients: dict[str, Any], page: Page, tmp_path: Path
+) -> None:
+    assert "measured otherwise: clips: 2 here, 3 in the evaluation." in page.text
+    changed = copy.deepcopy(ingredients)
+    changed["selection"]["protocol"]["clips"] = 3
+    assert "measured otherwise" not in Page(write_report(out_dir=tmp_path, **changed).read_text()).text
+
+
+def test_clips_beyond_the_first_are_shown_by_videos_beside_the_report(
+    ingredients: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.results.report_pictures.MOST_IN_FULL", 1)
+    page = Page(write_report(out_dir=tmp_path, **ingredients).read_text())
+    beside = [address for address in page.addresses if not address.startswith("data:")]
+    assert beside[:2] == ["videos/middle.mp4", "videos/good.mp4"] and page.tags.count("video") == 5
+    assert all((tmp_path / address).is_file() for address in beside)
+    assert "The others, by their videos alone" in page.text
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_in_a_browser_nothing_scrolls_sideways_but_tables_and_videos_play_in_a_loop(
+    size: tuple[int, int], report: Path, tmp_path: Path
+) -> None:
+    with open_browser(size, tmp_path / "profile", tmp_path) as browser:
+        browser.get(report.as_uri())
+        browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+        assert sideways_px(browser) == 0
+        outside = """
+            const width = document.documentElement.clientWidth;
+            return [...document.querySelectorAll('main *')]
+              .filter((each) => !each.closest('.scroll') && each.getBoundingClientRect().right > width + 1)
+              .map((each) => `${each.tagName} ${each.className}`)"""
+        assert browser.execute_script(outside) == []
+        broken = "return [...document.images].filter((each) => !each.naturalWidth).map((each) => each.alt)"
+        assert wait_for(lambda: browser.execute_script("return [...document.images].every((one) => one.complete)"))
+        assert browser.execute_script(broken) == []
+        browser.execute_script(
+            "const video = document.querySelector('video'); video.scrollIntoView({block: 'center'}); window.rounds = 0;"
+            "video.addEventListener('seeked', () => { window.rounds += 1; })"
+        )
+        wait_for(lambda: browser.execute_script("return window.rounds > 1"))
+        assert complaints(browser) == []
