@@ -84,6 +84,8 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
         work.mkdir(exist_ok=True)
         asset, runtime, settings = self.context.landmarker, self.context.runtime, self.settings
         loaders, why = choose_loader_workers(runtime, self.context.device.startswith("cuda"))
+        board = item.out.parent / f"{item.out.name}.tensorboard"
+        logger.info("curves while it trains: tensorboard --logdir %s", board)
         logger.info("loader workers of each training process: %d (%s)", loaders, why)
         job = TrainJob(
             stage=self.number,
@@ -100,6 +102,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             loader_workers=loaders,
             threads=runtime.threads,
             cuda_graph=runtime.cuda_graph,
+            board=board,
         )
         job.write(work / "job.json")
         supervise(launch_command(work / "job.json", runtime.launcher, runtime.processes))
@@ -140,6 +143,7 @@ _READS = {
     "clips/*/masks": Kind.MASKS,
     "clips/*/latents": Kind.LATENTS,
 }
+# earlier versions left TensorBoard's files among the outputs; what they made stays good
 _WRITES = {"checkpoint-*/*": Kind.CHECKPOINT, "metrics.jsonl": Kind.CURVE, "tensorboard/*?": Kind.CURVE}
 STAGE1 = Stage(
     "train_stage1",

@@ -31,6 +31,7 @@ SCHEMA = 1
 STATE = "state.safetensors"
 META = "meta.json"
 VALIDATION = "validation.json"
+REQUESTED = "on_request"  # in a checkpoint that a stop asked for: the next one that was due takes its place
 _NAME = re.compile(r"checkpoint-(\d{6,})")
 
 
@@ -184,8 +185,13 @@ class Saver:
         self._copy: Networks | None = None
         self._writing: Future[Path] | None = None
 
-    def save(self, output: Path, trained: Trained, meta: Meta, validation: ValidationResult | None, keep: int) -> None:
-        """Save the state at hand; with an average, the networks that are saved are the averaged ones."""
+    def save(
+        self, output: Path, trained: Trained, meta: Meta, validation: ValidationResult | None, keep: int | None
+    ) -> None:
+        """Save the state at hand; with an average, the networks that are saved are the averaged ones.
+
+        `keep`: as `write_checkpoint`'s `keep_last`.
+        """
         self.wait()
         state = trained.state()
         if self._pool is None:
@@ -227,11 +233,13 @@ class Saver:
 
 
 def write_checkpoint(
-    output: Path, snapshot: Snapshot, meta: Meta, validation: ValidationResult | None, keep_last: int
+    output: Path, snapshot: Snapshot, meta: Meta, validation: ValidationResult | None, keep_last: int | None
 ) -> Path:
     """Write one checkpoint, complete or not at all, then drop the state of all but the last `keep_last`.
 
-    OSError (a full disk) leaves the earlier checkpoints as they were, and says which is the last.
+    None: it was not due, but asked for by a stop. For it nothing is dropped, and it goes when the next one is there:
+    what is left in the end is the same, however often a run was stopped. OSError (a full disk) leaves the earlier
+    checkpoints as they were, and says which is the last.
     """
     output.mkdir(parents=True, exist_ok=True)
     clear_unfinished(output)
@@ -241,6 +249,8 @@ def write_checkpoint(
             snapshot.networks.save(temporary)
             save_file(snapshot.state, temporary / STATE)
             _write_json(temporary / META, meta)
+            if keep_last is None:
+                (temporary / REQUESTED).touch()
             if validation is not None:
                 _write_json(temporary / VALIDATION, validation)
     # safetensors reports a full disk as an error of its own
@@ -251,6 +261,11 @@ def write_checkpoint(
             f"checkpoint of step {meta.step} could not be written to {output}: {error}. "
             f"Free space there and start the same command again: {kept}"
         ) from error
+    if keep_last is None:
+        return final
+    for _, path in list_checkpoints(output):
+        if (path / REQUESTED).exists():
+            shutil.rmtree(path)
     with_state = [path for _, path in list_checkpoints(output) if (path / STATE).is_file()]
     for path in with_state[:-keep_last]:
         (path / STATE).unlink()

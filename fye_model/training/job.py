@@ -48,6 +48,7 @@ class TrainJob(Config):
     threads: Annotated[int, Field(ge=0)] = 0
     cuda_graph: bool = True
     log_every: Annotated[int, Field(gt=0)] = 10
+    board: Path | None = None  # folder for TensorBoard, whose files tell their time; None: in `output`
 
     @model_validator(mode="after")
     def _check(self) -> Self:

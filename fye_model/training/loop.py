@@ -126,7 +126,7 @@ class _Run:
         batches = self._keys(first_step, config.steps)
         loader = iter(make_loader(self.samples, batches, job.loader_workers, world.device))
         if world.first:
-            self.progress = Progress(job.output, first_step, config, job.log_every, self.log, self.on_gpu)
+            self.progress = Progress(job, first_step, self.log, self.on_gpu)
             self._look_up_utilisation(self.progress)
         try:
             return self._take_steps(first_step, loader, should_stop)
@@ -146,14 +146,15 @@ class _Run:
             self._take(take, number, loader)
             (stop,) = world.any(should_stop())
             last = number == config.steps
-            save = stop or number % config.checkpoint_every == 0 or last
+            due = number % config.checkpoint_every == 0 or last
+            save = stop or due
             validate_now = save or number % config.validate_every == 0
             # on the CPU numbers are there at once; a GPU would have to be waited for
             if not self.on_gpu or number % job.log_every == 0 or validate_now:
                 self._read()
             found = self._validate(number) if validate_now else None
             if save:
-                self._save(number, found)
+                self._save(number, found, due)
             if stop:
                 self.saver.wait()
                 self.log(f"stopped on request after step {number}; the same command goes on from there")
@@ -250,7 +251,7 @@ class _Run:
             self.progress.validation(found)
         return found
 
-    def _save(self, step: int, found: checkpoint.ValidationResult | None) -> None:
+    def _save(self, step: int, found: checkpoint.ValidationResult | None, due: bool) -> None:
         job, config = self.job, self.job.train
         if self.progress is not None:
             self.progress.flush()
@@ -265,7 +266,7 @@ class _Run:
                 torch=torch.__version__,
                 processes=self.world.size,
             )
-            self.saver.save(job.output, self.trained, meta, found, config.keep_last)
+            self.saver.save(job.output, self.trained, meta, found, config.keep_last if due else None)
             done = "is being saved as" if self.on_gpu else "saved as"  # in the background on a GPU
             self.log(f"step {step}/{config.steps} {done} {checkpoint.checkpoint_path(job.output, step)}")
         self.world.wait()

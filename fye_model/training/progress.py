@@ -16,6 +16,7 @@ import torch
 from fye_model.config import TrainStageConfig
 from fye_model.files import write_atomic
 from fye_model.training.checkpoint import ValidationResult
+from fye_model.training.job import TrainJob
 
 METRICS = "metrics.jsonl"
 
@@ -44,22 +45,21 @@ class Progress:
 
     def __init__(
         self,
-        output: Path,
+        job: TrainJob,
         first_step: int,
-        config: TrainStageConfig,
-        every: int,
         log: Callable[[str], None],
         on_gpu: bool,
     ) -> None:
+        config = job.train
         self.on_gpu = on_gpu
-        self.steps, self.batch, self.every, self.log = config.steps, config.batch_size, every, log
+        self.steps, self.batch, self.every, self.log = config.steps, config.batch_size, job.log_every, log
         self.utilisation: Utilisation | None = None
         self._begun, self._first = time.monotonic(), first_step
         self._since, self._taken, self._wait = time.monotonic(), 0, 0.0
-        self.path = output / METRICS
-        _keep_steps_before(self.path, first_step)
+        self.path = job.output / METRICS
+        _keep_steps_before(self.path, first_step, config)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(output, first_step, log)
+        self._board = _tensorboard(job.board or job.output / "tensorboard", first_step, log)
 
     def step(self, record: StepRecord) -> None:
         """Record one step, and say a line about the last ones where it is time to."""
@@ -133,20 +133,26 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return records
 
 
-def _keep_steps_before(path: Path, first_step: int) -> None:
+def _keep_steps_before(path: Path, first_step: int, config: TrainStageConfig) -> None:
+    """Forget the steps that are taken again, and validations that only a stop had asked for."""
     if not path.is_file():
         return
-    kept = [record for record in read_metrics(path) if record["step"] < first_step]
+    kept = [
+        record
+        for record in read_metrics(path)
+        if record["step"] < first_step
+        and ("loss" in record or not all(record["step"] % n for n in (config.validate_every, config.checkpoint_every)))
+    ]
     write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
-def _tensorboard(output: Path, first_step: int, log: Callable[[str], None]) -> Any:
+def _tensorboard(folder: Path, first_step: int, log: Callable[[str], None]) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         log(f"tensorboard is not installed: curves are in {METRICS} only (pip install tensorboard)")
         return None
-    return SummaryWriter(log_dir=str(output / "tensorboard"), purge_step=first_step)
+    return SummaryWriter(log_dir=str(folder), purge_step=first_step)
 
 
 def _clock(seconds: float) -> str:

@@ -94,8 +94,8 @@ class Receipts(Generic[Row]):
         except (OSError, ValueError):
             return None
 
-    def find(self, item: Item[Any], key: str) -> Outcome[Row] | None:
-        """An item's outcome when a believable receipt says so, else None."""
+    def find(self, item: Item[Any], key: str, tell: bool = True) -> Outcome[Row] | None:
+        """An item's outcome when a believable receipt says so, else None; `tell`s why one that is there is not."""
         folder = item_folder(self.stage, key)
         path = f"{folder}/receipt.json"
         try:
@@ -105,17 +105,20 @@ class Receipts(Generic[Row]):
                 raise ValueError("it belongs to another item, stage or version")
             if receipt.reason in NOT_KEPT:  # as earlier versions kept them
                 return None
-            result = None if receipt.reason is not None else self.stage.row.model_validate(receipt.row)
+            done = receipt.reason is None
+            if problems := problems_with(receipt.files, self.stage.writes if done else {}):
+                raise ValueError(f"its files are not those of this stage: {'; '.join(problems)}")
+            result = self.stage.row.model_validate(receipt.row) if done else None
+            rest = (receipt.reason, receipt.message, receipt.seconds)
+            outcome = Outcome(item.id, item.name, key, folder, file_list(receipt.files), result, *rest)
+            return outcome if is_complete(self.store, outcome) else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             said = "it is not a receipt" if isinstance(error, ValidationError | UnicodeDecodeError) else error
-            logger.warning("%s is not believed (%s); %s is done again", path, said, item.name)
+            if tell:
+                logger.warning("%s is not believed (%s); %s is done again", path, said, item.name)
             return None
-        files = file_list(receipt.files)
-        rest = (receipt.reason, receipt.message, receipt.seconds)
-        outcome = Outcome(item.id, item.name, key, folder, files, result, *rest)
-        return outcome if is_complete(self.store, outcome) else None
 
     def settle(self, item: Item[Any], key: str, scratch: Path, row: Row, seconds: float) -> Outcome[Row]:
         """Publish what a worker made in `scratch`, receipt last."""

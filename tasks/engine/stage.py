@@ -261,7 +261,7 @@ def _process_item(
     item, key = job
     receipts = Receipts(store, stage)
     with store.claimed(f"{stage.name}/{key[:32]}") as scratch:
-        found = receipts.find(item, key)  # another run may have made it meanwhile
+        found = receipts.find(item, key, tell=False)  # another run may have made it meanwhile
         if found is not None:
             return found
         if not stage.resumable:

@@ -10,12 +10,14 @@ All paths inside are relative, so a store may be moved or copied.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from fye_model.files import json_digest as digest
 from tasks.engine.locks import held_claim, held_file
 
 __all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files", "is_address"]
+OWN = ("items", "stages", "results", "partial")  # what in a store is the store's alone
 logger = logging.getLogger(__name__)
 
 
@@ -85,7 +88,7 @@ class Store:
             return int(
                 os.stat(self._full(rel)).st_size if self.local_root is not None else self.fs.size(self._full(rel))
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def holds(self, rel: str, size: int, sha256: str, since: str) -> bool:
@@ -101,7 +104,11 @@ class Store:
         return path.stat().st_mtime_ns <= known.stat().st_mtime_ns or file_digest(path) == sha256
 
     def read_bytes(self, rel: str) -> bytes:
-        return bytes(self.fs.cat_file(self._full(rel)))
+        """What a file holds. Raises OSError for what is no file: reading a named pipe would wait for ever."""
+        full = self._full(rel)
+        if self.local_root is not None and not stat.S_ISREG(os.stat(full).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", full)
+        return bytes(self.fs.cat_file(full))
 
     def read_json(self, rel: str) -> Any:
         return json.loads(self.read_bytes(rel))
@@ -112,6 +119,7 @@ class Store:
         if self.local_root is None:
             self.fs.pipe_file(full, data)
             return
+        self._clear_way(Path(full))
         write_atomic(Path(full), data)
 
     def write_json(self, rel: str, value: Any) -> None:
@@ -129,10 +137,25 @@ class Store:
         elif self.fs.exists(full):
             self.fs.rm(full, recursive=True)
 
+    def _clear_way(self, path: Path) -> None:
+        """Remove what lies where a file of the store's own belongs and is none, or no folder above it."""
+        assert self.local_root is not None
+        rel = path.relative_to(self.local_root)
+        if rel.parts[0] not in OWN:  # people may have put something there
+            return
+        for parent in reversed([self.local_root / parent for parent in rel.parents][:-1]):
+            if os.path.lexists(parent) and not parent.is_dir():
+                logger.warning("%s is no folder, as it should be: it is removed", parent)
+                parent.unlink()
+        if os.path.lexists(path) and not path.is_file():
+            logger.warning("%s is no file, as it should be: it is removed", path)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
     def publish(self, folder: Path, rel: str, receipt: bytes) -> None:
         """Move a finished local folder to `rel`. Its receipt.json is what makes it visible, and comes last."""
         if self.local_root is not None:
             target = Path(self._full(rel))
+            self._clear_way(target / "receipt.json")
             write_atomic(folder / "receipt.json", receipt)
             # an incomplete or damaged earlier output stops being believed before it goes
             (target / "receipt.json").unlink(missing_ok=True)
@@ -164,8 +187,10 @@ class Store:
     def claimed(self, rel: str, wait_s: float = 24 * 3600.0) -> Iterator[Path]:
         """Hold `rel` against other processes of this machine while it is made; yields its scratch folder."""
         folder = self.scratch(rel)
+        if self.local_root is not None:
+            self._clear_way(Path(f"{folder}.lock"))
         with held_file(Path(f"{folder}.lock"), wait_s, rel):
-            if folder.is_file():
+            if os.path.lexists(folder) and not folder.is_dir():
                 folder.unlink()
             folder.mkdir(exist_ok=True)
             yield folder

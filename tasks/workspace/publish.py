@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
@@ -26,7 +28,7 @@ def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], sel
     results = publish_evaluation(run, evaluation)
     model = f"{selected.folder}/model"
     if store.local_root is not None:
-        replace_link(store.local_root / MODEL_LINK, model)
+        link_model(store.local_root / MODEL_LINK, model)
     choice = store.read_json(selected.ref("selection.json").path)
     outputs = {
         "report": _place(store, f"{REPORT_FOLDER}/report.html"),
@@ -63,6 +65,15 @@ def _crossed(cross: Mapping[str, Any]) -> dict[str, JsonValue]:
         return {"left_out": cross["left_out"]}
     told = {name: cross[name] for name in ("pairs", "people", "missing")}
     return {**told, "metrics": nested_means(cross["model"]), "baseline": nested_means(cross["baseline"])}
+
+
+def link_model(link: Path, model: str) -> None:
+    """Link the model, also where copying a work folder has made the link a folder. ValueError for what is no model."""
+    if link.is_dir() and not link.is_symlink():
+        if not (link / "model_index.json").is_file():
+            raise ValueError(f"{link} is in the way of the link to the run's model, and no model: move it elsewhere")
+        shutil.rmtree(link)
+    replace_link(link, model)
 
 
 def _copy(store: Store, outcome: Outcome[Any], folder: str) -> None:

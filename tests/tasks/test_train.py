@@ -41,6 +41,7 @@ def test_both_stages_leave_what_they_declare_also_with_working_weights(
         assert row.checkpoints == ("checkpoint-000001", "checkpoint-000002")
         assert row.best == min(row.validation_loss, key=lambda name: row.validation_loss[name])
         assert not out.with_name(f"{out.name}.job").exists()
+        assert list(out.with_name(f"{out.name}.tensorboard").glob("events*")) and not (out / "tensorboard").exists()
         best = out / row.best
         kept = {path.relative_to(best).as_posix(): path for path in best.rglob("*") if path.is_file()}
         files |= {f"init/{name}": path for name, path in kept.items() if stage is STAGE1}
