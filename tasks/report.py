@@ -86,7 +86,9 @@ def write_report(
         selection_columns=selection_columns(),
         selection_lines=selection_lines(selection),
         selection_terms=other_terms(selection, evaluation),
-        selection_plots=[svg(picture) for picture in selection_svgs(selection["rows"], selection["baseline"])],
+        selection_plots=[
+            svg(picture) for picture in selection_svgs(selection["rows"], selection["baseline"], selection["first"])
+        ],
         curve_plots=[svg(picture) for title, path in curves.items() for picture in curve_svgs(title, path)],
         stages=facts.stages,
         funnel=funnel(facts.stages, facts.quarantine),

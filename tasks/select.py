@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -211,7 +212,7 @@ def _landmarks(index_path: Path) -> Iterator[LandmarkSequence]:
 
 SELECT = Stage(
     "select",
-    "4",
+    "5",
     settings=_settings,
     reads={
         "clips/*/landmarks": Kind.LANDMARKS,
@@ -270,7 +271,7 @@ def _write(out_dir: Path, result: Json, winner: Any, description: ModelDescripti
     out_dir.mkdir(parents=True, exist_ok=True)
     save_model(winner, out_dir / MODEL_FOLDER, description)
     _write_parquet(result["rows"], out_dir / "selection.parquet")
-    write_atomic(out_dir / "selection.png", selection_png(result["rows"], result["baseline"]))
+    write_atomic(out_dir / "selection.png", selection_png(result["rows"], result["baseline"], result["first"]))
     write_atomic(out_dir / "selection.json", _json(result))
 
 
@@ -324,16 +325,26 @@ def _against(ours: Sequence[ClipScores], theirs: Sequence[ClipScores]) -> dict[s
     return {metric.name: compare(metric, ours, theirs).outcome for metric in METRICS}
 
 
+_ENDS = ((0, "low"), (1, "high"))  # of an interval
+
+
+def _end(row: Json, name: str, place: int) -> float:
+    """One end of a metric's interval; NaN where there is none, as on one clip."""
+    interval = row["intervals"].get(name)
+    return math.nan if interval is None else float(interval[place])
+
+
 def _write_parquet(rows: Sequence[Json], path: Path) -> None:
     plain = [
         {
             **{name: row[name] for name in ("checkpoint", "step", "rank", *COUNTS)},
             **{name: float(row[name]) for name in ("loss", "score")},
             **{metric.column: number(row[metric.name]) for metric in METRICS},
+            **{f"{metric.column}_{end}": _end(row, metric.name, place) for metric in METRICS for place, end in _ENDS},
         }
         for row in rows
     ]
-    table = pa.Table.from_pylist(plain).replace_schema_metadata({"schema_version": "fye-selection-2"})
+    table = pa.Table.from_pylist(plain).replace_schema_metadata({"schema_version": "fye-selection-3"})
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     write_atomic(path, sink.getvalue())

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-_BLUE, _RED, _GREY = "#2b5c8a", "#d1495b", "#8a8a8a"
+_BLUE, _RED, _GREY, _GREEN = "#2b5c8a", "#d1495b", "#8a8a8a", "#4a9d7c"
 _CYCLE = (_BLUE, "#e08e45", "#4a9d7c", "#8d6cab", "#b0a13a")
 _STYLE: Any = {
     "font.size": 10,
@@ -50,20 +50,24 @@ METHOD_STYLES: dict[str, Any] = {
 _MAX_POINTS = 2000  # of one curve: more cannot be seen, and would bloat the report
 
 
-def selection_png(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]) -> bytes:
-    """The panels of a selection in one picture."""
+def selection_png(
+    rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any], first: Mapping[str, Any] | None = None
+) -> bytes:
+    """The panels of a selection in one picture. first: a checkpoint of another stage that is shown and not ranked."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(13, 3.2), layout="constrained")
         for axis, key in zip(figure.subplots(1, len(SELECTION_PANELS)), SELECTION_PANELS, strict=True):
-            _draw_selection(axis, key, rows, baseline)
+            draw_selection(axis, key, rows, baseline, first)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def selection_svgs(rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]) -> list[bytes]:
+def selection_svgs(
+    rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any], first: Mapping[str, Any] | None = None
+) -> list[bytes]:
     """One picture a panel, for pages that wrap."""
-    return [_panel(lambda axis, key=key: _draw_selection(axis, key, rows, baseline)) for key in SELECTION_PANELS]
+    return [_panel(lambda axis, key=key: draw_selection(axis, key, rows, baseline, first)) for key in SELECTION_PANELS]
 
 
 def signal_svgs(signals: Mapping[str, Mapping[str, Sequence[Any]]], start: int) -> dict[str, bytes]:
@@ -142,7 +146,14 @@ def _as_svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_selection(axis: Axes, key: str, rows: Sequence[Mapping[str, Any]], baseline: Mapping[str, Any]) -> None:
+def draw_selection(
+    axis: Axes,
+    key: str,
+    rows: Sequence[Mapping[str, Any]],
+    baseline: Mapping[str, Any],
+    first: Mapping[str, Any] | None = None,
+) -> None:
+    """Every ranked checkpoint with its interval over the training steps, and as lines what they are held against."""
     best = next(row for row in rows if row["rank"] == 1)
     steps, values = [row["step"] for row in rows], [_value(row[key]) for row in rows]
     axis.plot(steps, values, "-o", color=_BLUE, markersize=4)
@@ -150,8 +161,14 @@ def _draw_selection(axis: Axes, key: str, rows: Sequence[Mapping[str, Any]], bas
         if interval := row.get("intervals", {}).get(key):
             axis.vlines(row["step"], *interval, color=_BLUE, alpha=0.5, linewidth=2)
     axis.plot(best["step"], _value(best[key]), "o", color=_RED, markersize=9, label="selected")
-    if baseline.get(key) is not None:
-        axis.axhline(_value(baseline[key]), color=_GREY, linestyle="--", linewidth=1, label="reference repeated")
+    others = {"reference repeated": (baseline, _GREY, "--")}
+    if first is not None and "rank" not in first:  # of another stage: its steps are counted from another start
+        others["first checkpoint"] = (first, _GREEN, ":")
+    for label, (row, colour, line) in others.items():
+        if row.get(key) is not None:
+            axis.axhline(_value(row[key]), color=colour, linestyle=line, linewidth=1.2, label=label)
+            if interval := row.get("intervals", {}).get(key):
+                axis.axhspan(*interval, color=colour, alpha=0.12, linewidth=0)
     _finish(axis, SELECTION_PANELS[key])
     axis.set_xticks(steps[:: math.ceil(len(steps) / 5)])
 

@@ -23,7 +23,7 @@ from tasks.select import SELECT, SelectSettings, select
 from tests.tasks.support import work_on
 
 DATASETS = Path(__file__).resolve().parents[2] / "datasets"
-CONFIG = SelectionConfig(clips=1, frames=3, sampling_steps=1)
+CONFIG = SelectionConfig(clips=2, frames=3, sampling_steps=1)
 SAMPLING = SamplingConfig(steps=7, guidance_scale=1.0, window=4)
 
 
@@ -75,7 +75,7 @@ def test_the_result_compares_the_winner_with_first_checkpoint_and_baseline(selec
     assert result["beats_baseline"]["l1"] == (winner["l1"] < result["baseline"]["l1"])
     assert winner["l1"] != first["l1"]
     assert 0 < result["baseline"]["landmark_error"] < 1
-    assert winner["frames"] == result["baseline"]["frames"] == 3
+    assert winner["frames"] == result["baseline"]["frames"] == 2 * 3
     assert result["protocol"]["sampling"]["steps"] == 1  # the selection's, not the recipe's
 
 
@@ -84,10 +84,13 @@ def test_table_and_plot_are_written(selected: tuple[Path, dict]) -> None:
     parquet = pq.read_table(out / "selection.parquet")
     table = parquet.to_pylist()
     described = yaml.safe_load((DATASETS / "schema.yaml").read_text())["selection.parquet"]["columns"]
-    described |= dict.fromkeys((metric.column for metric in METRICS), described.pop("<metric>"))
+    for end in ("", "_low", "_high"):
+        described |= dict.fromkeys((f"{metric.column}{end}" for metric in METRICS), described.pop(f"<metric>{end}"))
     columns = {field.name: str(field.type) for field in parquet.schema}
     assert columns == {name: column["type"] for name, column in described.items()}
     assert [row["loss"] for row in table] == [row["loss"] for row in result["rows"]]
+    for row, told in zip(table, result["rows"], strict=True):
+        assert [row["l1_low"], row["l1_high"]] == told["intervals"]["l1"] and row["l1_low"] <= row["l1"]
     with Image.open(out / "selection.png") as plot:
         assert plot.width > 800
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from tasks.results.plots import curve_svgs, read_curves, selection_png, selection_svgs, smoothed
+from tasks.results.plots import curve_svgs, draw_selection, read_curves, selection_png, selection_svgs, smoothed
 
 ROWS = [
     {"step": 1, "rank": 2, "loss": 1.0, "expression_error": 0.3, "expression_correlation": 0.2, "l1": 0.2},
@@ -54,6 +55,26 @@ def test_plots_are_the_same_bytes_for_the_same_numbers(tmp_path: Path) -> None:
     assert len(first) == 2
     assert selection_png(ROWS, BASELINE) == selection_png(ROWS, BASELINE)
     assert len(selection_svgs(ROWS, BASELINE)) == 4
+
+
+def test_every_checkpoint_and_what_it_is_held_against_is_drawn_with_its_interval() -> None:
+    rows = [
+        {"step": step, "rank": 3 - step, "l1": 0.3 / step, "intervals": {"l1": [0.2 / step, 0.4 / step]}}
+        for step in (1, 2)
+    ]
+    others = [{"l1": value, "intervals": {"l1": [value - 0.01, value + 0.01]}} for value in (0.25, 0.28)]
+    axis = Figure().subplots()
+    draw_selection(axis, "l1", rows, *others)
+    bars = [segment[:, 1].tolist() for drawn in axis.collections for segment in drawn.get_segments()]
+    assert bars == [pytest.approx(row["intervals"]["l1"]) for row in rows]
+    assert [(band.get_y(), band.get_y() + band.get_height()) for band in axis.patches] == [
+        pytest.approx(tuple(row["intervals"]["l1"])) for row in others
+    ]
+    labels = axis.get_legend_handles_labels()[1]
+    assert labels == ["selected", "reference repeated", "first checkpoint"]
+    ranked_first = Figure().subplots()
+    draw_selection(ranked_first, "l1", rows, others[0], rows[0])
+    assert ranked_first.get_legend_handles_labels()[1] == ["selected", "reference repeated"]
 
 
 def test_smoothing_is_a_mean_over_the_past() -> None:
