@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from fye_model.animation.driving import Motion, motion_points
     from fye_model.animation.inputs import DrawnLandmarks
     from fye_model.animation.output import FollowYourEmojiOutput
+    from fye_model.animation.performing import Faces, SeenPortrait
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
     from fye_model.animation.portrait import cut_square, upright_rgb
+    from fye_model.animation.transfer import Transfer
     from fye_model.config import Recipe, SamplingConfig, StepCacheConfig
     from fye_model.landmarks.geometry import FaceGeometry
     from fye_model.landmarks.table import LandmarkSequence, read_landmarks
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DrawnLandmarks",
     "FaceGeometry",
+    "Faces",
     "FollowYourEmojiOutput",
     "FollowYourEmojiPipeline",
     "LandmarkSequence",
@@ -33,7 +36,9 @@ __all__ = [
     "Motion",
     "Recipe",
     "SamplingConfig",
+    "SeenPortrait",
     "StepCacheConfig",
+    "Transfer",
     "__version__",
     "cut_square",
     "motion_points",
@@ -48,6 +53,8 @@ _PLACES = {
     "animation.inputs": ("DrawnLandmarks",),
     "animation.output": ("FollowYourEmojiOutput",),
     "animation.pipeline": ("FollowYourEmojiPipeline",),
+    "animation.performing": ("Faces", "SeenPortrait"),
+    "animation.transfer": ("Transfer",),
     "animation.portrait": ("cut_square", "upright_rgb"),
     "config": ("Recipe", "SamplingConfig", "StepCacheConfig"),
     "landmarks.geometry": ("FaceGeometry",),

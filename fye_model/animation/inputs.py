@@ -22,8 +22,11 @@ Picture = Image.Image | np.ndarray | torch.Tensor
 class LandmarkSource(Protocol):
     """Landmark pictures by frame number: `len()` frames of `height` x `width` pixels."""
 
-    height: int
-    width: int
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
 
     def __len__(self) -> int: ...
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import CLIPVisionModel
 
 from fye_model.animation import components
+from fye_model.animation.card import CARD, write_card
 from fye_model.animation.compatibility import check_components, check_folder
 from fye_model.animation.description import DESCRIPTION, ModelDescription, read_description
 from fye_model.animation.inputs import (
@@ -26,6 +27,7 @@ from fye_model.animation.inputs import (
 )
 from fye_model.animation.output import FollowYourEmojiOutput, as_output, joined
 from fye_model.animation.overlap import overlap_latents
+from fye_model.animation.performing import PerformingMixin
 from fye_model.animation.progressive import FrameNoise, progressive_latents
 from fye_model.animation.request import Request, check_callback_inputs
 from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
@@ -50,7 +52,7 @@ Landmarks = LandmarkSource | np.ndarray | Tensor | Sequence[Image.Image]
 Callback = Callable[["FollowYourEmojiPipeline", int, int, dict[str, Any]], dict[str, Any] | None]
 
 
-class FollowYourEmojiPipeline(DiffusionPipeline):
+class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
     """Animates a portrait with landmark pictures. A model folder is what `save_pretrained` writes.
 
     Components whose configurations do not go together are a `ValueError`. The progressive strategy relies on the
@@ -127,7 +129,8 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write a model folder: a folder per component, `model_index.json`, and `fye.json` from the description."""
+        """Write a model folder: a folder per component, `model_index.json`, and, from the description, `fye.json` and a
+        model card."""
         named = {name: (components.__name__, kind.__name__) for name, kind in COMPONENTS.items()}
         self.register_to_config(**named)
         super().save_pretrained(str(save_directory), **kwargs)
@@ -135,8 +138,10 @@ class FollowYourEmojiPipeline(DiffusionPipeline):
             share_folder(Path(save_directory) / name)
         if self.description is not None:
             self.description.write(Path(save_directory))
+            write_card(Path(save_directory), self.description)
         else:  # what an earlier model left there would not be true of this one
-            (Path(save_directory) / DESCRIPTION).unlink(missing_ok=True)
+            for name in (DESCRIPTION, CARD):
+                (Path(save_directory) / name).unlink(missing_ok=True)
 
     # --- what a caller uses -----------------------------------------------------------------------------------------
 

@@ -61,7 +61,20 @@ def read_portrait(
     the user says where the face is. Raises ValueError for what is no picture, for a face that is not there, and for
     points that make none.
     """
-    whole = read_picture(path)
+    return look_at_portrait(read_picture(path), path, landmarker, model, geometry, face, points, box)
+
+
+def look_at_portrait(
+    whole: Image.Image,
+    path: Path,
+    landmarker: FaceLandmarker,
+    model: ModelDescription,
+    geometry: FaceGeometry,
+    face: str = "largest",
+    points: Sequence[tuple[float, float]] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> Portrait:
+    """`read_portrait` of an opened picture, which messages call by `path`."""
     picture = upright_rgb(whole, MAX_PORTRAIT_SIDE)
     if points is not None or box is not None:
         given = _given(whole, points, box, geometry) * (picture.width / whole.width)
