@@ -8,19 +8,20 @@ import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from skimage import data
 
 import fye_model
 from fye_model.config import SamplingConfig
 from fye_model.evaluation.signals import EXPRESSION, POSE
-from fye_model.landmarks.table import LandmarkSequence, write_landmarks
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.read import read_frames
 from tasks.plan import stage_table
 from tests.documents import ROOT, blocks
 from tests.fye_model.animation.tiny import SIZE, build_tiny, describe_tiny
-from tests.fye_model.evaluation.moving_face import face
+from tests.tasks.videos import encode
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 DOCUMENTS += sorted((ROOT / "datasets").rglob("*.md"))
@@ -33,30 +34,17 @@ def commands() -> set[str]:
     return {name for name in app if not name.startswith("-")}
 
 
-def test_the_python_example_animates_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_animates_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_clips: list[Path], landmarker_asset: LandmarkerAsset
+) -> None:
     (example,) = [block for block in blocks("README.md") if block.language == "python"]
     assert 6 <= len(example.text.splitlines()) <= 10
     pipeline = build_tiny()
     pipeline.description = describe_tiny(sampling=SamplingConfig(steps=2))
     pipeline.save_pretrained(tmp_path / "work/demo/model")
     count = 5
-    driver = LandmarkSequence(
-        points=np.stack([face(mouth=0.3 * frame) for frame in range(count)]).astype(np.float32),
-        matrix=None,
-        blendshapes=None,
-        valid=np.ones(count, bool),
-        interpolated=np.zeros(count, bool),
-        time_s=np.arange(count) / 25,
-        fps=25.0,
-        width=64,
-        height=64,
-        model="test",
-    )
-    (tmp_path / "driver").mkdir()
-    write_landmarks(driver, tmp_path / "driver" / "landmarks.parquet", {})
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(
-        tmp_path / "portrait.png"
-    )
+    encode(tmp_path / "driving.mp4", read_frames(sample_clips[0], slice(0, count)))
+    Image.fromarray(data.astronaut()).save(tmp_path / "portrait.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(example.text, "README.md", "exec"), names)
