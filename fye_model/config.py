@@ -82,6 +82,7 @@ class ScreeningConfig(Config):
     min_face_fraction: Fraction = 0.15  # face height over clip height
     min_sharpness: Annotated[float, Field(ge=0)] = 5.0  # variance of the Laplacian of the face crop, 8-bit grey levels
     brightness: tuple[float, float] = (20.0, 240.0)  # mean grey level
+    max_looks_apart: Annotated[float, Field(gt=0)] | None = 0.013  # of a doubtful face (tasks/faces/plausible.py)
     max_yaw_deg: Annotated[float, Field(gt=0)] = 75.0
     min_valid_frames: Positive = 24
     min_motion: Annotated[float, Field(ge=0)] = 0.0  # landmark path per second, in interocular distances; 0: off

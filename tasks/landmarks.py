@@ -8,6 +8,7 @@ detecting again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,9 +21,10 @@ from tasks.engine.items import Given, Quarantine
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import DetectedFace
 from tasks.faces.follow import FaceTracker, build_sequence, geometry_name, load_geometry
+from tasks.faces.plausible import PlausibleRow, frames_to_look_at, looks_apart, shape_scores
 from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
 from tasks.faces.worker import FaceWorker
-from tasks.media.read import iter_frames, probe
+from tasks.media.read import iter_frames, probe, read_frames
 
 _MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
 _MASK_CHUNK = 64  # frames whose full-size masks are in memory together
@@ -34,7 +36,7 @@ class LandmarkFacts(Config):
     factor: int
 
 
-class LandmarkRow(ClipScores, PictureRow):
+class LandmarkRow(ClipScores, PictureRow, PlausibleRow):
     """A clip's scores, by which screening judges it."""
 
 
@@ -72,7 +74,16 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         masks = latent_masks(sequence, self.config.expression_radius, item.facts.factor)
         write_masks(item.out / "masks.parquet", *masks)
         scores = clip_scores(sequence, self.geometry, tracker.found)
-        return LandmarkRow(**scores.model_dump(), **pictures.row().model_dump())
+        shape = self._shape(sequence, video)
+        return LandmarkRow(**scores.model_dump(), **pictures.row().model_dump(), **shape.model_dump())
+
+    def _shape(self, sequence: LandmarkSequence, video: Path) -> PlausibleRow:
+        """Whether a face was followed; frames are decoded again only where that is in doubt."""
+        shape, apart = shape_scores(sequence, self.geometry), None
+        if shape.doubtful:
+            frames = frames_to_look_at(sequence)
+            apart = looks_apart(self.landmarker, sequence, frames, read_frames(video, frames))
+        return PlausibleRow(**shape.model_dump(), looks_apart=apart)
 
 
 def latent_masks(sequence: LandmarkSequence, radius_fraction: float, factor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +104,7 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
 
 LANDMARKS = Stage(
     "landmarks",
-    "3",
+    "4",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
     writes={"landmarks.parquet": Kind.LANDMARKS, "masks.parquet": Kind.MASKS},

@@ -150,8 +150,19 @@ def _yaw(row: ScoredClip, config: ScreeningConfig) -> str | None:
     return f"the head turns {yaw:.3g} degrees, more than {config.max_yaw_deg:g} (screening.max_yaw_deg)"
 
 
+def _no_face(row: ScoredClip, config: ScreeningConfig) -> str | None:
+    limit, apart = config.max_looks_apart, row.looks_apart
+    if limit is None or apart is None or apart <= limit:
+        return None
+    return (
+        f"hardly a face: its shape is off by {row.shape_error:.3g} of the distance between the eyes, and more looks at "
+        f"it see it {apart:.3g} of that elsewhere, more than {limit:g} (screening.max_looks_apart)"
+    )
+
+
 RULES = (
     _at_least("detection_rate", "min_detection_rate", "detection rate"),
+    _Rule("max_looks_apart", _no_face),
     _at_least("valid_frames", "min_valid_frames", "number of valid frames"),
     _at_least("face_fraction", "min_face_fraction", "face height as a fraction of the frame"),
     _at_least("sharpness", "min_sharpness", "sharpness"),

@@ -59,6 +59,7 @@ SLOW = (
     "tests/tasks/bench/",
     "tests/tasks/engine/test_pool.py",
     "tests/tasks/faces/test_landmarker.py::test_when_nothing_works",
+    "tests/tasks/faces/test_plausible.py",
     "tests/tasks/results/test_plots.py",
     "tests/tasks/samples/test_samples.py",
     "tests/tasks/test_animate.py",

@@ -13,6 +13,7 @@ from tasks.faces.choice import FirstOfDriver
 from tasks.faces.detector import DetectedFace, FaceLandmarker
 from tasks.faces.follow import FaceTracker, build_sequence, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.plausible import LOOKS_APART, frames_to_look_at, looks_apart, shape_scores
 from tasks.media.moving import Moving, look_at, refuse
 from tasks.media.opening import printable
 
@@ -85,7 +86,18 @@ def read_driver(
     times = np.arange(len(faces)) / fps
     geometry = load_geometry(asset)
     landmarks = build_sequence(faces, times, fps, width, height, asset.model, geometry, max_gap_frames)
+    if shape_scores(landmarks, geometry).doubtful and _apart(landmarker, landmarks, moving) > LOOKS_APART:
+        notes += ("what is followed in it is hardly a face: the result will show it",)
     return Driver(landmarks, moving, video.first_s, notes)
+
+
+def _apart(landmarker: FaceLandmarker, found: LandmarkSequence, moving: Moving) -> float:
+    """How far more looks at the driver's pictures see its face elsewhere, in interocular distances."""
+    frames = frames_to_look_at(found)
+    wanted = set(frames)
+    with moving.open() as video:
+        pictures = [rgb for number, (_, rgb) in enumerate(video.pictures()) if number in wanted]
+    return looks_apart(landmarker, found, frames, pictures)
 
 
 def _stored(path: Path, asset: LandmarkerAsset) -> LandmarkSequence:

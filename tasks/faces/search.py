@@ -62,7 +62,7 @@ def find_faces(landmarker: FaceLandmarker, picture: Image.Image) -> list[FoundFa
     if first:
         return _distinct(first)
     for points_px in _further_looks(landmarker, picture):
-        face = _looked_at(landmarker, picture, points_px)
+        face = looked_at(landmarker, picture, points_px)
         if face is not None:
             return [face]
     return []
@@ -70,7 +70,7 @@ def find_faces(landmarker: FaceLandmarker, picture: Image.Image) -> list[FoundFa
 
 def _first_look(landmarker: FaceLandmarker, picture: Image.Image) -> Iterator[FoundFace]:
     for detected in landmarker.detect_all(np.asarray(picture)):
-        face = _looked_at(landmarker, picture, _pixels(detected, picture.size))
+        face = looked_at(landmarker, picture, _pixels(detected, picture.size))
         if face is not None:
             yield face
 
@@ -81,7 +81,7 @@ def tilt_deg(points_px: np.ndarray) -> float:
     return float(-np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0])))
 
 
-def _looked_at(landmarker: FaceLandmarker, picture: Image.Image, points_px: np.ndarray) -> FoundFace | None:
+def looked_at(landmarker: FaceLandmarker, picture: Image.Image, points_px: np.ndarray) -> FoundFace | None:
     """A face seen closely and upright, from several sides; None where these looks do not show the same face.
 
     Upside down the model sometimes sees an upright face: both are tried, and the one that looks agree about is taken.

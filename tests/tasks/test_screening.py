@@ -49,6 +49,9 @@ GOOD = {
     "yaw": [-5.0, 12.0],
     "motion": 0.4,
     "expression_range_mm": 1.5,
+    "shape_error": 0.05,
+    "shape_jump": 0.01,
+    "looks_apart": None,
 }
 HEAD = {
     "seconds": 4,
@@ -73,6 +76,10 @@ def head(**changes: float) -> dict[str, Any]:
 
 BAD = {
     "min_detection_rate": ({"detection_rate": 0.62}, "detection rate 0.62 is below 0.9"),
+    "max_looks_apart": (
+        {"shape_error": 0.131, "looks_apart": 0.0223},
+        "hardly a face: its shape is off by 0.131 of the distance between the eyes, and more looks at it see it 0.0223",
+    ),
     "min_valid_frames": ({"valid_frames": 20}, "number of valid frames 20 is below 24"),
     "min_face_fraction": ({"face_fraction": 0.08}, "face height as a fraction of the frame 0.08 is below 0.15"),
     "min_sharpness": ({"sharpness": 3.21}, "sharpness 3.21 is below 5"),

@@ -18,6 +18,7 @@ from tasks.engine.items import NOTHING, Item, Outcome, StageResult
 from tasks.engine.receipts import Receipts
 from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.plausible import PlausibleRow
 from tasks.faces.scores import PictureRow, clip_scores
 from tasks.ingest import INGEST, IngestFacts, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
@@ -141,6 +142,7 @@ def _make_take(
     scores = LandmarkRow(
         **clip_scores(found, GEOMETRY, [1] * take.frames).model_dump(),
         **PictureRow(sharpness=9.0, brightness=120.0).model_dump(),
+        **PlausibleRow(shape_error=0.05, shape_jump=0.01, looks_apart=None).model_dump(),
     )
     marked = Receipts(store, LANDMARKS).settle(
         Item(clip, record.name, {}, LandmarkFacts(factor=8)), f"{clip}-landmarks", marks, scores, 1.0
