@@ -18,7 +18,7 @@ from tasks.bench.check import need_bench
 from tasks.bench.inputs import Videos, method_videos
 from tasks.bench.manifest import PROTOCOL, Bench
 from tasks.bench.methods import WARP as WARP_METHOD
-from tasks.bench.methods import find_method
+from tasks.bench.methods import check_methods, check_output, find_method
 from tasks.bench.protocols import PROTOCOLS, ProtocolName
 from tasks.bench.publish import publish_scores, publish_videos
 from tasks.bench.tables import Scores
@@ -59,10 +59,12 @@ def score(
         warp: score the mesh warp as well, a method by simple means that is made here.
         runtime: workers and limits: what changes speed, never results.
     """
+    folders = check_methods(methods)
+    check_output(output, {"the bench": Path(bench), **{f"method {name}": place for name, place in folders.items()}})
     made = need_bench(Path(bench))
     run = _open(output, Recipe(name=PROTOCOL, evaluation=PROTOCOLS[protocol]), runtime)
     with recorded(run, "score"):
-        found = [find_method(made, name, Path(folder)) for name, folder in methods.items()]
+        found = [find_method(made, name, folder) for name, folder in folders.items()]
         videos = {method.name: method_videos(run.store, method) for method in found}
         items = probe_items(videos)
         probed = {outcome.id: outcome for outcome in run.stage(PROBE, items).outcomes} if items else {}
@@ -96,6 +98,7 @@ def evaluate_bench(
         runtime: workers, device and limits: what changes speed, never results.
     """
     check_folder(Path(model))
+    check_output(output, {"the bench": Path(bench), "the model": Path(model)})
     made = need_bench(Path(bench))
     settings = sampling_of(Path(model), sampling or {})
     run = _open(output, Recipe(name=PROTOCOL, evaluation=PROTOCOLS[protocol], sampling=settings), runtime)

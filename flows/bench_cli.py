@@ -96,11 +96,12 @@ def add_bench_commands(app: App, run: Callable[..., int]) -> None:
     ) -> int:
         """Score any methods' videos of a bench side by side, beside the portrait repeated."""
         from tasks.bench.manifest import read_header
-        from tasks.bench.methods import parse_methods
+        from tasks.bench.methods import check_output, parse_methods
 
         if not method and not warp:
             raise ValueError("nothing to score: give --method NAME=FOLDER, or --warp for the mesh warp")
         folders = parse_methods(method or [])
+        check_output(output, {"the bench": bench, **{f"method {name}": place for name, place in folders.items()}})
         read_header(bench)
         settings, _ = runtime_and_recipe(None, workers=workers)
         from flows.bench import score as flow  # Prefect takes seconds to import
@@ -125,6 +126,7 @@ def evaluate_on_bench(
     from fye_model.animation.compatibility import check_folder
     from tasks.animate import sampling_of
     from tasks.bench.manifest import read_header
+    from tasks.bench.methods import check_output
     from tasks.workspace.recipes import parse_overrides
 
     changes = parse_overrides(words)
@@ -134,6 +136,7 @@ def evaluate_on_bench(
     if not isinstance(sampling, dict):
         raise ValueError(f"--set sampling={sampling}: name the setting, such as sampling.steps=20")
     check_folder(model)
+    check_output(output, {"the bench": bench, "the model": model})
     sampling_of(model, sampling)
     read_header(bench)
     from flows.bench import evaluate_bench as flow  # Prefect takes seconds to import

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fye_model.config import Runtime
 from fye_model.evaluation import identity, quality
 from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
 from tasks.bench.manifest import Bench
-from tasks.bench.methods import parse_methods
+from tasks.bench.methods import check_methods, parse_methods
 from tasks.media.read import read_frames, write_video
 from tests.tasks.bench.mini import copy_of_the_truth
 
@@ -204,6 +205,54 @@ def test_all_that_is_wrong_with_results_is_named_at_once_and_nothing_is_computed
     assert any("readme.txt belongs to no pair" in line for line in told) and len(told) == 7
     assert not any("good" in line for line in told) and str(tmp_path) not in str(caught.value)
     assert not (output / "items" / "bench_faces").exists() and not (output / "scores").exists()
+
+
+def test_files_that_only_look_like_videos_are_named_one_by_one(
+    mini_bench: Bench, methods: dict[str, Path], landmarker_task: Path, tmp_path: Path
+) -> None:
+    bad = Path(shutil.copytree(methods["late"], tmp_path / "bad"))
+    files = [bad / f"{pair.name}.mp4" for pair in mini_bench.pairs]
+    Image.new("RGB", (128, 128)).save(bad / "picture.png")
+    (bad / "picture.png").rename(files[0])
+    files[1].write_bytes(files[1].read_bytes()[: files[1].stat().st_size // 2])
+    files[2].write_bytes(b"")
+    files[3].unlink()
+    files[3].symlink_to(tmp_path / "gone.mp4")
+    files[4].unlink()
+    files[4].mkdir()
+    with pytest.raises(ValueError, match="5 problems with the results, so nothing was scored") as caught:
+        run_score(mini_bench, {"bad": bad}, tmp_path / "out", landmarker_task.parent)
+    told = str(caught.value).splitlines()[1:]
+    for number, what in enumerate(
+        ("1 frames, the", "truncated", "zero_bytes", "a link that leads nowhere", "is missing")
+    ):
+        (line,) = [line for line in told if files[number].name in line]
+        assert what in line, line
+    assert not (tmp_path / "out" / "scores").exists()
+
+
+def test_an_output_in_what_is_read_is_refused_and_nothing_is_written(
+    mini_bench: Bench, methods: dict[str, Path], landmarker_task: Path, tmp_path: Path
+) -> None:
+    before = {path for folder in (mini_bench.folder, methods["truth"]) for path in folder.rglob("*")}
+    for output, what in (
+        (mini_bench.folder, "which is the bench"),
+        (mini_bench.folder / "scores", "which is the bench"),
+        (methods["truth"] / "out", "which is method truth"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            run_score(mini_bench, {"truth": methods["truth"]}, output, landmarker_task.parent)
+    assert before == {path for folder in (mini_bench.folder, methods["truth"]) for path in folder.rglob("*")}
+
+
+def test_methods_given_as_a_mapping_are_checked_as_those_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        check_methods(
+            {"../x": str(tmp_path), "reference": str(tmp_path), "b": str(tmp_path / "no"), "ok": str(tmp_path)}
+        )
+    told = str(caught.value).splitlines()
+    assert ["method '../x'" in told[0], "portrait repeated" in told[1], "not a folder" in told[2]] == [True] * 3
+    assert len(told) == 3 and check_methods({"ok": str(tmp_path)}) == {"ok": tmp_path}
 
 
 def test_a_bench_that_is_not_whole_is_not_scored(
