@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 
 from flows.ending import finish_run
+from flows.running import running
 from flows.wiring import evaluate_model, prepare_data, train_model, with_data
 from fye_model.config import Runtime
 from tasks.workspace.ablated import Finished, publish_ablation
 from tasks.workspace.recipes import check_weights
-from tasks.workspace.run import Run, open_run, recorded
+from tasks.workspace.run import Run, open_run
 from tasks.workspace.sources import Root, register_root
 from tasks.workspace.variants import Variant, variants_of
 
@@ -40,7 +41,7 @@ def ablate(
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     check_weights(run.recipe)
     wanted = variants_of(run.recipe, variants or [], seeds)
-    with recorded(run, "ablate"):
+    with running(run, "ablate"):
         if videos is not None:
             register_root(run.store, Root(videos))
         data = prepare_data(run)

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow
 
 from flows.ending import finish_run
+from flows.running import running
 from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
 from fye_model.config import LandmarkConfig, Recipe, Runtime
@@ -37,7 +38,7 @@ from tasks.score import (
     score_items,
 )
 from tasks.warp import WARP, warp_items
-from tasks.workspace.run import Run, recorded
+from tasks.workspace.run import Run
 
 
 @flow(name="score", flow_run_name="score {output}", log_prints=False)
@@ -63,7 +64,7 @@ def score(
     check_output(output, {"the bench": Path(bench), **{f"method {name}": place for name, place in folders.items()}})
     made = need_bench(Path(bench))
     run = _open(output, Recipe(name=PROTOCOL, evaluation=PROTOCOLS[protocol]), runtime)
-    with recorded(run, "score"):
+    with running(run, "score"):
         found = [find_method(made, name, folder) for name, folder in folders.items()]
         videos = {method.name: method_videos(run.store, method) for method in found}
         items = probe_items(videos)
@@ -102,7 +103,7 @@ def evaluate_bench(
     made = need_bench(Path(bench))
     settings = sampling_of(Path(model), sampling or {})
     run = _open(output, Recipe(name=PROTOCOL, evaluation=PROTOCOLS[protocol], sampling=settings), runtime)
-    with recorded(run, "evaluate"):
+    with running(run, "evaluate"):
         videos = _generate(run, made, Path(model))
         about = {
             "model": f"{folder_digest(Path(model))[:16]} ({need_description(Path(model)).checkpoint})",

@@ -7,9 +7,10 @@ from typing import Any
 from prefect import flow
 
 from flows.ending import finish_run
+from flows.running import running
 from flows.wiring import prepare_data, with_data
 from fye_model.config import Runtime
-from tasks.workspace.run import open_run, recorded
+from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
 
 
@@ -37,6 +38,6 @@ def capture(
         runtime: workers, devices and limits: what changes speed, never results.
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
-    with recorded(run, "capture"):
+    with running(run, "capture"):
         register_root(run.store, Root(folder, subject, source, follow_links))
         return finish_run(run, "capture", with_data(run, prepare_data(run)))

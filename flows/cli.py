@@ -229,16 +229,17 @@ def _text(path: Path | None) -> str | None:
 def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
-    from flows.server import start_server
+    from flows.server import server_told, start_server
     from tasks.workspace.summary import Results, result_lines
 
     hide_tracebacks()
     start_server()
-    state = flow(**parameters, return_state=True)
-    if not state.is_completed():
-        error = state.result(raise_on_failure=False)
+    with server_told():
+        state = flow(**parameters, return_state=True)
+        error = None if state.is_completed() else state.result(raise_on_failure=False)
         if isinstance(error, BaseException):
             raise error
+    if not state.is_completed():
         print(f"fye: the run ended as {state.name}: {state.message}", file=sys.stderr)
         return 1
     summary = state.result()

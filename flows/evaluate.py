@@ -7,9 +7,10 @@ from typing import Any
 from prefect import flow
 
 from flows.ending import finish_run
+from flows.running import running
 from flows.wiring import evaluate_folder, evaluation_results
 from fye_model.config import Runtime
-from tasks.workspace.run import open_run, recorded
+from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
 
 
@@ -33,7 +34,7 @@ def evaluate(
         runtime: workers, devices and limits: what changes speed, never results.
     """
     run = open_run(work, recipe, [*(overrides or []), "split.by=all"], runtime or Runtime())
-    with recorded(run, "evaluate"):
+    with running(run, "evaluate"):
         if videos is not None:
             register_root(run.store, Root(videos))
         return finish_run(run, "evaluate", evaluation_results(run, *evaluate_folder(run, model)))

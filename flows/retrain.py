@@ -7,10 +7,11 @@ from typing import Any
 from prefect import flow
 
 from flows.ending import finish_run
+from flows.running import running
 from flows.wiring import evaluate_model, prepare_data, report_on, retrain_results, train_model
 from fye_model.config import Runtime
 from tasks.workspace.recipes import check_weights
-from tasks.workspace.run import open_run, recorded
+from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
 
 
@@ -37,7 +38,7 @@ def retrain(
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     check_weights(run.recipe)
-    with recorded(run, "retrain"):
+    with running(run, "retrain"):
         if videos is not None:
             register_root(run.store, Root(videos, None, source, follow_links))
         data = prepare_data(run)

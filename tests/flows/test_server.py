@@ -1,0 +1,147 @@
+"""Prefect's server dies in the middle of a run, a run is killed, the machine has a proxy, a server is not to be had."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FYE = str(Path(sys.executable).with_name("fye"))
+
+SCRIPT = """
+import os, signal, sys, time
+from pathlib import Path
+from uuid import UUID
+
+import flows
+from flows.console import hide_tracebacks
+from flows.running import running
+from flows.server import start_server
+
+here, what = Path(sys.argv[1]), sys.argv[2]
+start_server()
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+from prefect.server.api.server import SubprocessASGIServer
+from fye_model.config import Runtime
+from tasks.engine.store import Store
+from tasks.workspace.run import Run
+from tests.debug import DEBUG
+from tests.tasks.engine.test_device import ASSET
+from tests.tasks.support import LENGTH, text_items
+
+def new_run():
+    return Run(Store(here / "store"), DEBUG, Runtime(workers=0), ASSET)
+
+@flow(name="loses-its-server")
+def loses_its_server():
+    run = new_run()
+    with running(run, "first"):
+        run.stage(LENGTH, text_items(here, a="aaaa"))
+        (server,) = [int(p.name) for p in Path("/proc").glob("[0-9]*") if is_server(p)]
+        os.kill(server, signal.SIGKILL)
+        run.stage(LENGTH, text_items(here, a="aaaa", b="bb"))
+    return "whole"
+
+def is_server(process):
+    try:
+        words = (process / "cmdline").read_text()
+        return "uvicorn" in words and f"\\0{SubprocessASGIServer().port}\\0" in words
+    except OSError:
+        return False
+
+@flow(name="is-killed")
+def is_killed():
+    with running(new_run(), "second"):
+        (here / "killed").write_text(str(flow_run.id))
+        time.sleep(600)
+
+@flow(name="comes-next")
+def comes_next():
+    with running(new_run(), "third"):
+        with get_client(sync_client=True) as client:
+            runs = [(here / "killed").read_text(), flow_run.id]
+            return [client.read_flow_run(UUID(run)).state.name for run in runs]
+
+if what == "first":
+    print("first run:", loses_its_server(), flush=True)
+    is_killed()
+else:
+    print("states:", *comes_next(), flush=True)
+"""
+
+
+def environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return {**outside, "PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONPATH": str(ROOT), **more}
+
+
+def processes_with(setting: str) -> list[str]:
+    """Command lines of the processes with this in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if setting.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_run_outlives_its_server_and_a_killed_one_is_marked_by_the_next(tmp_path: Path) -> None:
+    """All the time with proxies set that lead nowhere."""
+    nowhere = "http://127.0.0.1:9"
+    proxies = {name: nowhere for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy")}
+    there = environment(tmp_path, **proxies)
+    words = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    first = subprocess.Popen(
+        [*words, "first"], env=there, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "killed").exists() and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    first.send_signal(signal.SIGKILL)
+    said, _ = first.communicate()
+    assert "first run: whole" in said, said[-3000:]
+    assert said.count("temporary server has ended (exit status -9): it is started again") == 1, said[-3000:]
+    deadline = time.monotonic() + 10
+    while left := processes_with(f"PREFECT_HOME={tmp_path}"):
+        assert time.monotonic() < deadline, f"a killed run's server goes on: {left}"
+        time.sleep(0.1)
+    done = subprocess.run(
+        [*words, "next"], env=there, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert "states: Crashed Running" in done.stdout, done.stderr[-3000:]
+    assert "was killed: Prefect is told that it crashed" in done.stdout + done.stderr
+    assert list((tmp_path / "store" / "partial" / "runs").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("PREFECT_HOME", "{tmp}/file/home", r"Prefect keeps its data base in .*/file/home, which cannot be written"),
+        ("PREFECT_API_URL", "http://127.0.0.1:9/api", r"server at http://127.0.0.1:9/api does not answer"),
+    ],
+)
+def test_what_keeps_a_run_from_its_server_is_named_at_once(tmp_path: Path, setting: str, value: str, says: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_text("no video")
+    there = environment(tmp_path, **{setting: value.format(tmp=tmp_path)})
+    words = ["refresh", "--videos", str(tmp_path / "videos"), "--work", str(tmp_path / "work"), "--recipe", "debug"]
+    done = subprocess.run([FYE, *words], env=there, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("fye: ")]
+    assert done.returncode == 1 and re.search(says, line), done.stderr
+    assert "Traceback" not in done.stderr
