@@ -22,7 +22,9 @@ from tasks.train import STAGE1, STAGE2, TrainRow, all_checkpoints, best_checkpoi
 from tasks.workspace.changes import note_sources
 from tasks.workspace.dataset import Clip, folder_inputs, per_clip_items, whole_inputs, with_outputs
 from tasks.workspace.decisions import read_decisions
+from tasks.workspace.licences import licences
 from tasks.workspace.publish import publish_evaluation, publish_report
+from tasks.workspace.recipes import dump_recipe
 from tasks.workspace.run import Run
 from tasks.workspace.sources import scan, set_aside
 from tasks.workspace.summary import DataSummary, Results, note_changes
@@ -112,6 +114,8 @@ def report_on(run: Run, data: Data, model: Model, evaluation: StageResult[Evalua
         stages=run.lines(),
         data=data.summary(),
         quarantine=tuple(run.quarantined()),
+        settings=dump_recipe(run.recipe),
+        licences=licences(run.recipe, run.landmarker, run.sources),
     )
     return run.stage(REPORT, [report_item(facts, inputs)])
 

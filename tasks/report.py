@@ -22,6 +22,7 @@ from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import NOTHING, Given, Item, Nothing, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef
+from tasks.results.made import Made, made_here
 from tasks.results.report_pictures import gallery, svg
 from tasks.results.report_rows import (
     clip_columns,
@@ -36,6 +37,7 @@ from tasks.results.report_rows import (
     worst_first,
 )
 from tasks.results.verdict import in_detail, verdict
+from tasks.workspace.licences import Licence
 from tasks.workspace.summary import DataSummary, QuarantineRow, StageLine
 
 REPORT_NAME = "report.html"
@@ -49,64 +51,86 @@ def write_report(
     out_dir: Path,
     *,
     evaluation_dir: Path,
+    made: Made,
 ) -> Path:
     """Write `report.html` (and videos too large to inline) into `out_dir`; returns its path.
 
     evaluation, selection: what `tasks.evaluate` and `tasks.select` return. curves: title -> metrics.jsonl.
-    evaluation_dir: the folder that the evaluation's strips and videos are relative to.
+    evaluation_dir: the folder that the evaluation's strips and videos are relative to. made: when, where and by what.
     """
-    from tasks.results.plots import METHOD_STYLES, curve_svgs, selection_svgs  # matplotlib is slow to import
+    from tasks.results.plots import curve_svgs  # matplotlib is slow to import
 
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "results"), autoescape=True, undefined=StrictUndefined
     ).get_template(REPORT_NAME)
     out_dir.mkdir(parents=True, exist_ok=True)
-    cross = evaluation["cross"]
-    clips, pairs = worst_first(evaluation["clips"]), worst_first(cross.get("list", ()), "expression_change_error")
-    columns, cross_columns = clip_columns(clips, METRICS), clip_columns(pairs, CROSS_METRICS)
     page = template.render(
         title=f"Follow-Your-Emoji: {facts.flow}, recipe {facts.recipe}",
-        facts=[("Landmark model", facts.landmark_model), ("Status", facts.status)],
+        facts=[("Landmark model", facts.landmark_model), ("Status", facts.status), ("Made", made.when)],
         verdict=verdict(evaluation, selection),
         details=in_detail(evaluation, selection),
-        evaluation=evaluation,
-        metric_groups=metric_groups(evaluation),
-        strata=strata_rows(evaluation),
-        columns=columns,
-        clips=clip_rows(clips, columns),
-        gallery=gallery(clips, [BY_NAME[name] for name in ("expression_error", "l1")], evaluation_dir, out_dir),
-        styles=[(style["label"], style["color"]) for style in METHOD_STYLES.values()],
-        cross=cross,
-        cross_groups=metric_groups(cross, CROSS_METRICS) if "model" in cross else [],
-        cross_columns=cross_columns,
-        cross_clips=clip_rows(pairs, cross_columns),
-        cross_gallery=gallery(pairs, cross_columns[:2], evaluation_dir, out_dir),
-        missing=evaluation["missing"],
-        selection=selection,
-        selection_columns=selection_columns(),
-        selection_lines=selection_lines(selection),
-        selection_terms=other_terms(selection, evaluation),
-        selection_plots=[
-            svg(picture) for picture in selection_svgs(selection["rows"], selection["baseline"], selection["first"])
-        ],
+        **_of_evaluation(evaluation, evaluation_dir, out_dir),
+        **_of_selection(selection, evaluation),
         curve_plots=[svg(picture) for title, path in curves.items() for picture in curve_svgs(title, path)],
         stages=facts.stages,
         funnel=funnel(facts.stages, facts.quarantine),
         screening=facts.data.funnel,
         rejected=facts.data.rejected,
         quarantine=facts.quarantine,
-        protocol=terms(evaluation["protocol"]),
-        metric_texts=metric_texts(evaluation["protocol"]),
+        made=made.lines(),
+        licences=facts.licences,
+        settings=facts.settings,
     )
     target = out_dir / REPORT_NAME
     write_atomic(target, page.encode())
     return target
 
 
+def _of_evaluation(evaluation: Mapping[str, Any], folder: Path, out_dir: Path) -> dict[str, object]:
+    """What the page shows of an evaluation, whose strips and videos lie below `folder`."""
+    from tasks.results.plots import METHOD_STYLES
+
+    cross = evaluation["cross"]
+    clips, pairs = worst_first(evaluation["clips"]), worst_first(cross.get("list", ()), "expression_change_error")
+    columns, cross_columns = clip_columns(clips, METRICS), clip_columns(pairs, CROSS_METRICS)
+    return {
+        "evaluation": evaluation,
+        "metric_groups": metric_groups(evaluation),
+        "strata": strata_rows(evaluation),
+        "columns": columns,
+        "clips": clip_rows(clips, columns),
+        "gallery": gallery(clips, [BY_NAME[name] for name in ("expression_error", "l1")], folder, out_dir),
+        "styles": [(style["label"], style["color"]) for style in METHOD_STYLES.values()],
+        "cross": cross,
+        "cross_groups": metric_groups(cross, CROSS_METRICS) if "model" in cross else [],
+        "cross_columns": cross_columns,
+        "cross_clips": clip_rows(pairs, cross_columns),
+        "cross_gallery": gallery(pairs, cross_columns[:2], folder, out_dir),
+        "missing": evaluation["missing"],
+        "protocol": terms(evaluation["protocol"]),
+        "metric_texts": metric_texts(evaluation["protocol"]),
+    }
+
+
+def _of_selection(selection: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, object]:
+    """What the page shows of the selection of a checkpoint."""
+    from tasks.results.plots import selection_svgs
+
+    plots = selection_svgs(selection["rows"], selection["baseline"], selection["first"])
+    return {
+        "selection": selection,
+        "selection_columns": selection_columns(),
+        "selection_lines": selection_lines(selection),
+        "selection_terms": other_terms(selection, evaluation),
+        "selection_plots": [svg(picture) for picture in plots],
+    }
+
+
 class ReportFacts(Config):
     """What the report says of the run itself. All of it is in its key: a report is never older than its run.
 
-    Seconds and what came from a cache are left out, as they change with every run; summary.json has them.
+    Seconds and what came from a cache are left out, as they change with every run; summary.json has them. settings:
+    the whole recipe, as YAML.
     """
 
     flow: str
@@ -116,6 +140,8 @@ class ReportFacts(Config):
     stages: tuple[StageLine, ...]
     data: DataSummary
     quarantine: tuple[QuarantineRow, ...]
+    settings: str
+    licences: tuple[Licence, ...]
 
 
 class ReportRow(Config):
@@ -141,6 +167,7 @@ class ReportWorker(Worker[ReportFacts, ReportRow]):
             curves,
             item.out,
             evaluation_dir=metrics.parent,
+            made=made_here(),
         )
         return ReportRow(report=report.name)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,7 @@ EXPECTED = (
     Expected(re.escape(NO_MOUNT), lambda: not can_mount()),
     Expected(NO_METRICS_EXTRA, lacks_metrics_extra),
     Expected(re.escape(NO_BROWSER), lacks_browser),
+    Expected(r"needs git", lambda: shutil.which("git") is None),
 )
 
 

@@ -22,15 +22,25 @@ from tasks.engine.items import NOTHING
 from tasks.media.write import write_video
 from tasks.report import REPORT, ReportFacts, funnel, report_item, write_report
 from tasks.results.cross_tables import CrossRecord, summarise_cross
+from tasks.results.made import Made, made_here
 from tasks.results.pictures import save_png, side_by_side, strip
 from tasks.results.records import ClipRecord
 from tasks.results.tables import summarise
+from tasks.workspace.licences import Licence
 from tasks.workspace.summary import DataSummary, FunnelStep, QuarantineRow, StageLine
 from tests.browser import PHONE, WIDE, complaints, open_browser, sideways_px, wait_for
 from tests.fye_model.evaluation.moving_face import face, track
 from tests.tasks.support import work_on
 
 EVIL = "<script>alert(1)</script>"
+MADE = Made(
+    when="2026-01-02T03:04:05+00:00",
+    software="follow-your-emoji 9",
+    commit="0123abcd",
+    packages="torch 9",
+    machine="Linux",
+    device="cpu",
+)
 
 
 def _record(folder: Path, name: str, noise: float) -> ClipRecord:
@@ -137,6 +147,8 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         stages=stages,
         data=DataSummary(clips=2, kept=1, subjects=1, rejected=rejected, funnel=screening),
         quarantine=quarantine,
+        settings=f"name: {EVIL}\ntrain: {{steps: 100}}\n",
+        licences=(Licence(what=f"2 videos {EVIL}", licence="CC0", source="own"),),
     )
     return {
         "facts": facts,
@@ -144,6 +156,7 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "selection": selection,
         "curves": {f"Stage 1 {EVIL}": curve},
         "evaluation_dir": folder,
+        "made": MADE,
     }
 
 
@@ -200,6 +213,9 @@ def test_what_ran_what_was_lost_and_what_was_measured_is_there(page: Page) -> No
             assert f"{metric.name} missing: {metric.reason}" in page.text
     assert "3 of 12 result frames have no face" in page.text
     assert "stage 1/checkpoint-000010 (first)" in page.text
+    for name, text in MADE.lines():
+        assert f"{name} {text}" in page.text
+    assert f"2 videos {EVIL} CC0 own" in page.text and "train: {steps: 100}" in page.text
 
 
 def test_cross_reenactment_has_its_table_its_pictures_and_what_is_missing(page: Page) -> None:
@@ -262,15 +278,20 @@ def test_a_large_video_lies_beside_the_report(
     assert all((tmp_path / address).stat().st_size > 100 for address in beside)
 
 
-def test_the_stage_writes_the_same_report(ingredients: dict[str, Any], report: Path, tmp_path: Path) -> None:
+def test_the_stage_writes_the_same_report_and_says_when_where_and_by_what(
+    ingredients: dict[str, Any], report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = ingredients["evaluation_dir"]
     (folder / "metrics.json").write_text(json.dumps(ingredients["evaluation"]))
     (tmp_path / "selection.json").write_text(json.dumps(ingredients["selection"]))
     files = {"evaluation/metrics.json": folder / "metrics.json", "selection.json": tmp_path / "selection.json"}
     files |= {f"curves/{title}": path for title, path in ingredients["curves"].items()}
     (tmp_path / "out").mkdir()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767323045")
     row = work_on(REPORT, NOTHING, files, ingredients["facts"], tmp_path / "out")
-    assert (tmp_path / "out" / row.report).read_bytes() == report.read_bytes()
+    expected = write_report(out_dir=tmp_path, **{**ingredients, "made": made_here()}).read_bytes()
+    assert (tmp_path / "out" / row.report).read_bytes() == expected != report.read_bytes()
+    assert b"2026-01-02T03:04:05+00:00" in expected
 
 
 def test_funnel_counts_what_entered_and_left_each_stage(ingredients: dict[str, Any]) -> None:
@@ -294,6 +315,7 @@ def test_a_newly_rejected_clip_and_a_newly_quarantined_file_change_the_reports_k
         facts.model_copy(update={"data": facts.data.model_copy(update={"rejected": {"other": ("too soft",)}})}),
         facts.model_copy(update={"quarantine": (*facts.quarantine, told)}),
         facts.model_copy(update={"stages": facts.stages[:-1]}),
+        facts.model_copy(update={"settings": "name: other"}),
     ]
     keys = [REPORT.key({}, None, report_item(each, {})) for each in later]
     assert len(set(keys)) == len(later)
