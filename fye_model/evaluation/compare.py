@@ -7,10 +7,13 @@ from functools import cached_property
 
 import numpy as np
 
+from fye_model.evaluation.appearance import drift
 from fye_model.evaluation.faces import FaceTrack
 from fye_model.evaluation.metrics import picture_scores
 from fye_model.evaluation.signals import read_signals
 from fye_model.landmarks.masks import expression_mask, face_mask
+
+FRONT_DEG, TURNED_DEG = 5.0, 8.0  # of yaw, to either side: within is from the front, beyond is turned
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,21 @@ class Truth:
     def signals(self) -> dict[str, np.ndarray]:
         """Every signal of the true faces, (f,) each."""
         return read_signals(self.faces)
+
+    @property
+    def front(self) -> np.ndarray:
+        """Frames that show the face from the front: (f,) bool."""
+        return np.asarray(np.abs(self.signals["yaw"]) < FRONT_DEG)
+
+    @property
+    def turned(self) -> np.ndarray:
+        """Frames that show it turned, where others show it from the front: (f,) bool, none where none do."""
+        return np.asarray((np.abs(self.signals["yaw"]) >= TURNED_DEG) & self.front.any())
+
+    @cached_property
+    def drift(self) -> np.ndarray:
+        """How far each place of the turned face is from what it is from the front: (f, places), see `appearance.py`."""
+        return drift(self.frames, self.faces, self.front, self.turned)
 
     @cached_property
     def masks(self) -> dict[str, np.ndarray]:
@@ -77,6 +95,11 @@ class Comparison:
     def signals(self) -> dict[str, np.ndarray]:
         """Every signal of the result's faces, (f,) each."""
         return read_signals(self.faces)
+
+    @cached_property
+    def drift(self) -> np.ndarray:
+        """As the truth's, on the frames that show the true face turned and from the front: (f, places)."""
+        return drift(self.result, self.faces, self.truth.front, self.truth.turned)
 
     @cached_property
     def picture_scores(self) -> dict[str, np.ndarray]:

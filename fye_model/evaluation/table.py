@@ -11,7 +11,10 @@ from typing import Literal
 
 from fye_model.evaluation import arcface, dynamics, identity, measures, perceptual, quality, video_distance
 from fye_model.evaluation.agreement import correlation, mean_correlation, slope
+from fye_model.evaluation.appearance import Region
 from fye_model.evaluation.blinks import CLOSED_SHARE, TOLERANCE_FRAMES
+from fye_model.evaluation.compare import FRONT_DEG, TURNED_DEG
+from fye_model.evaluation.invented import NO_FACE_INVENTED, invented
 from fye_model.evaluation.metric import Metric, Question, Reads, mean_of_clips, no_sum, nothing, rate
 from fye_model.evaluation.metrics import (
     AP_THRESHOLDS,
@@ -226,6 +229,32 @@ _ARCFACES: tuple[tuple[arcface.Model, str, str], ...] = (
     ("arcface_r100", "IResNet100", "antelopev2"),
 )
 
+
+def _invented() -> list[Metric]:
+    """What comes or goes on the result's face when the head turns."""
+    where: tuple[tuple[Region, str, str], ...] = (
+        ("eyes", "around the eyes", "glasses"),
+        ("mouth", "at the mouth", "teeth"),
+    )
+    return [
+        _mean(
+            f"invented.{region}",
+            f"Invented {place} when the head turns",
+            "grey levels",
+            "lower",
+            "picture",
+            "points",
+            invented(region),
+            f"how much more than the truth the face {place} ({thing}, say) changes from frames within {FRONT_DEG:g} to "
+            f"frames beyond {TURNED_DEG:g} degrees of yaw; grey levels from 0 to 1, lighting taken out",
+            failures=f"a turned frame whose result has no face counts as {NO_FACE_INVENTED:g}",
+            why_not=f"no clip shows the head both within {FRONT_DEG:g} and beyond {TURNED_DEG:g} degrees of yaw",
+            about=f"invented.{region}",
+        )
+        for region, place, thing in where
+    ]
+
+
 METRICS: tuple[Metric, ...] = (
     _mean(
         *("l1", "L1", "", "lower", "picture", "pictures", measures.of_pictures("l1")),
@@ -314,6 +343,7 @@ METRICS: tuple[Metric, ...] = (
         failures=f"a result without a face counts as {identity.NO_FACE_DISTANCE:g}",
         lacks=identity.lacks,
     ),
+    *_invented(),
     *_by_networks(),
 )
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
 from fye_model.evaluation.faces import FaceTrack
 from fye_model.landmarks import topology
 
 _MOUTH = (*topology.OUTER_LIPS, 2, 152)  # down to the chin, which opens with it
+RIM, TEETH, GAP = (35, 28, 25), (225, 218, 205), (40, 18, 18)
+Colour = tuple[int, int, int]
 _EYES = (topology.RIGHT_EYE, topology.LEFT_EYE)
 
 
@@ -51,6 +54,46 @@ def at_half_amplitude(frames: np.ndarray, signal: np.ndarray) -> np.ndarray:
     """For every frame the one whose signal (f,) is nearest to half of its distance from the mean."""
     wanted = signal.mean() + (signal - signal.mean()) / 2
     return frames[np.abs(signal[None] - wanted[:, None]).argmin(axis=1)]
+
+
+def with_glasses(frames: np.ndarray, faces: FaceTrack, where: np.ndarray) -> np.ndarray:
+    """Dark-rimmed glasses painted on the faces of the frames `where` (f,) bool."""
+    out = frames.copy()
+    y, x = np.mgrid[: frames.shape[1], : frames.shape[2]] + 0.5
+    for frame in np.flatnonzero(where):
+        points = faces.pixels[frame]
+        iod = float(np.linalg.norm(points[33] - points[263]))
+        mask, inner = np.zeros(frames.shape[1:3]), []
+        for eye, (outside, inside) in zip(_EYES, ((33, 133), (263, 362)), strict=True):
+            along = points[inside] - points[outside]
+            length = float(np.linalg.norm(along))
+            along = along / length
+            middle = points[list(eye)].mean(axis=0) + np.array((0, 0.03 * iod))
+            u = ((x - middle[0]) * along[0] + (y - middle[1]) * along[1]) / (0.82 * length)
+            v = ((y - middle[1]) * along[0] - (x - middle[0]) * along[1]) / (0.62 * length)
+            mask = np.maximum(mask, np.clip(1.5 - np.abs(np.hypot(u, v) - 1) / (0.022 * iod / (0.7 * length)), 0, 1))
+            inner.append(middle + along * 0.82 * length)
+        start, bridge = inner[0], inner[1] - inner[0]
+        share = ((x - start[0]) * bridge[0] + (y - start[1]) * bridge[1]) / max(float(bridge @ bridge), 1e-6)
+        share = np.clip(share, 0, 1)
+        away = np.hypot(x - start[0] - share * bridge[0], y - start[1] - share * bridge[1])
+        mask = np.maximum(mask, np.clip(1.5 - away / (0.018 * iod), 0, 1))
+        out[frame] = _blend(out[frame], np.array(RIM), mask[..., None])
+    return out
+
+
+def with_teeth(frames: np.ndarray, faces: FaceTrack, where: np.ndarray, colour: Colour = TEETH) -> np.ndarray:
+    """A row of teeth, or a gap, painted between the lips of the frames `where` (f,) bool, open or not."""
+    out, (height, width) = frames.copy(), frames.shape[1:3]
+    for frame in np.flatnonzero(where):
+        lips = faces.pixels[frame][list(topology.OUTER_LIPS)]
+        middle = lips.mean(axis=0)
+        drawn = Image.new("L", (4 * width, 4 * height))
+        edge = [(float(px), float(py)) for px, py in 4 * ((lips - middle) * (0.75, 0.5) + middle)]
+        ImageDraw.Draw(drawn).polygon(edge, fill=255)
+        mask = np.asarray(drawn.resize((width, height), Image.Resampling.BOX)) / 255
+        out[frame] = _blend(out[frame], np.array(colour), gaussian_filter(mask, 0.7)[..., None])
+    return out
 
 
 def _pasted(

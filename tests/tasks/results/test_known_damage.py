@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from tasks.faces.detector import FaceLandmarker
 from tasks.media.read import read_frames
 from tasks.results.reenactment import detect_faces
 from tests.tasks.results.damage import (
+    GAP,
     at_half_amplitude,
     blurred,
     late,
     with_eyes_of,
+    with_glasses,
     with_mirrored_eyes,
     with_mouth_of,
+    with_teeth,
 )
 
 SIZE = 160
@@ -150,3 +154,43 @@ def test_a_repeated_frame_follows_nothing_however_good_its_picture(scene: Scene)
     values = scene.score(np.repeat(scene.truth.frames[:1], len(scene.truth.frames), axis=0))
     assert (values["expression_correlation"], values["blinks.recall"]) == (0, 0)
     assert _mouth(values) == (0, pytest.approx(0, abs=1e-9))
+
+
+@pytest.fixture(scope="module", params=["real", "sample"])
+def turning(
+    request: pytest.FixtureRequest, detector: FaceLandmarker, sample_clips: list[Path]
+) -> tuple[Scene, Callable[..., np.ndarray]]:
+    """A clip whose head is seen from the front and turned, and what can come or go at its mouth."""
+    at_the_mouth = with_teeth
+    if request.param == "real":
+        shared: Path = request.getfixturevalue("shared")
+        frames = read_frames(shared / "data" / "driving" / "d3.mp4", slice(200, 300))[::4]
+    else:
+        frames = read_frames(sample_clips[1])[::2]
+        at_the_mouth = partial(with_teeth, colour=GAP)  # this face smiles, and shows its own
+    square = _square(frames, detector)
+    truth = Truth(square, detect_faces(detector, square, GEOMETRY))
+    assert truth.front.sum() >= 3 and truth.turned.sum() >= 3
+
+    def measure(result: np.ndarray) -> dict[str, float]:
+        return score(Comparison(truth, result, detect_faces(detector, result, GEOMETRY))).summary()
+
+    return Scene(truth, measure), at_the_mouth
+
+
+def test_glasses_and_teeth_that_come_or_go_with_the_turn_of_the_head_are_seen_where_they_are(
+    turning: tuple[Scene, Callable[..., np.ndarray]],
+) -> None:
+    scene, at_the_mouth = turning
+    frames, faces, turned = scene.truth.frames, scene.truth.faces, scene.truth.turned
+    glasses, teeth = (scene.score(paint(frames, faces, turned)) for paint in (with_glasses, at_the_mouth))
+    late_and_soft = scene.score(blurred(late(frames), 1))
+    closed = int(scene.truth.signals["mouth_opening"].argmin())
+    frozen = scene.score(with_mouth_of(frames, faces, closed))
+    for region, seen, other in (("eyes", glasses, teeth), ("mouth", teeth, glasses)):
+        name = f"invented.{region}"
+        assert seen[name] > 0.02
+        assert seen[name] > 2 * max(values[name] for values in (other, late_and_soft, frozen)), name
+    assert glasses["l1"] < 0.02 and teeth["l1"] < 0.02  # which is why the picture's numbers miss them
+    copy = scene.score(frames)
+    assert (copy["invented.eyes"], copy["invented.mouth"]) == (0, 0)

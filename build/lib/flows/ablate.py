@@ -1,0 +1,58 @@
+"""The paper's Table 2: the method and its variants trained on the same data, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.ending import finish_run
+from flows.wiring import evaluate_model, prepare_data, train_model, with_data
+from fye_model.config import Runtime
+from tasks.workspace.ablated import Finished, publish_ablation
+from tasks.workspace.recipes import check_weights
+from tasks.workspace.run import Run, open_run, recorded
+from tasks.workspace.sources import Root, register_root
+from tasks.workspace.variants import Variant, variants_of
+
+
+@flow(name="ablate", flow_run_name="ablate {recipe} in {work}", log_prints=False)
+def ablate(
+    videos: str | None = None,
+    work: str = "work/retrain",
+    recipe: str = "paper",
+    overrides: list[str] | None = None,
+    variants: list[str] | None = None,
+    seeds: int = 1,
+    runtime: Runtime | None = None,
+) -> Any:
+    """Train, select and evaluate a recipe and the same without one of its parts; every stage that does not differ once.
+
+    Args:
+        videos: a folder of videos to add to the data set; None uses the data set as it stands.
+        work: the work folder of a retrain, whose data and model are then the full method's, or a new one.
+        recipe: `paper`, `demo`, `debug` or a YAML file: the full method.
+        overrides: settings on top of the recipe, as `key.path=value`.
+        variants: names of `fye_model/ablations.py`; None is all of them. The full method is always among them.
+        seeds: how many seeds of training each variant has, the recipe's own first.
+        runtime: workers, devices and limits: what changes speed, never results.
+    """
+    run = open_run(work, recipe, overrides or [], runtime or Runtime())
+    check_weights(run.recipe)
+    wanted = variants_of(run.recipe, variants or [], seeds)
+    with recorded(run, "ablate"):
+        if videos is not None:
+            register_root(run.store, Root(videos))
+        data = prepare_data(run)
+        finished = []
+        for variant in wanted:
+            before = len(run.results)
+            part: Run = run.with_recipe(variant.recipe)
+            model = train_model(part, data)
+            evaluation = evaluate_model(part, model.clips, model.files)
+            finished.append(_finished(variant, model.selected.only.row.winner, evaluation.only, run, before))
+        return finish_run(run, "ablate", with_data(run, data, publish_ablation(run, finished)))
+
+
+def _finished(variant: Variant, checkpoint: str, evaluation: Any, run: Run, before: int) -> Finished:
+    return Finished(variant, checkpoint, evaluation, tuple(run.results[before:]))

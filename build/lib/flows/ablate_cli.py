@@ -1,0 +1,55 @@
+"""`fye ablate`: the paper's Table 2 on your own data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
+from fye_model.ablations import ABLATION_NAMES, FULL
+
+_NAMES = ", ".join(f"`{name}`" for name in ABLATION_NAMES if name != FULL)
+
+
+def register(app: App, run: Callable[..., int]) -> None:
+    """Add the command to the command line. run: runs a flow here."""
+
+    @app.command
+    def ablate(
+        *,
+        videos: Videos = None,
+        work: Work = "work/retrain",
+        recipe: RecipeName = "paper",
+        set_: Overrides = None,
+        variant: Annotated[
+            list[str] | None, Parameter(help=f"{_NAMES}. May be given often; all without it.", negative="")
+        ] = None,
+        seeds: Annotated[int, Parameter(help="Seeds of training for each variant, the recipe's own first.")] = 1,
+        workers: Workers = 2,
+        device: Device = "auto",
+        processes: Annotated[int, Parameter(help="GPUs to train on.")] = 1,
+    ) -> int:
+        """Train the method and its variants, and tell what each part is worth. Goes on where an earlier run stopped."""
+        from tasks.engine.store import Store
+        from tasks.workspace.recipes import check_weights, load_recipe
+        from tasks.workspace.sources import check_folder
+        from tasks.workspace.variants import variants_of
+
+        launch: dict[str, int | str] = {"processes": processes, **({"launcher": "torchrun"} if processes > 1 else {})}
+        runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, **launch)
+        resolved = load_recipe(recipe, overrides)
+        variants_of(resolved, variant or [], seeds)
+        check_weights(resolved)
+        Store(work)
+        if videos is not None:
+            check_folder(videos)
+        from flows.ablate import ablate as flow  # Prefect takes seconds to import
+
+        places = {"videos": None if videos is None else str(videos), "work": work, "recipe": recipe}
+        rest = {"overrides": overrides, "variants": variant, "seeds": seeds, "runtime": runtime}
+        code = run(flow, **places, **rest)
+        if code == 0 and (root := Store(work).local_root) is not None:
+            print(f"\n{(root / 'ablation' / 'table.md').read_text(encoding='utf-8')}", end="")
+        return code

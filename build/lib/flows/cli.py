@@ -1,0 +1,309 @@
+"""The `fye` command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+import flows  # noqa: F401  # its environment must stand before Prefect is imported
+from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, sources_cli, stage_cli, study_cli
+from flows.bench_cli import Protocol, add_bench_commands, evaluate_on_bench
+from flows.options import (
+    Device,
+    FollowLinks,
+    Overrides,
+    RecipeName,
+    SourceName,
+    Videos,
+    Work,
+    Workers,
+    runtime_and_recipe,
+)
+
+
+def _version() -> str:
+    from fye_model.version import __version__  # asks the installed packages, which takes a moment
+
+    return __version__
+
+
+app = App(
+    name="fye",
+    help="Train, evaluate and run Follow-Your-Emoji portrait animation.",
+    version=_version,
+    version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # `main` has a word to say about it
+)
+config_app = App(name="config", help="Look at recipes.")
+app.command(config_app)
+stage_cli.register(app)
+compare_cli.register(app)
+dataset_cli.register(app)
+assets_cli.register(app)
+retry_cli.register(app)
+study_cli.register(app)
+sources_cli.register(app)
+
+
+@app.command
+def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = None, workers: Workers = 2) -> int:
+    """Run the full retrain with the `demo` recipe, on your videos or on sample clips that it makes."""
+    from tasks.samples.clips import PERSON, make_samples, sample_paths
+
+    if videos is None:
+        videos = Path("work/demo" if "://" in work else work) / "samples"
+        person = videos / PERSON
+        if not all(path.is_file() for path in sample_paths(person)):  # a file that is there is whole
+            make_samples(person)
+    return retrain(videos=videos, work=work, recipe="demo", set_=set_, workers=workers)
+
+
+@app.command
+def samples(output: Annotated[Path, Parameter(help="Folder for the person's folder of clips.")]) -> int:
+    """Make the demo's clips: a photographed face in known motion."""
+    from tasks.samples.clips import PERSON, make_samples
+
+    for path in make_samples(output / PERSON):
+        print(path)
+    return 0
+
+
+@app.command
+def retrain(
+    *,
+    videos: Videos = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
+    work: Work = "work/retrain",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+    device: Device = "auto",
+    processes: Annotated[int, Parameter(help="GPUs to train on.")] = 1,
+) -> int:
+    """Videos in; a trained, selected, evaluated model and its report out. Goes on where an earlier run stopped."""
+    from flows.retrain import retrain as flow
+    from tasks.workspace.recipes import check_weights
+
+    launch: dict[str, int | str] = {"processes": processes, **({"launcher": "torchrun"} if processes > 1 else {})}
+    runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, **launch)
+    place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
+    check_weights(_check(recipe, overrides, work, **place))
+    return _run(flow, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+
+
+@app.command
+def refresh(
+    *,
+    videos: Videos = None,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
+    work: Work = "work/retrain",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+) -> int:
+    """Bring a data set up to date with its video folders; says what was added, dropped and why."""
+    from flows.refresh import refresh as flow
+
+    runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
+    _check(recipe, overrides, work, **place)
+    return _run(flow, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+
+
+@app.command
+def capture(
+    folder: Annotated[Path, Parameter(help="Folder of this subject's videos.")],
+    *,
+    subject: Annotated[str, Parameter(help="Name that keeps this person's clips together.")],
+    source: SourceName = "captured",
+    follow_links: FollowLinks = False,
+    work: Work = "work/retrain",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+) -> int:
+    """Add one newly captured subject to a data set, without recomputing the rest."""
+    from flows.capture import capture as flow
+
+    runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    place: dict[str, Any] = {"source": source, "follow_links": follow_links}
+    _check(recipe, overrides, work, str(folder), **place)
+    arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
+    return _run(flow, folder=str(folder), subject=subject, **place, **arguments)
+
+
+@app.command
+def evaluate(
+    *,
+    model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
+    videos: Videos = None,
+    bench: Annotated[Path | None, Parameter(help="A bench to evaluate on instead: see `fye bench`.")] = None,
+    protocol: Protocol = "paper",
+    work: Work = "work/evaluate",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+    device: Device = "auto",
+) -> int:
+    """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos. Or on a bench."""
+    if bench is not None:
+        if videos is not None or recipe != "paper":
+            raise ValueError("--bench goes without --videos and --recipe: a bench brings its own videos and rules")
+        runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
+        return evaluate_on_bench(model, bench, work, protocol, overrides, _run, runtime)
+    if protocol != "paper":
+        raise ValueError("--protocol goes with --bench; without one, it is --set evaluation.window=moving")
+    from flows.evaluate import evaluate as flow
+    from fye_model.animation.folder import check_model
+
+    check_model(model)
+    runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
+    _check(recipe, overrides, work, _text(videos))
+    arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
+    return _run(flow, model=str(model), videos=_text(videos), **arguments)
+
+
+@app.command
+def animate(
+    portrait: Annotated[Path, Parameter(help="An image.")],
+    driving: Annotated[
+        Path, Parameter(help="A video, a folder of frames, a still picture, or a landmark table (.parquet).")
+    ],
+    *,
+    model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
+    output: Annotated[Path, Parameter(help="The mp4 to write.")],
+    face: Annotated[str, Parameter(help="Which face: `largest`, or its number from the left, from 0.")] = "largest",
+    paste_back: Annotated[bool, Parameter(help="Put the animated square back into the whole picture.")] = False,
+    side_by_side: Annotated[bool, Parameter(help="Show portrait, driver and result beside each other.")] = False,
+    seed: Annotated[int | None, Parameter(help="Of the noise.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="A sampling setting, as KEY=VALUE: steps=20, guidance_scale=3.5 …", negative=""),
+    ] = None,
+    frames_fps: Annotated[float | None, Parameter(help="Rate of a folder of frames; the model's if not given.")] = None,
+    still_s: Annotated[float, Parameter(help="How long a still picture as driver is held, in seconds.")] = 2.0,
+    device: Device = "auto",
+) -> int:
+    """Animate one portrait with one driving video."""
+    from tasks.animate import AnimateRequest, check_request, sampling_of
+    from tasks.workspace.recipes import parse_overrides
+
+    sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
+    switches: dict[str, Any] = {"face": face, "paste_back": paste_back, "side_by_side": side_by_side}
+    switches |= {"frames_fps": frames_fps, "still_s": still_s}
+    places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
+    check_request(AnimateRequest.model_validate({**places, **switches}))
+    sampling_of(model, sampling)
+    runtime, _ = runtime_and_recipe([], device=device)
+    from flows.animate import animate as flow  # Prefect takes seconds to import
+
+    paths = {name: str(path) for name, path in places.items()}
+    return _run(flow, **paths, **switches, sampling=sampling, runtime=runtime)
+
+
+@app.command
+def import_release(
+    source: Annotated[Path, Parameter(help="Folder with referencenet.pth, unet.pth and lmk_guider.pth.")],
+    *,
+    output: Annotated[Path, Parameter(help="Folder for the model, or for the converted networks alone.")],
+    autoencoder: Annotated[Path | None, Parameter(help="Folder of sd-vae-ft-mse, for a model that animates.")] = None,
+    image_encoder: Annotated[Path | None, Parameter(help="CLIP folder of sd-image-variations-diffusers.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Parameter(name="--set", help="A network setting, as KEY=VALUE: image_prompt=linear_qformer …", negative=""),
+    ] = None,
+) -> int:
+    """Convert the authors' released weights into this project's format; says what was loaded into what."""
+    from tasks.import_release import import_model
+    from tasks.workspace.recipes import parse_overrides
+
+    print(import_model(source, output, autoencoder, image_encoder, parse_overrides(set_ or [])))
+    return 0
+
+
+@config_app.command
+def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
+    """Print the resolved recipe as YAML."""
+    from tasks.workspace.recipes import dump_recipe, load_recipe
+
+    print(dump_recipe(load_recipe(recipe, set_ or [])), end="")
+    return 0
+
+
+def _check(
+    recipe: str,
+    overrides: list[str] | None,
+    work: str,
+    videos: str | None = None,
+    source: str | None = None,
+    follow_links: bool = False,
+) -> Any:
+    """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up; the recipe."""
+    from tasks.engine.store import Store
+    from tasks.workspace.recipes import load_recipe
+    from tasks.workspace.sources import Root, checked_root
+
+    resolved = load_recipe(recipe, overrides or [])
+    Store(work)
+    if videos is not None:
+        checked_root(Root(videos, None, source, follow_links))
+    return resolved
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _run(flow: Any, **parameters: Any) -> int:
+    """Run a flow here, and end with what it made and where, or with what went wrong."""
+    from flows.console import hide_tracebacks
+    from flows.server import start_server
+    from tasks.workspace.summary import Results, result_lines
+
+    hide_tracebacks()
+    start_server()
+    state = flow(**parameters, return_state=True)
+    if not state.is_completed():
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, BaseException):
+            raise error
+        print(f"fye: the run ended as {state.name}: {state.message}", file=sys.stderr)
+        return 1
+    summary = state.result()
+    print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
+    found = Results.model_validate({name: summary.get(name) for name in ("data", "outputs")})
+    for label, text in result_lines(found, summary.get("quarantined", 0)):
+        print(f"  {label:<12} {text}")
+    return 0
+
+
+add_bench_commands(app, _run)
+ablate_cli.register(app, _run)
+
+
+def main() -> None:
+    """Console script: clear errors without a traceback (FYE_DEBUG=1 shows it), 130 after Ctrl-C."""
+    try:
+        sys.exit(app(result_action="return_value"))
+    except KeyboardInterrupt:
+        print("\nfye: interrupted. What is finished is kept; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("FYE_DEBUG"):
+            raise
+        print(
+            f"fye: {error if isinstance(error, ValueError | OSError) else f'{type(error).__name__}: {error}'}",
+            file=sys.stderr,
+        )
+        print("     (FYE_DEBUG=1 shows the traceback)", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

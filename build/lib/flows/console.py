@@ -1,0 +1,34 @@
+"""Prefect's lines on the terminal without tracebacks: a run that fails ends in one clear line."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+
+
+class WithoutTraceback(logging.Formatter):
+    """Formats as another formatter does, but for what an exception leaves behind the message."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line alone; Prefect's server, whose handler comes before this one, keeps the traceback."""
+        plain = copy.copy(record)
+        plain.exc_info = plain.exc_text = plain.stack_info = None
+        return self.inner.format(plain)
+
+
+def hide_tracebacks() -> None:
+    """Take tracebacks off the terminal, unless FYE_DEBUG is set. Call it after Prefect has set up its logging."""
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    if os.environ.get("FYE_DEBUG"):
+        return
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", []):
+            if isinstance(handler, PrefectConsoleHandler) and not isinstance(handler.formatter, WithoutTraceback):
+                handler.setFormatter(WithoutTraceback(handler.formatter or logging.Formatter()))

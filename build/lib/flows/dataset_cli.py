@@ -1,0 +1,96 @@
+"""`fye stats`, `fye coverage`, `fye review`: a data set, as the last run left it, in numbers, pictures, on a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from flows.options import Work
+
+Json = Annotated[bool, Parameter(help="Print JSON in place of the tables.", negative="")]
+
+
+def stats(*, work: Work = "work/retrain", json: Json = False) -> int:
+    """Tell what a data set holds: funnel with reasons, hours, subjects, sizes, expressions."""
+    from tasks.survey.coverage import coverage_lines
+    from tasks.survey.named import named_lines
+    from tasks.survey.stats import stats_lines
+    from tasks.surveys import survey
+
+    found = survey(work)
+    if json:
+        print(found.stats.model_dump_json(by_alias=True, indent=1))
+        return 0
+    for part in (stats_lines(found.stats), coverage_lines(found.coverage, 0), named_lines(found.named)):
+        print("\n".join(part))
+        print()
+    return 0
+
+
+def coverage(
+    *,
+    work: Work = "work/retrain",
+    output: Annotated[Path | None, Parameter(help="Folder for coverage.png, .md and .json.")] = None,
+    json: Json = False,
+) -> int:
+    """Tell which expressions, poses and gazes each subject shows and lacks, and what to record next."""
+    from fye_model.files import write_atomic, write_json
+    from tasks.survey.coverage import coverage_lines
+    from tasks.survey.named import named_lines
+    from tasks.survey.picture import coverage_png
+    from tasks.surveys import survey
+
+    if output is not None and output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; give a folder")
+    found = survey(work)
+    told = {
+        "coverage": found.coverage.model_dump(mode="json"),
+        "named": [entry.model_dump(mode="json") for entry in found.named],
+    }
+    text = "\n".join([*coverage_lines(found.coverage), "", *named_lines(found.named)]).rstrip() + "\n"
+    if output is not None:
+        write_atomic(output / "coverage.png", coverage_png(found.coverage))
+        write_atomic(output / "coverage.md", text.encode())
+        write_json(output / "coverage.json", told)
+    if json:
+        import json as module
+
+        print(module.dumps(told, indent=1, ensure_ascii=False))
+    else:
+        print(text, end="")
+        if output is not None:
+            print(f"\nwritten: {output / 'coverage.png'}, coverage.md and coverage.json beside it")
+    return 0
+
+
+def review(
+    *,
+    work: Work = "work/retrain",
+    output: Annotated[Path | None, Parameter(help="Folder for the page; WORK/review without it.")] = None,
+    which: Annotated[Literal["all", "kept", "rejected"], Parameter(help="Of which clips.")] = "all",
+    subject: Annotated[str | None, Parameter(help="Of this subject alone.")] = None,
+    take: Annotated[Path | None, Parameter(help="Bring in decisions that the page saved; the next run obeys.")] = None,
+) -> int:
+    """Make a page of every clip with landmarks, masks and reasons, on which clips are kept or rejected by key press."""
+    from tasks.engine.store import Store
+    from tasks.review import review as make
+    from tasks.workspace.decisions import DECISIONS, take_decisions
+
+    if take is not None:
+        if "://" not in work and not Path(work).is_dir():
+            raise ValueError(f"there is no work folder {work}")
+        changed, of = take_decisions(Store(work), take)
+        print(f"{changed} of {of} decisions are new: {work}/{DECISIONS}; the next run with --work {work} obeys them")
+        return 0
+    made = make(work, output, which, subject)
+    print(f"{made.clips} clips, {made.lost} that never became one: {made.page}")
+    return 0
+
+
+def register(app: App) -> None:
+    """Add the commands to the command line."""
+    app.command(stats)
+    app.command(coverage)
+    app.command(review)

@@ -1,0 +1,38 @@
+"""`fye retry`: items that were set aside for good, listed, and tried again by the next run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from flows.options import Work
+
+Reason = Annotated[
+    str | None, Parameter(help="Why they were set aside: `timeout`, `no_face` … None lists what there is.")
+]
+OfStage = Annotated[str | None, Parameter(help="Only those of this stage.")]
+
+
+def retry(*, work: Work = "work/retrain", reason: Reason = None, stage: OfStage = None) -> int:
+    """Have the next run try again what was set aside for a reason, such as `timeout` on a slow day."""
+    from tasks.engine.store import Store
+    from tasks.workspace.retry import reopen, set_aside
+
+    store = Store(work)
+    if reason is None:
+        counts = Counter((item.reason, item.stage) for item in set_aside(store) if stage in (None, item.stage))
+        for (why, where), count in sorted(counts.items()):
+            print(f"{why:<24} {where:<12} {count}")
+        print(f"{counts.total()} set aside in {work}." + (" Try some again: --reason REASON" if counts else ""))
+        return 0
+    for item in (chosen := reopen(store, reason, stage)):
+        print(f"{item.stage}: {item.name}: {item.message}")
+    print(f"{len(chosen)} will be tried again by the next run.")
+    return 0
+
+
+def register(app: App) -> None:
+    """Add the command to the command line."""
+    app.command(retry)

@@ -1,0 +1,135 @@
+"""Which stage reads what: the wiring that the flows share. Logic belongs in `tasks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fye_model.animation.folder import check_model
+from tasks.clips import CLIPS, clip_items, cut_clips
+from tasks.encoders import ENCODERS
+from tasks.engine.items import NOTHING, StageResult
+from tasks.engine.store import FileRef
+from tasks.evaluate import EVALUATE, EvaluateRow
+from tasks.ingest import INGEST, ingest_items
+from tasks.landmarks import LANDMARKS, LandmarkFacts
+from tasks.latents import LATENTS
+from tasks.report import REPORT, ReportFacts, ReportRow, report_item
+from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, screening_item
+from tasks.select import SELECT, SelectRow
+from tasks.train import STAGE1, STAGE2, TrainRow, all_checkpoints, best_checkpoint, first_checkpoint
+from tasks.workspace.dataset import Clip, folder_inputs, per_clip_items, whole_inputs, with_outputs
+from tasks.workspace.decisions import read_decisions
+from tasks.workspace.publish import publish_evaluation, publish_report
+from tasks.workspace.run import Run
+from tasks.workspace.sources import scan, set_aside
+from tasks.workspace.summary import DataSummary, Results, note_changes
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data half's results: every clip with landmarks, and the verdicts on them."""
+
+    clips: list[Clip]
+    verdicts: ScreeningRow
+
+    def kept(self) -> list[Clip]:
+        """The clips that screening kept, with their spans; ValueError when none is left."""
+        return kept_clips(self.clips, self.verdicts)
+
+    def summary(self) -> DataSummary:
+        return data_summary(self.clips, self.verdicts)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The training half's results."""
+
+    clips: list[Clip]  # the kept ones, with latents
+    stage1: StageResult[TrainRow]
+    stage2: StageResult[TrainRow]
+    selected: StageResult[SelectRow]
+
+    @property
+    def files(self) -> dict[str, FileRef]:
+        """The selected model folder's files, as `model/…`."""
+        return self.selected.only.refs("model/")
+
+
+def prepare_data(run: Run) -> Data:
+    """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
+    sources = scan(run.store, run.roots())
+    run.set_aside = set_aside(sources)
+    ingested = run.stage(INGEST, ingest_items(sources))
+    clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
+    facts = LandmarkFacts(factor=run.recipe.autoencoder.factor)
+    marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"))
+    clips = with_outputs(clips, marked, landmarks="landmarks.parquet", masks="masks.parquet")
+    item = screening_item(clips, marked, read_decisions(run.store))
+    return Data(clips, run.stage(SCREENING, [item]).only.row)
+
+
+def train_model(run: Run, data: Data) -> Model:
+    """Autoencoder and image encoder → latents → stage 1 → stage 2 → selection."""
+    kept = data.kept()
+    fitted = run.stage(ENCODERS, run.one_item("encoders", kept, whole_inputs(kept, "video", "landmarks")))
+    encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
+    encoded = run.stage(LATENTS, per_clip_items(kept, NOTHING, "video", "landmarks", **encoders))
+    clips = with_outputs(kept, encoded, latents="latents.safetensors")
+    inputs = whole_inputs(clips, "landmarks", "masks", "latents")
+    stage1 = run.stage(STAGE1, run.one_item("stage 1", clips, inputs))
+    stage2 = run.stage(STAGE2, run.one_item("stage 2", clips, inputs | best_checkpoint(stage1, "init")))
+    inputs = whole_inputs(clips, "video", "landmarks") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
+    return Model(clips, stage1, stage2, run.stage(SELECT, run.one_item("selection", clips, inputs)))
+
+
+def evaluate_model(run: Run, clips: list[Clip], model: Mapping[str, FileRef]) -> StageResult[EvaluateRow]:
+    """Self reenactment of the clips' held-out spans by a model folder."""
+    inputs = whole_inputs(clips, "video", "landmarks") | dict(model)
+    return run.stage(EVALUATE, run.one_item("evaluation", clips, inputs))
+
+
+def evaluate_folder(run: Run, model: str) -> tuple[Data, StageResult[EvaluateRow]]:
+    """Self reenactment of every frame of the work folder's videos by a model folder."""
+    check_model(Path(model))
+    data = prepare_data(run)
+    clips = kept_clips(data.clips, data.verdicts, "val")
+    return data, evaluate_model(run, clips, folder_inputs(run.store, Path(model), "model"))
+
+
+def report_on(run: Run, data: Data, model: Model, evaluation: StageResult[EvaluateRow]) -> StageResult[ReportRow]:
+    """The report on a training run."""
+    curves = {"curves/stage 1": model.stage1.only.ref("metrics.jsonl")}
+    curves |= {"curves/stage 2": model.stage2.only.ref("metrics.jsonl")}
+    inputs = curves | evaluation.only.refs("", under="evaluation/") | model.selected.only.refs("selection")
+    facts = ReportFacts(
+        flow="retrain",
+        recipe=run.recipe.name,
+        landmark_model=run.landmarker.model,
+        status=run.status,
+        stages=run.lines(),
+        data=data.summary(),
+        quarantine=tuple(run.quarantined()),
+    )
+    return run.stage(REPORT, [report_item(facts, inputs)])
+
+
+def retrain_results(
+    run: Run, data: Data, model: Model, evaluation: StageResult[EvaluateRow], report: StageResult[ReportRow]
+) -> Results:
+    """What a retrain hands to people, put where they look for it."""
+    return with_data(run, data, publish_report(run, report.only, evaluation.only, model.selected.only))
+
+
+def evaluation_results(run: Run, data: Data, evaluation: StageResult[EvaluateRow]) -> Results:
+    """What an evaluation hands to people, put where they look for it."""
+    return with_data(run, data, publish_evaluation(run, evaluation.only))
+
+
+def with_data(run: Run, data: Data, results: Results | None = None) -> Results:
+    """The results with the data set's part: what it holds, and what came and went since the last run."""
+    kept = {entry.clip: entry.name for entry in data.verdicts.kept}
+    added, removed = note_changes(run.store, kept, {clip.id for clip in data.clips})
+    held = data.summary().model_copy(update={"added": added, "removed": removed})
+    return (results or Results()).model_copy(update={"data": held})

@@ -1,0 +1,81 @@
+"""Model folders: a checkpoint's networks and the frozen parts put together as one pipeline that anybody can load.
+
+Beside diffusers' own files a folder has `fye.json` (`description.py`): all that animation shares with training.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fye_model.animation.description import ModelDescription
+from fye_model.config import NoiseConfig
+from fye_model.diffusion import make_scheduler
+from fye_model.files import whole_folder, write_json
+
+
+@dataclass(frozen=True)
+class FrozenParts:
+    """What every checkpoint shares: folders of the autoencoder and the image encoder, and the forward process."""
+
+    vae: Path
+    image_encoder: Path
+    noise: NoiseConfig
+
+
+def assemble_pipeline(checkpoint: Path, parts: FrozenParts, device: str) -> Any:
+    """A silent pipeline of a checkpoint's networks and the parts that training never changes."""
+    # the networks are slow to import
+    from diffusers import AutoencoderKL
+    from transformers import CLIPImageProcessor, CLIPVisionModel
+
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+    from fye_model.networks import Networks
+
+    networks = Networks.load(checkpoint)
+    pipeline: Any = FollowYourEmojiPipeline(
+        vae=AutoencoderKL.from_pretrained(parts.vae),
+        image_encoder=CLIPVisionModel.from_pretrained(parts.image_encoder),
+        feature_extractor=CLIPImageProcessor.from_pretrained(parts.image_encoder),
+        appearance_net=networks.appearance_net,
+        denoiser=networks.denoiser,
+        landmark_encoder=networks.landmark_encoder,
+        image_prompt=networks.image_prompt,
+        scheduler=make_scheduler(parts.noise),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def load_pipeline(folder: Path, device: str) -> Any:
+    """The pipeline of a model folder, silent, on `device`."""
+    from fye_model.animation.pipeline import FollowYourEmojiPipeline
+
+    pipeline: Any = FollowYourEmojiPipeline.from_pretrained(str(folder)).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def save_model(pipeline: Any, target: Path, description: ModelDescription) -> None:
+    """Write a model folder whole or not at all, with what it says about itself; an older one is replaced."""
+    pipeline.description = description
+    with whole_folder(target) as temporary:
+        pipeline.save_pretrained(str(temporary), safe_serialization=True)
+        _forget_places(temporary)
+
+
+def _forget_places(folder: Path) -> None:
+    """Take out where diffusers found a model: equal models give equal folders, wherever they were made."""
+    for path in folder.rglob("config.json"):
+        values = json.loads(path.read_text())
+        if values.pop("_name_or_path", None) is not None:
+            write_json(path, values, indent=2)
+
+
+def check_model(folder: Path) -> None:
+    """Raise ValueError where there is no model folder, before hours of work for its evaluation."""
+    if not (folder / "model_index.json").is_file():
+        problem = "has no model_index.json" if folder.is_dir() else "is not a folder"
+        raise ValueError(f"{folder} {problem}; give the folder of a model, such as WORK/model after a retrain")

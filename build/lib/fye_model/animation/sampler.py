@@ -1,0 +1,157 @@
+"""Denoising of one window of frames: guidance, kept frames, step caching. Knows latents and networks, not pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fye_model.animation.step_cache import StepCache
+from fye_model.diffusion import clean_estimate, prediction_of
+from fye_model.networks.attention import KeyValue
+
+OnStep = Callable[[int, int, Tensor], Tensor | None]  # step, timestep, latents (1, 4, f, h, w) -> changed latents
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What stays the same for a whole video, computed once.
+
+    With guidance the batch is [unconditional, conditional] and only the second half sees the reference; without
+    (`guidance_scale` <= 1) it is the conditional half alone. `context` and `reference` are keys and values of each
+    attention layer, or the tokens themselves where the networks' weights are not on the device all the time (offload).
+    """
+
+    context: list[KeyValue] | Tensor
+    reference: list[KeyValue] | list[Tensor]
+    guidance_scale: float
+
+    @property
+    def guided(self) -> bool:
+        """Whether there is an unconditional half."""
+        return self.guidance_scale > 1
+
+
+class WindowSampler:
+    """Runs the sampling steps of windows of one video, one window after the other.
+
+    `denoise` is the denoiser or a compiled form of it. `dtype` is that of its weights; latents stay in float32
+    between steps, so that half precision touches the network alone.
+    """
+
+    def __init__(
+        self,
+        denoise: nn.Module | Callable[..., Any],
+        scheduler: Any,
+        conditions: Conditions,
+        steps: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        takes_given: bool,
+        cache: StepCache | None = None,
+    ) -> None:
+        self.denoise = denoise
+        self.scheduler = scheduler
+        self.conditions = conditions
+        self.steps = steps
+        self.device = device
+        self.dtype = dtype
+        self.takes_given = takes_given
+        self.cache = cache
+
+    def begin_window(self) -> Tensor:
+        """Reset the scheduler and the cache for a new window; return the timesteps (n,), high to low, on the CPU."""
+        # On the CPU: looking a timestep up in a table there would otherwise wait for the GPU at every step.
+        self.scheduler.set_timesteps(self.steps, device="cpu")
+        if self.cache is not None:
+            self.cache.reset()
+        return self.scheduler.timesteps
+
+    def guided_prediction(
+        self, noisy: Tensor, timestep: Any, landmarks: Tensor, given: Tensor | None, **deep: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Guided network output (1, 4, f, h, w) float32 for noisy latents, and the deep features if asked for.
+
+        landmarks: features (1, c, f, h, w); given: (1, 5, f, h, w), latents and flag.
+        """
+        guidance = self.conditions
+        copies = 2 if guidance.guided else 1
+        output = self.denoise(
+            noisy.to(self.dtype),  # one item, which both halves of guidance share
+            torch.full((copies,), float(timestep), device=self.device),
+            guidance.context,
+            landmarks,
+            guidance.reference,
+            None if given is None else given.to(self.dtype),
+            plain=copies - 1,
+            **deep,
+        )
+        output, features = output if isinstance(output, tuple) else (output, None)
+        output = output.float()
+        if guidance.guided:
+            plain, conditional = output.chunk(2)
+            output = plain + guidance.guidance_scale * (conditional - plain)
+        return output, features
+
+    def prediction(self, step: int, timestep: Any, noisy: Tensor, landmarks: Tensor, given: Tensor | None) -> Tensor:
+        """`guided_prediction`, or what the step cache makes of earlier ones."""
+        cache = self.cache
+        if cache is None or cache.config.interval == 1:
+            return self.guided_prediction(noisy, timestep, landmarks, given)[0]
+        if cache.config.depth:
+            depth = cache.config.depth
+            if not cache.computes(step):
+                (features,) = cache.extrapolate(step)
+                return self.guided_prediction(noisy, timestep, landmarks, given, depth=depth, deep_features=features)[0]
+            output, computed = self.guided_prediction(noisy, timestep, landmarks, given, depth=depth, return_deep=True)
+            assert computed is not None
+            cache.store(step, [computed])
+            return output
+        alpha_bar = float(self.scheduler.alphas_cumprod[int(timestep)])
+        kind = self.scheduler.config.prediction_type
+        if not cache.computes(step):
+            (clean,) = cache.extrapolate(step)
+            return prediction_of(clean, noisy, alpha_bar, kind)
+        output, _ = self.guided_prediction(noisy, timestep, landmarks, given)
+        cache.store(step, [clean_estimate(noisy, output, alpha_bar, kind)])
+        return output
+
+    def sample(
+        self,
+        noise: Tensor,
+        landmarks: Tensor,
+        kept: Tensor | None = None,
+        kept_frames: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Denoise one window from noise (1, 4, f, h, w); return clean latents of the same shape, float32.
+
+        kept: finished latents (1, 4, f, h, w), used where `kept_frames` (f,) bool says so. They come back untouched.
+        The network is told them through its given channels, where it has these, and their noisy latents always are what
+        noise makes of them at that step, as in training.
+        """
+        given = None
+        here = None
+        if self.takes_given:  # zeros say the same as None; one kind of input for all windows means one compiled graph
+            given = noise.new_zeros(1, noise.shape[1] + 1, *noise.shape[2:])
+        if kept is not None and kept_frames is not None:
+            here = kept_frames.to(noise.device)[None, None, :, None, None]
+            kept = torch.where(here, kept, 0)
+            if given is not None:
+                given[:, :-1] = kept
+                given[:, -1:] = here
+        timesteps = self.begin_window()
+        latents = noise * self.scheduler.init_noise_sigma
+        for step, timestep in enumerate(timesteps):
+            if here is not None:
+                latents = torch.where(here, self.scheduler.add_noise(kept, noise, timestep[None]), latents)
+            noisy = self.scheduler.scale_model_input(latents, timestep)
+            output = self.prediction(step, timestep, noisy, landmarks, given)
+            latents = self.scheduler.step(output, timestep, latents, return_dict=False)[0]
+            if on_step is not None:
+                changed = on_step(step, int(timestep), latents)
+                latents = latents if changed is None else changed
+        return latents if here is None or kept is None else torch.where(here, kept, latents)

@@ -1,0 +1,163 @@
+"""Two recipes for two CPU cores, as overrides on `Recipe`, whose defaults are the paper's; presets for screening.
+
+`DEMO` goes the whole way from videos to a scored model in minutes: everything is trained from scratch on the few clips
+at hand, the autoencoder included, so sizes are as small as still learns. `DEBUG` goes the same way in seconds and
+learns nothing: every part is the real one, at the smallest size that has all of its layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command line reads the names, and has no need of pydantic
+    from pydantic import JsonValue
+
+DEMO: dict[str, JsonValue] = {
+    # tight: at 96 pixels an eye is then two latent cells wide, and a mouth three
+    "clips": {"size": 96, "max_frames": 250, "margin": 0.15},
+    "screening": {"min_sharpness": 0.0},
+    # one face has no second subject to hold out
+    "split": {"by": "tail", "holdout": 0.2},
+    "autoencoder": {
+        "block_out_channels": [16, 16, 32, 64],
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "fit_steps": 1200,
+        "fit_batch_size": 8,
+        "fit_learning_rate": 2e-3,
+    },
+    "image_encoder": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "layers": 2,
+        "heads": 4,
+        "image_size": 64,
+        "patch_size": 16,
+    },
+    "networks": {
+        "block_out_channels": [32, 64, 128],
+        "layers_per_block": 1,
+        "attention_heads": 2,
+        "cross_attention_dim": 64,
+        "norm_num_groups": 8,
+        "motion_heads": 2,
+        "landmark_channels": [8, 16, 32, 64],
+        "qformer_layers": 2,
+        "qformer_tokens": 4,
+        "qformer_heads": 4,
+    },
+    "train": {
+        "stage1": {
+            "steps": 900,
+            "batch_size": 8,
+            "learning_rate": 2e-3,
+            "warmup_steps": 20,
+            "decay": "cosine",
+            "checkpoint_every": 300,
+            "validate_every": 300,
+            "precision": "fp32",
+        },
+        "stage2": {
+            "steps": 100,
+            "batch_size": 2,
+            "frames": 8,
+            "learning_rate": 1e-3,
+            "warmup_steps": 10,
+            "decay": "cosine",
+            "checkpoint_every": 50,
+            "validate_every": 50,
+            "precision": "fp32",
+        },
+        # what an expression moves is a few cells: without more weight they are learned last
+        "loss": {"lambda_expression": 4.0, "lambda_face": 1.0},
+        # a hundred steps meet an all-covered clip too rarely when frames are covered one by one
+        "covering": {"all_but_ends": 0.4, "everything": 0.3},
+    },
+    # a few steps: what so small a model adds in more of them is noise
+    "sampling": {"steps": 5, "guidance_scale": 1.0, "window": 8},
+    "selection": {"clips": 3, "frames": 8, "sampling_steps": 3},
+    "evaluation": {"frames": 24, "size": 96, "window": "moving"},
+}
+
+DEBUG: dict[str, JsonValue] = {
+    "clips": {"size": 64, "min_frames": 16, "max_frames": 64},
+    "screening": {"min_sharpness": 0.0, "min_valid_frames": 16},
+    "split": {"by": "tail", "holdout": 0.2},
+    "autoencoder": {
+        "block_out_channels": [8, 8, 16, 16],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "fit_steps": 2,
+        "fit_batch_size": 2,
+    },
+    "image_encoder": {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "layers": 1,
+        "heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+    },
+    "latents": {"references": 4},
+    "networks": {
+        "block_out_channels": [8, 16],
+        "layers_per_block": 1,
+        "attention_heads": 2,
+        "cross_attention_dim": 16,
+        "norm_num_groups": 4,
+        "motion_heads": 2,
+        "landmark_channels": [4, 4, 8, 8],
+        "qformer_layers": 1,
+        "qformer_tokens": 2,
+        "qformer_heads": 2,
+    },
+    "train": {
+        "stage1": {
+            "steps": 4,
+            "batch_size": 2,
+            "checkpoint_every": 2,
+            "validate_every": 2,
+            "validation_batches": 1,
+            "precision": "fp32",
+        },
+        "stage2": {
+            "steps": 2,
+            "batch_size": 1,
+            "frames": 4,
+            "checkpoint_every": 1,
+            "validate_every": 1,
+            "validation_batches": 1,
+            "precision": "fp32",
+        },
+    },
+    "sampling": {"steps": 2, "guidance_scale": 1.0, "window": 4},
+    "selection": {"clips": 1, "frames": 2, "sampling_steps": 1},
+    "evaluation": {"frames": 3, "size": 64, "clips": 1},
+}
+
+# what `--recipe NAME` knows, each as overrides on `Recipe`; a new recipe is a line here
+NAMED: dict[str, dict[str, JsonValue]] = {
+    "paper": {},
+    "demo": DEMO,
+    "debug": DEBUG,
+}
+
+# What `screening.preset` fills in. TalkVid (Chen et al. 2025, arXiv 2508.13618): the thresholds of its published head
+# filter (data_pipeline/3_head_detail_filtering), turned from scores into the quantities that they are made of. It looks
+# at the whole picture, we at the square clip that training sees; its filters for picture quality and camera motion need
+# models and are not here.
+SCREENING_PRESETS: dict[str, dict[str, float]] = {
+    "default": {},
+    "talkvid": {
+        "max_mean_movement": 0.2,  # its movement score, 100 - 100 x: 80 on average, 60 at least
+        "max_movement": 0.4,
+        "max_mean_turn_deg": 30.0,  # rotation, 100 - x: 70 and 60
+        "max_turn_deg": 40.0,
+        "max_mean_off_axis_deg": 54.0,  # orientation, 100 - x / 1.8: 70 and 30
+        "max_off_axis_deg": 126.0,
+        "min_inside": 1.0,  # completeness: 100 always
+        "min_mean_face_area": 0.5 / 30,  # resolution, 3000 x: 50 and 40
+        "min_face_area": 0.4 / 30,
+        "max_not_alone": 1,  # face consistency, 20 points a second off: 80
+    },
+}

@@ -1,0 +1,303 @@
+"""The training loop: `train(job)` runs one stage from its start, or from where it was interrupted, to its end.
+
+A step is a pure function of the weights, the optimizer and (seed, step): the batch is (see `data.py`), and torch's
+global generator is seeded anew for each step. So a run that is killed and resumed gives the weights of one that is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from fye_model.config import TrainStageConfig
+from fye_model.training import checkpoint
+from fye_model.training.data import StepBatches, TrainingSamples
+from fye_model.training.distributed import World, join_world
+from fye_model.training.failures import Diverged, OutOfMemory, memory_advice
+from fye_model.training.index import read_index
+from fye_model.training.job import Json, TrainJob, digest_of
+from fye_model.training.loader import make_loader, start_server
+from fye_model.training.objective import Objective
+from fye_model.training.progress import Progress, StepRecord, Utilisation
+from fye_model.training.start import initial_networks, make_samples, start
+from fye_model.training.step import Batch, Step, StepResult, make_step
+from fye_model.training.validation import validate
+from fye_model.training.work import matrix_rate, sample_work
+
+STEPS_AHEAD = 2  # that the processor may be ahead of the GPU: enough to keep it busy, and memory bounded
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a run stands: `finished`, or stopped on request at `step`; all its checkpoints, oldest first."""
+
+    stage: int
+    step: int
+    finished: bool
+    checkpoints: tuple[Path, ...]
+
+
+def train(
+    job: TrainJob,
+    log: Callable[[str], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train one stage; resumes from `job.output` when there is a checkpoint of the same job.
+
+    `log` takes the status lines; None prints them. SIGTERM (in the main thread), or `should_stop()` returning True,
+    ends the run after the step at hand with a checkpoint. Under torchrun all processes share the batch. Raises
+    ValueError for a bad job, data or checkpoint, `Diverged` for a loss that is not finite, `OutOfMemory` with the
+    setting to change, OSError when a checkpoint cannot be written.
+    """
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    if job.loader_workers:
+        start_server()
+    with join_world(job.device) as world, _stop_on_sigterm() as terminated:
+        say = (log or partial(print, flush=True)) if world.first else _silent
+        index = read_index(job.index)
+        samples, held_out = make_samples(job, index, say)
+        networks, identity = initial_networks(job, index, samples)
+        done = checkpoint.find_resumable(job.output, identity)
+        trained, done_step = start(job, networks, done, world.device)
+        if done is not None:
+            say(f"going on from {done[1]}")
+        job.output.mkdir(parents=True, exist_ok=True)
+        say(f"stage {job.stage} on {world.device} x {world.size}, {job.train.precision}; {samples.describe()}")
+        run = _Run(job, world, samples, held_out, trained, identity, say)
+        step = run.go(done_step + 1, lambda: terminated() or (should_stop is not None and should_stop()))
+    found = tuple(path for _, path in checkpoint.list_checkpoints(job.output))
+    return TrainResult(job.stage, step, step >= job.train.steps, found)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A step that has been taken, and whose numbers may still be on the device."""
+
+    step: int
+    found: StepResult
+    lr: float
+    wait_s: float
+
+
+class _Run:
+    """The steps of one call of `train`."""
+
+    def __init__(
+        self,
+        job: TrainJob,
+        world: World,
+        samples: TrainingSamples,
+        held_out: TrainingSamples,
+        trained: checkpoint.Trained,
+        identity: Json,
+        log: Callable[[str], None],
+    ) -> None:
+        self.job, self.world, self.samples, self.held_out = job, world, samples, held_out
+        self.trained, self.identity, self.log = trained, identity, log
+        self.objective = Objective(trained.networks, job).to(world.device)
+        self.on_gpu = world.device.type == "cuda"
+        self.saver = checkpoint.Saver(background=self.on_gpu)
+        self.progress: Progress | None = None
+        self._unread: list[_Taken] = []
+        self._ahead: deque[torch.cuda.Event] = deque()
+
+    def go(self, first_step: int, should_stop: Callable[[], bool]) -> int:
+        """Take the steps from `first_step` on; returns the last one taken."""
+        job, world, config = self.job, self.world, self.job.train
+        if first_step > config.steps:
+            return first_step - 1
+        batches = self._keys(first_step, config.steps)
+        loader = iter(make_loader(self.samples, batches, job.loader_workers, world.device))
+        if world.first:
+            self.progress = Progress(job.output, first_step, config, job.log_every, self.log, self.on_gpu)
+            self._look_up_utilisation(self.progress)
+        try:
+            return self._take_steps(first_step, loader, should_stop)
+        except torch.cuda.OutOfMemoryError as error:
+            raise OutOfMemory(memory_advice(job, world.size)) from error
+        finally:
+            try:
+                self.saver.close()
+            finally:
+                if self.progress is not None:
+                    self.progress.close()
+
+    def _take_steps(self, first_step: int, loader: Iterator[Batch], should_stop: Callable[[], bool]) -> int:
+        job, world, config = self.job, self.world, self.job.train
+        take = make_step(job, self.trained, self.objective, world)
+        for number in range(first_step, config.steps + 1):
+            self._take(take, number, loader)
+            (stop,) = world.any(should_stop())
+            last = number == config.steps
+            save = stop or number % config.checkpoint_every == 0 or last
+            validate_now = save or number % config.validate_every == 0
+            # on the CPU numbers are there at once; a GPU would have to be waited for
+            if not self.on_gpu or number % job.log_every == 0 or validate_now:
+                self._read()
+            found = self._validate(number) if validate_now else None
+            if save:
+                self._save(number, found)
+            if stop:
+                self.saver.wait()
+                self.log(f"stopped on request after step {number}; the same command goes on from there")
+                return number
+        return config.steps
+
+    def _take(self, take: Step, number: int, loader: Iterator[Batch]) -> None:
+        """One optimizer step, without waiting for what it finds."""
+        config = self.job.train
+        torch.manual_seed(_step_seed(config.seed, number, self.world.rank))
+        waited: list[float] = []
+
+        def batches() -> Iterator[Batch]:
+            for _ in range(config.accumulate):
+                begun = time.monotonic()
+                batch = next(loader)
+                waited.append(time.monotonic() - begun)
+                yield batch
+
+        lr = learning_rate(config, number)
+        found = take(batches(), lr)
+        self._unread.append(_Taken(number, found, lr, sum(waited)))
+        if self.on_gpu:
+            event = torch.cuda.Event()
+            event.record()
+            self._ahead.append(event)
+            if len(self._ahead) > STEPS_AHEAD:
+                self._ahead.popleft().synchronize()
+
+    def _read(self) -> None:
+        """Bring the numbers of the steps taken from the device, check them, tell them."""
+        taken, self._unread = self._unread, []
+        if not taken:
+            return
+        names = list(taken[0].found.terms)
+        mine = torch.stack([torch.stack([*(t.found.terms[n] for n in names), t.found.norm]) for t in taken]).tolist()
+        self._check_finite(taken, mine)
+        totals = self.world.sum([value for row in mine for value in row[:-1]])
+        for number, (step, row) in enumerate(zip(taken, mine, strict=True)):
+            sums = totals[number * len(names) : (number + 1) * len(names)]
+            terms = {name: total / self.world.size for name, total in zip(names, sums, strict=True)}
+            if self.progress is not None:
+                self.progress.step(StepRecord(step.step, terms, step.lr, row[-1], step.wait_s))
+
+    def _check_finite(self, taken: list[_Taken], rows: list[list[float]]) -> None:
+        """Stop all processes at the first step whose loss or gradient is not finite; who saw it saves its batch."""
+        flags = [not all(map(math.isfinite, row)) for row in rows]
+        broken = self.world.any(*flags)
+        if not any(broken):
+            return
+        first = broken.index(True)
+        number, row = taken[first].step, rows[first]
+        value = next((value for value in row if not math.isfinite(value)), math.nan)
+        path = self.job.output / f"diverged-step-{number:06d}-rank-{self.world.rank}.safetensors"
+        names: list[str] = []
+        if flags[first]:
+            # a batch is a function of its step: it can be made again
+            items = [self.samples[key] for keys in self._keys(number, number) for key in keys]
+            batch: dict[str, Tensor] = default_collate(items)
+            save_file({name: tensor.contiguous() for name, tensor in batch.items()}, path)
+            names = self.samples.names(batch)
+        raise Diverged(
+            f"step {number}: the loss or its gradient is {value}. The batch is saved as {path} (clips "
+            f"{', '.join(names) or 'of another process'}); the last checkpoint is from before it. Lower the learning "
+            "rate, use precision fp32, or look at these clips"
+        )
+
+    def _keys(self, first: int, last: int) -> StepBatches:
+        config, world = self.job.train, self.world
+        return StepBatches(first, last, config.batch_size, config.accumulate, world.rank, world.size)
+
+    def _look_up_utilisation(self, progress: Progress) -> None:
+        """On a GPU: have MFU told, once the work has been counted, which takes seconds and nobody waits for."""
+        if not self.on_gpu:
+            return
+        index, samples = self.samples.index, self.samples
+        tokens = samples.reader.latent_file(samples.windows[0].clip).token_shape
+        rate = matrix_rate(self.world.device) * self.world.size
+
+        def count() -> None:
+            work = sample_work(self.job, index.size, index.factor, samples.latent_channels, (tokens[1], tokens[2]))
+            progress.utilisation = Utilisation(work, rate)
+
+        threading.Thread(target=count, daemon=True).start()
+
+    def _validate(self, step: int) -> checkpoint.ValidationResult | None:
+        config = self.job.train
+        if not self.held_out.windows:
+            return None
+        micro = max(1, config.batch_size // (config.accumulate * self.world.size))
+        items = config.validation_batches * config.batch_size
+        found = validate(self.objective, self.held_out, self.trained, self.world, items, micro, step)
+        if self.progress is not None:
+            self.progress.validation(found)
+        return found
+
+    def _save(self, step: int, found: checkpoint.ValidationResult | None) -> None:
+        job, config = self.job, self.job.train
+        if self.progress is not None:
+            self.progress.flush()
+            meta = checkpoint.Meta(
+                step=step,
+                stage=job.stage,
+                steps=config.steps,
+                samples=step * config.batch_size,
+                weights=self.trained.weights,
+                identity=self.identity,
+                digest=digest_of(self.identity),
+                torch=torch.__version__,
+                processes=self.world.size,
+            )
+            self.saver.save(job.output, self.trained, meta, found, config.keep_last)
+            done = "is being saved as" if self.on_gpu else "saved as"  # in the background on a GPU
+            self.log(f"step {step}/{config.steps} {done} {checkpoint.checkpoint_path(job.output, step)}")
+        self.world.wait()
+
+
+def learning_rate(config: TrainStageConfig, step: int) -> float:
+    """Learning rate of a step (1-based): linear warm-up, then constant or half a cosine down to 0."""
+    if step <= config.warmup_steps:
+        return config.learning_rate * step / config.warmup_steps
+    if config.decay == "constant":
+        return config.learning_rate
+    done = (step - config.warmup_steps - 1) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:7], "big")
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether SIGTERM has come; signals reach only the main thread."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _silent(message: str) -> None:
+    logger.debug("%s", message)

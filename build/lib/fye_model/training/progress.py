@@ -1,0 +1,155 @@
+"""What a training run tells: one status line now and then, every step in `metrics.jsonl` and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fye_model.config import TrainStageConfig
+from fye_model.files import write_atomic
+from fye_model.training.checkpoint import ValidationResult
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step as it is told: losses averaged over all processes, and seconds waited for data."""
+
+    step: int
+    terms: dict[str, float]
+    lr: float
+    grad_norm: float
+    wait_s: float
+
+
+@dataclass(frozen=True)
+class Utilisation:
+    """What MFU is made of: operations of one sample, and operations a second that all cards could do."""
+
+    sample_work: float
+    rate: float
+
+
+class Progress:
+    """Writes the record of one run; made anew on resume, it forgets the steps after the checkpoint gone on from."""
+
+    def __init__(
+        self,
+        output: Path,
+        first_step: int,
+        config: TrainStageConfig,
+        every: int,
+        log: Callable[[str], None],
+        on_gpu: bool,
+    ) -> None:
+        self.on_gpu = on_gpu
+        self.steps, self.batch, self.every, self.log = config.steps, config.batch_size, every, log
+        self.utilisation: Utilisation | None = None
+        self._begun, self._first = time.monotonic(), first_step
+        self._since, self._taken, self._wait = time.monotonic(), 0, 0.0
+        self.path = output / METRICS
+        _keep_steps_before(self.path, first_step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = _tensorboard(output, first_step, log)
+
+    def step(self, record: StepRecord) -> None:
+        """Record one step, and say a line about the last ones where it is time to."""
+        self._taken += 1
+        self._wait += record.wait_s
+        self._write(record.step, {**record.terms, "lr": record.lr, "grad_norm": record.grad_norm})
+        if record.step % self.every == 0 or record.step == self.steps:
+            self._say(record)
+
+    def _say(self, record: StepRecord) -> None:
+        now, step = time.monotonic(), record.step
+        seconds = max(now - self._since, 1e-9)
+        rate, waited = self._taken * self.batch / seconds, self._wait / seconds
+        eta = (now - self._begun) / (step - self._first + 1) * (self.steps - step)
+        terms = record.terms
+        parts = " ".join(f"{name.removeprefix('loss_')} {value:.4f}" for name, value in terms.items() if name != "loss")
+        used = (
+            ""
+            if self.utilisation is None
+            else f"MFU {rate * self.utilisation.sample_work / self.utilisation.rate:.0%} "
+        )
+        self.log(
+            f"step {step}/{self.steps} loss {terms['loss']:.4f} ({parts}) lr {record.lr:.2e} grad "
+            f"{record.grad_norm:.2f} {rate:.1f} samples/s {used}wait {waited:.0%} "
+            f"peak {peak_memory_mib(self.on_gpu):.0f} MiB eta {_clock(eta)}"
+        )
+        if self._board is not None:
+            self._board.add_scalar("speed/samples_per_s", rate, step)
+            self._board.add_scalar("speed/data_wait", waited, step)
+        self._since, self._taken, self._wait = now, 0, 0.0
+
+    def validation(self, found: ValidationResult) -> None:
+        """Record what validation found at a step."""
+        terms = {name: value for name, value in found.model_dump().items() if name.startswith("loss")}
+        self._write(found.step, {f"val_{name}": value for name, value in terms.items()})
+        self.log(f"step {found.step}/{self.steps} validation loss {found.loss:.4f} on {found.items} held-out samples")
+
+    def flush(self) -> None:
+        """Bring the record to disk; called before a checkpoint is made."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"train/{name}", value, step)
+
+
+def peak_memory_mib(on_gpu: bool) -> float:
+    """Most memory this process has had: of the GPU where training is on one, of the process otherwise."""
+    if on_gpu:
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """All records of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def _keep_steps_before(path: Path, first_step: int) -> None:
+    if not path.is_file():
+        return
+    kept = [record for record in read_metrics(path) if record["step"] < first_step]
+    write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+
+def _tensorboard(output: Path, first_step: int, log: Callable[[str], None]) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log(f"tensorboard is not installed: curves are in {METRICS} only (pip install tensorboard)")
+        return None
+    return SummaryWriter(log_dir=str(output / "tensorboard"), purge_step=first_step)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

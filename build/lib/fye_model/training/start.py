@@ -1,0 +1,77 @@
+"""What a run starts with: the samples, the networks with their optimizer (new or from a checkpoint), the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+
+from fye_model.networks import Networks, build_networks, component_arguments
+from fye_model.training import checkpoint
+from fye_model.training.data import TrainingSamples
+from fye_model.training.index import TrainingIndex
+from fye_model.training.job import Json, TrainJob
+
+
+def make_samples(
+    job: TrainJob, index: TrainingIndex, log: Callable[[str], None]
+) -> tuple[TrainingSamples, TrainingSamples]:
+    """Samples to train on and to validate on. Held-out spans shorter than a window are validated in shorter ones."""
+    covering = job.covering if job.stage == 2 else None
+    rest = (covering, job.noise.train_timesteps, job.landmark_image.variant)
+    samples = TrainingSamples(index, job.train, *rest, part="train")
+    held_out = TrainingSamples(index, job.train, *rest, part="val")
+    frames = job.train.frames
+    while not held_out.windows and frames > 1:
+        frames -= 1
+        held_out = TrainingSamples(index, job.train.model_copy(update={"frames": frames}), *rest, part="val")
+    if not held_out.windows:
+        log("nothing is held out: there is no validation loss")
+    elif frames < job.train.frames:
+        log(f"held-out spans are short: validation looks at {frames} frames instead of {job.train.frames}")
+    return samples, held_out
+
+
+def initial_networks(job: TrainJob, index: TrainingIndex, samples: TrainingSamples) -> tuple[Networks, Json]:
+    """The networks at the start of the stage, and what identifies the run: job, data, and where it starts from."""
+    expected = component_arguments(job.networks, samples.image_encoder_dim, samples.latent_channels)
+    origin: Json | None = None
+    if job.init is not None:
+        meta = checkpoint.read_meta(job.init)
+        if meta.stage != 1:
+            raise ValueError(
+                f"{job.init} is of training stage {meta.stage}, "
+                f"but stage {job.stage} starts from a checkpoint of stage 1"
+            )
+        origin = {"digest": meta.digest, "step": meta.step}
+        networks = Networks.load(job.init, expected)
+    else:
+        torch.manual_seed(job.train.seed)
+        networks = build_networks(job.networks, samples.image_encoder_dim, samples.latent_channels)
+    return networks, {**job.identity(), "data": index.digest(), "init": origin}
+
+
+def start(
+    job: TrainJob, networks: Networks, done: tuple[int, Path] | None, device: torch.device
+) -> tuple[checkpoint.Trained, int]:
+    """Networks, optimizer and average as they were after the last step taken, on `device`; and that step (0: none)."""
+    if done is not None:
+        networks = Networks.load(done[1])
+    networks = networks.to(device).train()
+    parameters = networks.set_stage(job.stage)
+    if not parameters:
+        raise ValueError(f"stage {job.stage} has nothing to train under this configuration of the networks")
+    if job.train.gradient_checkpointing:
+        networks.enable_gradient_checkpointing()
+    # AdamW is Adam where the weight decay is 0, and decays as one means it where it is not
+    optimizer = torch.optim.AdamW(
+        parameters.values(), lr=job.train.learning_rate, weight_decay=job.train.weight_decay, fused=True
+    )
+    ema = EMAModel(parameters.values(), decay=job.train.ema_decay) if job.train.ema_decay > 0 else None
+    trained = checkpoint.Trained(networks, parameters, optimizer, ema)
+    if done is None:
+        return trained, 0
+    trained.load_state(checkpoint.load_state_file(done[1]))
+    return trained, done[0]

@@ -1,0 +1,17 @@
+"""The stages of the pipeline, in the order in which they work, each at the front door:
+
+    ingest → clips → landmarks → screening → encoders → latents → train (twice) → select → evaluate → report
+
+`plan.py` has them in a list. A bench has small stages of its own: `generate.py` (a model's videos) and `score.py` (any
+method's). `animate.py`, `import_release.py`, `build_bench.py`, `compare.py`, `assets.py`, `holdings.py`,
+`surveys.py` and `review.py` are jobs that are no stages. The rooms, whose files import no stage:
+
+    engine/     what a stage declares, how it is keyed, cached, resumed and spread over processes; the store
+    workspace/  what a work folder holds: sources, clips, recipes, the run, its summary, what is published
+    media/      video and sound, in and out
+    faces/      the landmark model; faces found, followed and scored with it
+    results/    scored reenactments as tables, pictures, plots and words
+    bench/      a benchmark on disk: manifest, check, what methods made of it, tables side by side
+    samples/    the demo's clips
+    survey/     what a data set holds and lacks: numbers, coverage, pages
+"""

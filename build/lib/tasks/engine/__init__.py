@@ -1,0 +1,1 @@
+"""How stages are cached, resumed, spread over processes and shown."""

@@ -1,0 +1,171 @@
+"""Ray, started and stopped so that nothing of it is left behind and nothing of ours is changed; and its death seen.
+
+Ray of our own has its own folder for sessions, which goes with it. Another Ray on this machine is left alone, unless
+RAY_ADDRESS names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+MOST_SILENT_S = 40.0  # of somebody's cluster: Ray itself aborts the process after 60
+_FOLDER = "fye-ray-"
+_LOCK = "held"
+_held: FileLock | None = None  # of the session folder of our own Ray
+
+
+class RayGone(ConnectionError):
+    """Ray itself died, not a worker of it. What is finished is kept; the same command goes on from there."""
+
+
+def start_ray() -> None:
+    """Connect to the cluster in RAY_ADDRESS, or start a small local Ray of our own; does nothing when one is up.
+
+    SIGTERM means afterwards what it meant before: Ray would have it end the process at once.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    if ray.is_initialized():
+        return
+    logging.getLogger("ray._private.worker").addFilter(_no_dumps)
+    with _signals_kept():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(log_to_driver=True, logging_level=logging.WARNING)
+            return
+        with _interrupts_later():  # half a Ray cannot be shut down, and its processes would linger
+            ray.init(
+                address="local",
+                num_cpus=os.cpu_count(),
+                include_dashboard=False,
+                object_store_memory=100 * 1024 * 1024,  # frames never travel through it
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                _temp_dir=str(_new_folder()),
+            )
+
+
+def shutdown() -> None:
+    """Stop the local Ray, give its memory back and remove its folder; does nothing when none is up."""
+    global _held
+    if "ray" in sys.modules:
+        with _signals_kept():
+            sys.modules["ray"].shutdown()
+    if _held is not None:
+        _remove(Path(_held.lock_file).parent)
+        _held.release()
+        _held = None
+
+
+class Watch:
+    """Looks whether Ray still is there, at most once a second."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._node: Any = ray._private.worker._global_node
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        self._head = (host.strip("[]"), int(port))
+        self._ours = _held is not None
+        self._next = self._answered = time.monotonic()
+
+    def check(self, now: bool = False) -> None:
+        """Raises RayGone where a process that Ray cannot do without is dead, or its head has not answered for long."""
+        if not now and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 1.0
+        if self._ours:
+            dead = {name for name, _ in self._node.dead_processes()} & {"gcs_server", "raylet"}
+            if dead:
+                raise _gone(f"its process {' and '.join(sorted(dead))} was killed or ended")
+            return
+        try:
+            socket.create_connection(self._head, timeout=2.0).close()
+            self._answered = time.monotonic()
+        except OSError as error:
+            if (silent := time.monotonic() - self._answered) > MOST_SILENT_S:
+                raise _gone(f"its head {self._head[0]}:{self._head[1]} has not answered for {silent:.0f} s") from error
+
+
+def _no_dumps(record: logging.LogRecord) -> bool:
+    """Leaves out what Ray logs of a raylet that died: dozens of lines of its state."""
+    return "Raylet is terminated" not in record.getMessage()
+
+
+def _gone(how: str) -> RayGone:
+    return RayGone(
+        f"Ray is gone: {how}. Too little memory is the usual reason (see dmesg). What is finished is kept, and nothing "
+        "is held against the open clips: run the same command again, with fewer workers (--workers) or none (0)"
+    )
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """SIGTERM does the same after the body as before. Where that was the default, Ray cleans up as long as it is up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    ours = before if callable(before) and not _of_ray(before) else None
+    try:
+        yield
+    finally:
+        # Ray resets it behind Python's back: what `getsignal` says is not what the system does
+        if ours is not None or not sys.modules["ray"].is_initialized():
+            signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
+
+
+def _of_ray(handler: Callable[..., Any]) -> bool:
+    return str(getattr(handler, "__module__", "")).partition(".")[0] == "ray"
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back for the few seconds of the body."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: came.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if came.is_set():
+        raise KeyboardInterrupt
+
+
+def _new_folder() -> Path:
+    """A folder for Ray's session, held by a lock as long as this process lives; those that nobody holds are removed."""
+    global _held
+    base = Path(os.environ.get("RAY_TMPDIR") or "/tmp")  # a longer path would be too long for its sockets
+    if not os.access(base, os.W_OK):
+        base = Path(tempfile.gettempdir())
+    for left in base.glob(f"{_FOLDER}*"):
+        if left.stat().st_uid == os.getuid() and (left / _LOCK).is_file():
+            with contextlib.suppress(Timeout, OSError), FileLock(left / _LOCK, timeout=0):
+                _remove(left)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=base))
+    _held = FileLock(folder / _LOCK)
+    _held.acquire()
+    return folder
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,275 @@
+"""The store: one fsspec root in which nothing half-written is ever visible.
+
+    items/<stage>/<key>/…              one item's output files and, written last, its receipt.json
+    stages/<stage>/<key>.parquet       one row per item of a finished stage
+    results/…                          Prefect's records of finished stages
+    partial/<stage>/<key>/…            work in progress (on the local disk, also for a remote root)
+
+All paths inside are relative, so a store may be moved or copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from filelock import FileLock, Timeout
+from fsspec.implementations.local import LocalFileSystem
+
+from fye_model.files import file_digest, place_folder, whole_file, write_atomic
+from fye_model.files import json_digest as digest
+
+__all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files", "is_address"]
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file by where it lies and what it holds; `path` is relative to the store, or absolute for a source outside."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class Store:
+    """An fsspec root (`path`, `file://`, `memory://`, `s3://` …) with atomic, receipt-last writes."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.url = str(root)
+        self.fs, self._root = fsspec.core.url_to_fs(self.url)
+        self.local_root = Path(self._root) if isinstance(self.fs, LocalFileSystem) else None
+        if self.local_root is not None:
+            if self.local_root.exists() and not self.local_root.is_dir():
+                raise ValueError(f"work folder {self.local_root} is a file; give a folder (--work DIR)")
+            try:
+                self.local_root.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(f"work folder {self.local_root} cannot be made: {error.strerror}") from error
+            if not os.access(self.local_root, os.W_OK):
+                raise ValueError(f"work folder {self.local_root} is not writable; give another with --work DIR")
+
+    # Everything that names a file goes through here.
+    def _full(self, rel: str) -> str:
+        pure = PurePosixPath(rel)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise ValueError(f"{rel!r} leaves the store {self.url}")
+        return f"{self._root.rstrip('/')}/{rel}"
+
+    def exists(self, rel: str) -> bool:
+        return bool(self.fs.exists(self._full(rel)))
+
+    def names(self, rel: str) -> list[str]:
+        """The names in a folder of the store, sorted; none where it does not exist."""
+        try:
+            return sorted(PurePosixPath(path).name for path in self.fs.ls(self._full(rel), detail=False))
+        except FileNotFoundError:
+            return []
+
+    def size(self, rel: str) -> int | None:
+        """Bytes, or None when the file does not exist."""
+        try:
+            return int(
+                os.stat(self._full(rel)).st_size if self.local_root is not None else self.fs.size(self._full(rel))
+            )
+        except FileNotFoundError:
+            return None
+
+    def holds(self, rel: str, size: int, sha256: str, since: str) -> bool:
+        """Whether a file is there with this size, and with this content if it was written to after the file `since`.
+
+        Other file systems than the local one are asked for the size only.
+        """
+        if self.size(rel) != size:
+            return False
+        if self.local_root is None:
+            return True
+        path, known = Path(self._full(rel)), Path(self._full(since))
+        return path.stat().st_mtime_ns <= known.stat().st_mtime_ns or file_digest(path) == sha256
+
+    def read_bytes(self, rel: str) -> bytes:
+        return bytes(self.fs.cat_file(self._full(rel)))
+
+    def read_json(self, rel: str) -> Any:
+        return json.loads(self.read_bytes(rel))
+
+    def write_bytes(self, rel: str, data: bytes) -> None:
+        """Write a whole file; a reader sees the old or the new one, never a part."""
+        full = self._full(rel)
+        if self.local_root is None:
+            self.fs.pipe_file(full, data)
+            return
+        write_atomic(Path(full), data)
+
+    def write_json(self, rel: str, value: Any) -> None:
+        self.write_bytes(rel, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+    def delete(self, rel: str) -> None:
+        """Remove a file or folder; it need not exist."""
+        full = self._full(rel)
+        if self.local_root is not None:
+            path = Path(full)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        elif self.fs.exists(full):
+            self.fs.rm(full, recursive=True)
+
+    def publish(self, folder: Path, rel: str, receipt: bytes) -> None:
+        """Move a finished local folder to `rel`. Its receipt.json is what makes it visible, and comes last."""
+        if self.local_root is not None:
+            target = Path(self._full(rel))
+            write_atomic(folder / "receipt.json", receipt)
+            # an incomplete or damaged earlier output stops being believed before it goes
+            (target / "receipt.json").unlink(missing_ok=True)
+            place_folder(folder, target)
+            return
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.fs.put_file(str(path), self._full(f"{rel}/{path.relative_to(folder).as_posix()}"))
+        self.write_bytes(f"{rel}/receipt.json", receipt)
+        shutil.rmtree(folder)
+
+    def content_digest(self, path: Path) -> str:
+        """sha256 of a local file, or of a folder's file names and contents; ValueError when there is nothing."""
+        if not path.exists():
+            raise ValueError(f"{path} does not exist; correct the path in the recipe")
+        hashes = HashMemory(self)
+        files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+        value = digest([[entry.relative_to(path).as_posix(), hashes.digest(entry)[0]] for entry in files])
+        hashes.save()
+        return value
+
+    def scratch(self, rel: str) -> Path:
+        """A local folder for work in progress on `rel`; it survives a killed process, so the work can go on."""
+        if self.local_root is not None:
+            return self.local_root / "partial" / rel
+        return Path(tempfile.gettempdir()) / "follow-your-emoji" / digest(self.url)[:12] / "partial" / rel
+
+    @contextmanager
+    def claimed(self, rel: str, wait_s: float = 24 * 3600.0) -> Iterator[Path]:
+        """Hold `rel` against other processes of this machine while it is made; yields its scratch folder."""
+        folder = self.scratch(rel)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{folder}.lock")
+        try:
+            lock.acquire(timeout=wait_s)
+        except Timeout as error:
+            raise TimeoutError(
+                f"{rel} has been claimed by another process for {wait_s:.0f} s: is a run hanging?"
+            ) from error
+        try:
+            folder.mkdir(exist_ok=True)
+            yield folder
+        finally:
+            lock.release()
+
+    def local_path(self, path: str) -> Path:
+        """A local path of a stored (relative) or source (absolute, or a URL) file; remote ones are fetched once."""
+        if is_address(path):
+            fs, full = fsspec.core.url_to_fs(path)
+            target = self._fetched(path)
+        elif self.local_root is not None or os.path.isabs(path):
+            return Path(path) if os.path.isabs(path) else Path(self._full(path))
+        else:
+            # Files of one folder stay together: models are loaded from folders.
+            fs, full, target = self.fs, self._full(path), self.scratch("fetched") / PurePosixPath(path)
+        if not target.exists() or target.stat().st_size != fs.size(full):
+            with whole_file(target) as temporary:
+                fs.get_file(full, str(temporary))
+        return target
+
+    def forget_fetched(self, paths: Iterable[str]) -> None:
+        """Remove this process's copies of files at addresses, so that a disk need not hold all the footage."""
+        for path in filter(is_address, paths):
+            self._fetched(path).unlink(missing_ok=True)
+
+    def _fetched(self, address: str) -> Path:
+        """Where this process puts its copy: other processes may work on other spans of it. No word of it is a path."""
+        ending = re.search(r"\.\w{1,8}$", address)
+        return self.scratch("fetched") / f"{digest([address, os.getpid()])[:16]}{ending[0] if ending else ''}"
+
+
+def is_address(path: str) -> bool:
+    """Whether a file lies at an fsspec address instead of in the store or on this machine."""
+    return "://" in path
+
+
+HASHES = "hashes.json"
+
+
+class HashMemory:
+    """sha256 of local files, remembered in the store by path, size and modification time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, list[int | str]] = store.read_json(HASHES) if store.exists(HASHES) else {}
+        self._changed = False
+
+    def digest(self, path: Path) -> tuple[str, int]:
+        """(sha256, size in bytes); OSError when the file cannot be read."""
+        status = path.stat()
+        entry = self._known.get(str(path))
+        if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
+            entry = [status.st_size, status.st_mtime_ns, file_digest(path)]
+            self._known[str(path)] = entry
+            self._changed = True
+        return str(entry[2]), status.st_size
+
+    def digest_of(self, place: str) -> tuple[str, int]:
+        """The same of a file, a folder (names and contents of what lies in it, one size) or an fsspec address."""
+        if is_address(place):
+            return self._remembered(place, *self._remote_state(place), lambda: _remote_digest(place))
+        path = Path(place)
+        if not path.is_dir():
+            return self.digest(path)
+        files = sorted(entry for entry in path.iterdir() if entry.is_file())
+        states = [(file.name, file.stat()) for file in files]
+        size = sum(state.st_size for _, state in states)
+        stamp = digest([[os.fsencode(name).hex(), state.st_size, state.st_mtime_ns] for name, state in states])
+        return self._remembered(
+            place, size, stamp, lambda: digest([[os.fsencode(file.name).hex(), file_digest(file)] for file in files])
+        )
+
+    def _remembered(self, place: str, size: int, stamp: str, read: Callable[[], str]) -> tuple[str, int]:
+        entry = self._known.get(place)
+        if entry is None or entry[:2] != [size, stamp]:
+            entry = [size, stamp, read()]
+            self._known[place] = entry
+            self._changed = True
+        return str(entry[2]), size
+
+    @staticmethod
+    def _remote_state(address: str) -> tuple[int, str]:
+        fs, path = fsspec.core.url_to_fs(address)
+        return int(fs.info(path)["size"]), str(fs.ukey(path))
+
+    def save(self) -> None:
+        if self._changed:
+            self._store.write_json(HASHES, self._known)
+            self._changed = False
+
+
+def _remote_digest(address: str) -> str:
+    """sha256 of the bytes at an fsspec address, read once through."""
+    with fsspec.open(address, "rb") as handle:
+        state = hashlib.sha256()
+        while block := handle.read(1 << 22):
+            state.update(block)
+        return state.hexdigest()
+
+
+def folder_files(folder: Path) -> dict[str, tuple[int, str]]:
+    """{relative name: (size, sha256)} of every file below a folder, sorted by name."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: ((folder / name).stat().st_size, file_digest(folder / name)) for name in names}

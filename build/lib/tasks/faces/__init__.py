@@ -1,0 +1,1 @@
+"""The landmark model, and faces found and followed with it."""

@@ -1,0 +1,91 @@
+"""Who drives: a video's landmarks, frame by frame, or a stored table of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fye_model.landmarks.table import LandmarkSequence, read_landmarks
+from tasks.engine.items import Quarantine
+from tasks.faces.detector import DetectedFace, FaceLandmarker
+from tasks.faces.follow import FaceTracker, build_sequence, load_geometry
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.moving import Moving, look_at, refuse
+from tasks.media.opening import printable
+
+STILL_S = 2.0  # how long a still picture is held
+
+
+@dataclass(frozen=True)
+class Driver:
+    """landmarks: of every frame that is shown. moving: its pictures, None for a stored table. sound: the file that has
+    it, or None; first_s: when the first frame is shown, on that file's clock. notes: what a user should know of it."""
+
+    landmarks: LandmarkSequence
+    moving: Moving | None
+    first_s: float
+    notes: tuple[str, ...]
+
+    @property
+    def sound(self) -> Path | None:
+        return None if self.moving is None else self.moving.sound
+
+
+def is_table(path: Path) -> bool:
+    """Whether a driver is a stored landmark table."""
+    return path.suffix.lower() == ".parquet"
+
+
+def read_driver(
+    path: Path,
+    landmarker: FaceLandmarker,
+    asset: LandmarkerAsset,
+    max_gap_frames: int,
+    frames_fps: float = 25.0,
+    still_s: float = STILL_S,
+) -> Driver:
+    """Landmarks of every frame of a video, a folder of frames or a still picture; or of a stored table.
+
+    Videos are shown as a player does, at their own rate; gaps up to `max_gap_frames` are filled. frames_fps: of a
+    folder of frames and a still picture, which is held for `still_s`. Raises ValueError for an empty or unreadable
+    driver, and for landmarks of another model than `asset`'s.
+    """
+    if is_table(path):
+        return Driver(_stored(path, asset), None, 0.0, ())
+    name = printable(path)
+    tracker = FaceTracker(landmarker, max_gap_frames)
+    faces: list[DetectedFace | None] = []
+    seen_s, width, height = float("nan"), 0, 0
+    try:
+        moving = look_at(path, frames_fps, still_s)
+        with moving.open() as video:
+            for time_s, rgb in video.pictures():
+                if time_s != seen_s:
+                    face, seen_s = tracker.next(rgb), time_s
+                    height, width = rgb.shape[:2]
+                faces.append(face)
+            notes = (*moving.notes, *video.notes())
+    except Quarantine as error:
+        raise refuse(path, error) from error
+    except OSError as error:
+        raise ValueError(f"{name}: the driving video cannot be read: {error}") from error
+    if not faces:
+        raise ValueError(f"{name}: the driving video is empty: no frame could be decoded")
+    if not any(faces):
+        raise ValueError(f"{name}: none of {len(faces)} frames of the driving video shows a face")
+    fps = moving.settings.fps
+    times = np.arange(len(faces)) / fps
+    found = build_sequence(faces, times, fps, width, height, asset.model, load_geometry(asset), max_gap_frames)
+    return Driver(found, moving, video.first_s, notes)
+
+
+def _stored(path: Path, asset: LandmarkerAsset) -> LandmarkSequence:
+    sequence = read_landmarks(path)
+    if sequence.model != asset.model:
+        raise ValueError(
+            f"{path}: landmarks of {sequence.model}, but the portrait's would be of {asset.model}; points of two "
+            "models never mix: detect the driver again, or use the landmark model that it was detected with"
+        )
+    return sequence

@@ -1,0 +1,105 @@
+"""Landmarks, masks and quality scores of a square clip.
+
+One pass over the clip: every frame is looked at, one face is followed, short gaps are interpolated and flagged, longer
+ones stay invalid. Scores are stored, not judged: screening (`tasks/screening.py`) can change its mind without
+detecting again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from fye_model.config import Config, LandmarkConfig
+from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
+from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
+from tasks.engine.contract import Kind, Resources
+from tasks.engine.items import Given, Quarantine
+from tasks.engine.stage import Context, Stage
+from tasks.faces.detector import DetectedFace
+from tasks.faces.follow import FaceTracker, build_sequence, geometry_name, load_geometry
+from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
+from tasks.faces.worker import FaceWorker
+from tasks.media.read import iter_frames, probe
+
+_MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
+_MASK_CHUNK = 64  # frames whose full-size masks are in memory together
+
+
+class LandmarkFacts(Config):
+    """What the masks have to fit: pixels per latent cell of the autoencoder that the clip will be encoded with."""
+
+    factor: int
+
+
+class LandmarkRow(ClipScores, PictureRow):
+    """A clip's scores, by which screening judges it."""
+
+
+class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
+    """Writes landmarks.parquet and masks.parquet of one clip after another; the landmarker lives as long as it."""
+
+    def __init__(self, settings: LandmarkConfig, context: Context) -> None:
+        super().__init__(context, _MOST_FACES)
+        self.config, self.geometry = settings, load_geometry(self.asset)
+
+    def process(self, item: Given[LandmarkFacts]) -> LandmarkRow:
+        """Landmarks and masks of `video`, whose frames' source times are in `frames`.
+
+        Raises `Quarantine` (no_face) when no frame shows a face.
+        """
+        name, video = item.name, item.files["video"]
+        times = pq.read_table(item.files["frames"])["time_s"].to_numpy().astype(np.float64)
+        pictures = PictureScores()
+        faces: list[DetectedFace | None] = []
+        tracker = FaceTracker(self.landmarker, self.config.max_gap_frames)
+        height = width = 0
+        for rgb in iter_frames(video):
+            height, width = rgb.shape[:2]
+            faces.append(tracker.next(rgb))
+            pictures.add(rgb, faces[-1])
+        assert len(faces) == len(times), f"{name}: {len(faces)} frames decoded, {len(times)} rows in frames.parquet"
+        if not any(faces):
+            raise Quarantine("no_face", f"{name}: none of {len(faces)} frames shows a face to the landmark model")
+
+        fps = probe(video).fps
+        sequence = build_sequence(
+            faces, times, fps, width, height, self.asset.model, self.geometry, self.config.max_gap_frames
+        )
+        write_landmarks(sequence, item.out / "landmarks.parquet", {"geometry": geometry_name(self.asset)})
+        masks = latent_masks(sequence, self.config.expression_radius, item.facts.factor)
+        write_masks(item.out / "masks.parquet", *masks)
+        scores = clip_scores(sequence, self.geometry, tracker.found)
+        return LandmarkRow(**scores.model_dump(), **pictures.row().model_dump())
+
+
+def latent_masks(sequence: LandmarkSequence, radius_fraction: float, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """Expression and face masks at latent size: two (f, height / factor, width / factor) float32."""
+    pixels = sequence.pixels()
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(pixels), _MASK_CHUNK):
+        chunk = pixels[start : start + _MASK_CHUNK]
+        expression = expression_mask(chunk, sequence.height, sequence.width, radius_fraction)
+        face = face_mask(chunk, sequence.height, sequence.width)
+        parts.append((to_latent(expression, factor), to_latent(face, factor)))
+    return _joined(part[0] for part in parts), _joined(part[1] for part in parts)
+
+
+def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate(list(parts))
+
+
+LANDMARKS = Stage(
+    "landmarks",
+    "3",
+    settings=lambda recipe: recipe.landmarks,
+    reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
+    writes={"landmarks.parquet": Kind.LANDMARKS, "masks.parquet": Kind.MASKS},
+    row=LandmarkRow,
+    open=LandmarkWorker,
+    resources=Resources(memory_gib=1.5),
+    tools=("mediapipe", "decord"),
+    uses_landmarker=True,
+)

@@ -1,0 +1,157 @@
+"""Sound beside the frames: samples of any file from a given second on, as a lossless copy or an AAC track.
+
+Every block of samples starts exactly where the picture does: what comes before is cut, what is missing is silence, so
+no offset has to be carried from stage to stage.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from fye_model.files import whole_file
+from tasks.media.opening import open_container
+
+_GAP_S = 0.02  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
+
+
+class NoSoundError(ValueError):
+    """The file has no sound that can be decoded."""
+
+
+class AudioSource:
+    """Samples of the first sound stream of a file, in blocks (1, n * channels) int16, interleaved.
+
+    `rate` in Hz; `layout` is mono or stereo (more channels are mixed down).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._container = open_container(path)
+        streams = self._container.streams.audio
+        context = streams[0].codec_context if streams else None
+        if context is None or not context.sample_rate or not context.layout.nb_channels:
+            self._container.close()
+            raise NoSoundError(f"{path}: no sound, or none that can be decoded")
+        context.thread_count = 1
+        self._stream = streams[0]
+        self.rate = int(context.sample_rate)
+        self.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+        self.channels = 1 if self.layout == "mono" else 2
+
+    def close(self) -> None:
+        self._container.close()
+
+    def blocks(self, start_s: float, end_s: float | None = None) -> Iterator[np.ndarray]:
+        """Samples from `start_s` to `end_s` of the file's clock; silence where it has none at the start or inside."""
+        first = round(start_s * self.rate)
+        last = None if end_s is None else round(end_s * self.rate)
+        cursor = first  # absolute number of the next sample to give out
+        for position, samples in self._decoded():
+            if last is not None and cursor >= last:
+                return
+            begin = cursor if cursor > first and abs(position - cursor) < _GAP_S * self.rate else position
+            if begin > cursor:
+                hole = (begin if last is None else min(begin, last)) - cursor
+                yield np.zeros((1, hole * self.channels), np.int16)
+                cursor += hole
+            samples = samples[:, (cursor - begin) * self.channels :]
+            if last is not None:
+                samples = samples[:, : (last - cursor) * self.channels]
+            if samples.size:
+                yield samples
+                cursor += samples.shape[1] // self.channels
+
+    def _decoded(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(absolute sample number by timestamp, samples). Damaged packets are passed over: they become silence."""
+        resampler = av.AudioResampler(format="s16", layout=self.layout, rate=self.rate)
+        packets = self._container.demux(self._stream)
+        position = 0
+        while True:
+            try:
+                packet = next(packets)
+                frames = packet.decode()
+            except (StopIteration, av.error.EOFError):
+                return
+            except av.error.FFmpegError as error:
+                if error.errno == errno.EIO:  # the disk's fault, not the file's
+                    raise
+                continue
+            for frame in frames:
+                if frame.pts is not None and frame.time_base is not None:
+                    position = round(frame.pts * frame.time_base * self.rate)
+                frame.pts = None  # time is kept here; the resampler has none of its own to mix in
+                for block in resampler.resample(frame):
+                    samples = block.to_ndarray()
+                    yield position, samples
+                    position += samples.shape[1] // self.channels
+
+
+class AudioTrack:
+    """An AAC track of an open mp4, filled as the pictures come so that the file is interleaved."""
+
+    def __init__(self, container: Any, path: Path, start_s: float) -> None:
+        self._container = container
+        self._source = AudioSource(path)
+        self._stream = container.add_stream("aac", rate=self._source.rate, layout=self._source.layout)
+        self._blocks = self._source.blocks(start_s)
+        self._rest = np.zeros((1, 0), np.int16)
+        self._written = 0
+
+    def write_until(self, end_s: float) -> None:
+        """Encode samples up to `end_s` seconds of the new file; nothing is added when the sound ends earlier."""
+        wanted = (round(end_s * self._source.rate) - self._written) * self._source.channels
+        while self._rest.shape[1] < wanted and (block := next(self._blocks, None)) is not None:
+            self._rest = np.concatenate([self._rest, block], axis=1)
+        now, self._rest = self._rest[:, :wanted], self._rest[:, wanted:]
+        if now.size:
+            self._encode(now)
+
+    def _encode(self, samples: np.ndarray) -> None:
+        frame = _audio_frame(samples, self._source, self._written)
+        self._written += frame.samples
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        self._container.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def write_audio(source: Path, path: Path, start_s: float, end_s: float) -> int:
+    """Copy the sound of `source` between two seconds of its clock to a FLAC file, losslessly.
+
+    Sample 0 of the copy sounds at `start_s`. Returns the samples written; with no sound in that span there is no file.
+    """
+    sound = AudioSource(source)
+    try:
+        blocks = sound.blocks(start_s, end_s)
+        first = next(blocks, None)
+        if first is None:
+            return 0
+        written = 0
+        with whole_file(path) as temporary, av.open(f"file:{temporary}", "w", format="flac") as container:
+            stream = container.add_stream("flac", rate=sound.rate, layout=sound.layout)
+            for block in chain((first,), blocks):
+                frame = _audio_frame(block, sound, written)
+                written += frame.samples
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return written
+    finally:
+        sound.close()
+
+
+def _audio_frame(samples: np.ndarray, source: AudioSource, position: int) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="s16", layout=source.layout)
+    frame.sample_rate, frame.pts, frame.time_base = source.rate, position, Fraction(1, source.rate)
+    return frame

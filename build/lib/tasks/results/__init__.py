@@ -1,0 +1,1 @@
+"""Scored reenactments as tables, pictures, plots and words."""

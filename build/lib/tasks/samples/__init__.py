@@ -1,0 +1,1 @@
+"""The demo's clips: a photographed face in known motion."""

@@ -1,0 +1,1 @@
+"""What a data set holds and lacks, told in numbers, pictures, pages and words."""

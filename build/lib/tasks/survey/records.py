@@ -1,0 +1,93 @@
+"""What a work folder holds of a data set: its sources, its clips with their verdicts, and what was left out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.engine.store import Store
+from tasks.faces.scores import ClipScores
+from tasks.workspace.summary import FunnelStep, QuarantineRow
+
+
+@dataclass(frozen=True)
+class HeldSource:
+    """A source that was normalised; width, height and fps are the source's own. `clips`: that were cut from it."""
+
+    source: str
+    name: str
+    seconds: float
+    width: int
+    height: int
+    fps: float
+    has_audio: bool
+    clips: int
+
+
+@dataclass(frozen=True)
+class HeldClip:
+    """A clip that has landmarks, what screening made of it, and where its files lie in the store.
+
+    Frames per second are `scores.fps`. source: the name of the video that it was cut from. face_px: height of the box
+    around the face over the whole clip, in pixels of the normalised video.
+    """
+
+    clip: str
+    name: str
+    subject: str
+    source: str
+    frames: int
+    kept: bool
+    by_hand: bool
+    reasons: tuple[str, ...]
+    face_px: float
+    scores: ClipScores
+    video: str
+    landmarks: str
+    masks: str
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.scores.fps
+
+
+@dataclass(frozen=True)
+class LostTrack:
+    """A face that was followed and became no clip; frames and box (pixels) are those of `video`, in the store."""
+
+    source: str
+    reason: str
+    start: int
+    end: int
+    fps: float
+    box: tuple[float, float, float, float]
+    video: str
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the last run of a work folder left of its data set.
+
+    bytes_by_stage: of the files of its items. `set_aside`: everything that never became a clip with landmarks.
+    """
+
+    store: Store
+    landmark_model: str
+    recipe: str
+    started: str
+    roots: Mapping[str, str | None]  # folder -> the one subject that it shows, if it is a captured one's
+    sources: Sequence[HeldSource]
+    clips: Sequence[HeldClip]
+    tracks: Sequence[LostTrack]
+    set_aside: Sequence[QuarantineRow]
+    funnel: Sequence[FunnelStep]
+    bytes_by_stage: Mapping[str, int]
+
+    @property
+    def kept(self) -> list[HeldClip]:
+        return [clip for clip in self.clips if clip.kept]
+
+    @property
+    def subjects(self) -> list[str]:
+        """Of the kept clips, in order of the alphabet."""
+        return sorted({clip.subject for clip in self.kept})

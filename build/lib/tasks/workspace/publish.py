@@ -1,0 +1,74 @@
+"""What a run hands to people: report, animated video and model at fixed places of the work folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import JsonValue
+
+from fye_model.files import replace_link
+from tasks.engine.items import Outcome
+from tasks.engine.store import Store
+from tasks.results.tables import nested_means
+from tasks.workspace.run import Run
+from tasks.workspace.summary import Results
+
+REPORT_FOLDER = "report"
+EVALUATION_FOLDER = "evaluation"
+MODEL_LINK = "model"
+
+
+def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], selected: Outcome[Any]) -> Results:
+    """Put report and video at their fixed places, link the model, and return the run's results for its summary."""
+    store = run.store
+    _copy(store, report, REPORT_FOLDER)
+    results = publish_evaluation(run, evaluation)
+    model = f"{selected.folder}/model"
+    if store.local_root is not None:
+        replace_link(store.local_root / MODEL_LINK, model)
+    choice = store.read_json(selected.ref("selection.json").path)
+    outputs = {
+        "report": _place(store, f"{REPORT_FOLDER}/report.html"),
+        "checkpoint": _place(store, MODEL_LINK if store.local_root is not None else model),
+        **(results.outputs or {}),
+    }
+    shown = {name: choice[name] for name in ("rule", "rows", "first", "baseline", "beats_first")}
+    return results.model_copy(update={"selected_checkpoint": choice["winner"], "selection": shown, "outputs": outputs})
+
+
+def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
+    """Put the evaluation's tables, records, strips and videos at their fixed place; returns its numbers."""
+    store = run.store
+    metrics = store.read_json(evaluation.ref("metrics.json").path)
+    _copy(store, evaluation, EVALUATION_FOLDER)
+    videos = sorted(name for name in evaluation.files if name.startswith("videos/"))
+    return Results(
+        metrics=nested_means(metrics["model"]),
+        baseline=nested_means(metrics["baseline"]),
+        beats_baseline=metrics["beats_baseline"],
+        missing_metrics=metrics["missing"],
+        cross=_crossed(metrics["cross"]),
+        outputs={
+            "animation": _place(store, f"{EVALUATION_FOLDER}/{videos[0]}"),
+            "evaluation": _place(store, EVALUATION_FOLDER),
+            "summary": _place(store, "summary.json"),
+        },
+    )
+
+
+def _crossed(cross: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Cross reenactment as summaries tell it: its numbers, or why there are none."""
+    if "left_out" in cross:
+        return {"left_out": cross["left_out"]}
+    told = {name: cross[name] for name in ("pairs", "people", "missing")}
+    return {**told, "metrics": nested_means(cross["model"]), "baseline": nested_means(cross["baseline"])}
+
+
+def _copy(store: Store, outcome: Outcome[Any], folder: str) -> None:
+    for name, ref in outcome.refs("").items():
+        store.write_bytes(f"{folder}/{name}", store.read_bytes(ref.path))
+
+
+def _place(store: Store, rel: str) -> str:
+    return str(store.local_root / rel) if store.local_root is not None else f"{store.url.rstrip('/')}/{rel}"

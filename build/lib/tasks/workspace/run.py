@@ -1,0 +1,175 @@
+"""What one run of a flow carries from stage to stage."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fye_model.config import Recipe, Runtime
+from fye_model.devices import RunDevice
+from tasks.engine.items import Facts, Item, Outcome, Row, StageResult
+from tasks.engine.stage import Settings, Stage
+from tasks.engine.store import FileRef, Store
+from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
+from tasks.workspace.dataset import Clip, ClipSet, clip_set
+from tasks.workspace.earlier import written_by_another
+from tasks.workspace.recipes import load_recipe
+from tasks.workspace.sources import REGISTRY, Root, registered_roots
+from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLine, Summary, row_text, write_tables
+
+COMPLETED = "Completed"
+WITH_QUARANTINE = "CompletedWithQuarantine"
+FAILED = "Failed"
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """The store, the settings and the landmark model of one run, and the results of its stages so far."""
+
+    store: Store
+    recipe: Recipe
+    runtime: Runtime
+    landmarker: LandmarkerAsset
+    set_aside: list[Outcome[Any]] = field(default_factory=list)  # sources that never became items
+    results: list[StageResult[Any]] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    device: RunDevice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.device = RunDevice(self.runtime.device)
+
+    def with_recipe(self, recipe: Recipe) -> Run:
+        """The same run, in which the stages that come next follow another recipe. What is found is found by both."""
+        other = replace(self, recipe=recipe)
+        other.device = self.device
+        return other
+
+    def roots(self) -> list[Root]:
+        """The folders that the data set is made of."""
+        return registered_roots(self.store)
+
+    def stage(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> StageResult[Row]:
+        """Run a stage with its part of the recipe; remember its result."""
+        settings = stage.settings(self.recipe)
+        result = stage.run(self.store, self.runtime, items, settings, self.landmarker, self.device)
+        self.results.append(result)
+        return result
+
+    def one_item(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
+        """The one item of a stage that reads many clips."""
+        return [Item(name, name, inputs, clip_set(self.recipe, self.landmarker.model, clips))]
+
+    @property
+    def local_root(self) -> Path:
+        """The work folder as a path; ValueError where it is not on this machine."""
+        if self.store.local_root is None:
+            raise ValueError(f"output {self.store.url} is not a folder of this machine; give one")
+        return self.store.local_root
+
+    def quarantined(self) -> list[QuarantineRow]:
+        """Every item set aside so far."""
+        rows = [("scan", outcome) for outcome in self.set_aside]
+        rows += [(result.stage, outcome) for result in self.results for outcome in result.quarantined]
+        return [
+            QuarantineRow(
+                stage=stage, item=outcome.id, name=outcome.name, reason=outcome.reason, message=outcome.message or ""
+            )
+            for stage, outcome in rows
+            if outcome.reason is not None
+        ]
+
+    def lines(self) -> tuple[StageLine, ...]:
+        """What became of the stages' items so far."""
+        counts = [result.counts() for result in self.results]
+        return tuple(StageLine(stage=c.stage, items=c.items, done=c.done, quarantined=c.quarantined) for c in counts)
+
+    @property
+    def status(self) -> str:
+        return WITH_QUARANTINE if self.quarantined() else COMPLETED
+
+
+def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime) -> Run:
+    """Open the store, resolve recipe and landmark model, and hold the data set to the one model it was made with."""
+    store = Store(work)
+    resolved = load_recipe(recipe, overrides)
+    landmarker = resolve_landmarker(runtime.assets)
+    if notice := written_by_another(store):
+        logger.warning("%s", notice)
+    claim_landmark_model(store, landmarker.model)
+    return Run(store, resolved, runtime, landmarker)
+
+
+def claim_landmark_model(store: Store, model: str) -> None:
+    """Raise ValueError when this work folder's landmarks come from another model; note the model when it is new.
+
+    Two models' landmarks differ by more than the expressions that are learned from them, so they never mix.
+    """
+    registry = store.read_json(REGISTRY) if store.exists(REGISTRY) else {"schema": 1, "roots": []}
+    known = registry.setdefault("landmark_model", model)
+    if known != model:
+        raise other_landmark_model(store, str(known), model)
+    store.write_json(REGISTRY, registry)
+
+
+def landmark_model_of(store: Store) -> str | None:
+    """The landmark model that this work folder's data set is held to, if it has one yet."""
+    return store.read_json(REGISTRY).get("landmark_model") if store.exists(REGISTRY) else None
+
+
+def other_landmark_model(store: Store, known: str, model: str) -> ValueError:
+    """The error of a run with another landmark model than the data set's."""
+    return ValueError(
+        f"the data set in {store.url} was made with the landmark model {known}, and this run has {model}. "
+        "Two models never mix in one data set: provide the first (FYE_ASSETS=FOLDER), or take another work folder"
+    )
+
+
+@contextmanager
+def recorded(run: Run, flow: str) -> Iterator[None]:
+    """Leave summary and tables behind also when a run fails: what was set aside before is often why."""
+    try:
+        yield
+    except Exception as error:
+        with suppress(OSError):  # a full disk: the first error is the one to tell
+            write_summary(run, flow, Results(error=f"{type(error).__name__}: {error}"))
+        raise
+
+
+def write_summary(run: Run, flow: str, results: Results) -> Summary:
+    """Write summary.json, manifest.parquet and quarantine.parquet into the work folder; returns the summary."""
+    quarantine = run.quarantined()
+    summary = Summary(
+        **{name: getattr(results, name) for name in Results.model_fields},
+        flow=flow,
+        status=FAILED if results.error is not None else run.status,
+        recipe=run.recipe.name,
+        landmark_model=run.landmarker.model,
+        started=run.started,
+        seconds=round(time.monotonic() - run.begun, 1),
+        stages=tuple(result.counts() for result in run.results),
+        quarantined=len(quarantine),
+    )
+    manifest = [
+        ManifestRow(
+            stage=result.stage,
+            item=outcome.id,
+            name=outcome.name,
+            status="done" if outcome.done else "quarantined",
+            reason=outcome.reason,
+            folder=outcome.folder,
+            row=row_text(outcome.result),
+            landmark_model=run.landmarker.model,
+        )
+        for result in run.results
+        for outcome in result.outcomes
+    ]
+    write_tables(run.store, summary, manifest, quarantine)
+    return summary
