@@ -15,6 +15,7 @@ from fye_model.animation.description import ModelDescription, need_description
 from fye_model.animation.schedule import progressive_windows
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
+from tasks.animation.kept import KeptWindows, folder_of, forget, forget_others, how_computed, key_of
 from tasks.animation.progress import Progress
 from tasks.animation.request import AnimateRequest, AnimateResult, AnimateSettings, check_request
 from tasks.animation.sampling import cache_error, call_of, load_for_animation, sampling_of
@@ -53,7 +54,8 @@ def animate(
 
     A portrait without a detectable face works, unaligned, and the result says so. Raises ValueError for a driver that
     is empty or shows no face, a file that cannot be read, a face that does not exist, a model folder that does not say
-    how it was trained, or landmarks of another model than the detector. The output is written whole or not at all.
+    how it was trained, or landmarks of another model than the detector. The output is written whole or not at all;
+    windows that are finished when a run ends early are kept beside it, and the same request goes on from them.
     """
     check_request(request)
     model = need_description(request.model)
@@ -70,12 +72,13 @@ def animate(
     skipping = None
     if sampling.step_cache.interval > 1:
         skipping = cache_error(pipeline, first.reference, first.landmarks, sampling, log)
-    frames = shown(_squares(pipeline, scene, sampling, log), scene, request.paste_back, request.side_by_side)
+    frames = shown(_squares(pipeline, scene, request, sampling, log), scene, request.paste_back, request.side_by_side)
     sound, first_s = scene.driver.sound, scene.driver.first_s
     fps = scene.driver.landmarks.fps
     pictures = (even_sides(frame) for frame in frames)
     written = write_video(request.output, pictures, fps, _CRF, audio=sound, audio_start_s=first_s if sound else 0.0)
     assert written == len(scene), f"{written} frames written, {len(scene)} in the driver"
+    forget(request.output)
     info = probe(request.output)
     return AnimateResult(
         output=request.output,
@@ -105,7 +108,7 @@ def _say_what_is_not_known(model: ModelDescription, asset: LandmarkerAsset, log:
 
 
 def _squares(
-    pipeline: FollowYourEmojiPipeline, scene: Scene, sampling: SamplingConfig, log: Log
+    pipeline: FollowYourEmojiPipeline, scene: Scene, request: AnimateRequest, sampling: SamplingConfig, log: Log
 ) -> Iterator[Sequence[np.ndarray]]:
     """For each frame the animated squares (size, size, 3) uint8 of all performances."""
     progress = Progress(len(scene), len(scene.performances) * _steps(len(scene), sampling), log)
@@ -114,15 +117,19 @@ def _squares(
         progress.step()
 
     cache = sampling.step_cache if sampling.step_cache.interval > 1 else None
+    how = how_computed(pipeline)
+    keys = [key_of(performance, request.model, sampling, how) for performance in scene.performances]
+    forget_others(request.output, keys)
     streams = [
         _one_by_one(
             pipeline.stream(
                 **call_of(performance.reference, performance.landmarks, sampling, cache),
                 output_type="pil",
                 callback_on_step_end=on_step,
+                store=KeptWindows(folder_of(request.output), key, log, lambda: progress.skip(sampling.steps)),
             )
         )
-        for performance in scene.performances
+        for performance, key in zip(scene.performances, keys, strict=True)
     ]
     for faces in zip(*streams, strict=True):
         yield faces

@@ -28,7 +28,7 @@ from fye_model.animation.inputs import (
 from fye_model.animation.output import FollowYourEmojiOutput, as_output, joined
 from fye_model.animation.overlap import overlap_latents
 from fye_model.animation.performing import PerformingMixin
-from fye_model.animation.progressive import FrameNoise, progressive_latents
+from fye_model.animation.progressive import FrameNoise, WindowStore, progressive_latents
 from fye_model.animation.request import Request, check_callback_inputs
 from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
 from fye_model.animation.schedule import Window, overlap_windows, progressive_windows
@@ -212,11 +212,13 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         callback_on_step_end: Callback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         decode_chunk_size: int = 8,
+        store: WindowStore | None = None,
     ) -> Iterator[Any]:
         """Hand out finished frames in playing order, a few at a time: lists of PIL, arrays or tensors.
 
         The arguments and errors are those of calling the pipeline, and are checked at once. With the progressive
-        strategy memory does not grow with the length when `landmarks` is a lazy source.
+        strategy memory does not grow with the length when `landmarks` is a lazy source, and `store` keeps finished
+        windows for a later call with the same arguments, which then computes the others.
         """
         source = landmark_source(landmarks)
         request = Request(
@@ -236,7 +238,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         )
         request.check(self.denoiser, self.vae_scale_factor, self.scheduler.config.num_train_timesteps)
         check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
-        return self._generate(request, reference_image, callback_on_step_end)
+        return self._generate(request, reference_image, callback_on_step_end, store)
 
     def enable_fast_path(self, compile: bool = False) -> FastReport:
         """Rearrange denoiser and VAE for speed; the same function within the precision of their dtype (see `fast`).
@@ -272,7 +274,9 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def _generate(self, request: Request, portrait: Picture, callback: Callback | None) -> Iterator[Any]:
+    def _generate(
+        self, request: Request, portrait: Picture, callback: Callback | None, store: WindowStore | None = None
+    ) -> Iterator[Any]:
         """Finished frames of a request that was checked; the portrait is encoded at once."""
         length, window, source = len(request.source), request.window, request.source
         spans = overlap_windows(length, window, request.overlap) if request.strategy == "overlap" else []
@@ -283,8 +287,14 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         noise = self._noise(request)
 
         def denoise_window(item: Window, kept: Tensor | None) -> Tensor:
+            earlier = None if store is None else store.get(item)
+            if earlier is not None:
+                return earlier.to(self._execution_device)
             here = torch.tensor(item.given) if kept is not None else None
-            return sampler.sample(noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step)
+            found = sampler.sample(noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step)
+            if store is not None:
+                store.put(item, found.cpu())
+            return found
 
         @torch.no_grad()
         def generate() -> Iterator[Any]:

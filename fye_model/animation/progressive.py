@@ -7,6 +7,7 @@ window keeps it, and the noise of a frame is drawn when the frame is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -47,6 +48,18 @@ class FrameNoise:
             for frame in frames
         ]
         return torch.from_numpy(np.stack(drawn, axis=1))[None].to(self.device)
+
+
+class WindowStore(Protocol):
+    """Where finished windows are kept, so that an interrupted video goes on from them. Latents are on the CPU."""
+
+    def get(self, window: Window) -> Tensor | None:
+        """The latents (1, 4, f, h, w) float32 of a window's frames, None where they are not there."""
+        ...
+
+    def put(self, window: Window, latents: Tensor) -> None:
+        """Keep the latents of a window that was denoised."""
+        ...
 
 
 def progressive_latents(

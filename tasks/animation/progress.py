@@ -20,6 +20,7 @@ class Progress:
         self._log, self._clock = log, clock
         self._started = self._said = clock()
         self._first = self._steps = self._frames = 0
+        self._told = False
 
     def skip(self, steps: int) -> None:
         """Steps that an earlier run has done: they took no time of this one."""
@@ -28,6 +29,9 @@ class Progress:
 
     def step(self) -> None:
         """One more step of a window."""
+        if self._first and not self._told:
+            self._told = True
+            self._log(f"going on from {100 * self._first // self.steps}%, which an earlier run has done")
         self._steps += 1
         now = self._clock()
         if now - self._said >= _EVERY_S:
