@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from PIL import Image
 
 from fye_model.animation.mesh_warp import mesh_warp, relative_points
 from fye_model.config import Config
@@ -23,6 +22,7 @@ from tasks.engine.stage import Context, Stage
 from tasks.faces.follow import build_sequence, load_geometry
 from tasks.faces.worker import FaceWorker
 from tasks.generate import DriverRow
+from tasks.media.pictures import read_picture
 from tasks.media.read import write_video
 
 _CRF = 12
@@ -44,8 +44,7 @@ class WarpWorker(FaceWorker[Nothing, WarpRow]):
 
     def process(self, item: Given[Nothing]) -> WarpRow:
         """`portrait` bent by `landmarks` of its driver. Raises `Quarantine` (not_warped) for one without any face."""
-        with Image.open(item.files["portrait"]) as opened:
-            picture = np.asarray(opened.convert("RGB"))
+        picture = np.asarray(read_picture(item.files["portrait"]))
         height, width = picture.shape[:2]
         driver = smooth_sequence(read_landmarks(item.files["landmarks"]), "one_euro")
         found = self.landmarker.detect(picture)

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from fye_model.files import file_digest
 from tasks.bench.frames import ProbeRow, probe_to_the_end
 from tasks.bench.manifest import (
@@ -25,6 +23,8 @@ from tasks.bench.manifest import (
     read_header,
 )
 from tasks.engine.items import Quarantine
+from tasks.media.opening import printable
+from tasks.media.pictures import NoPictureError, open_picture
 
 # What the paper counts; the head of `datasets/emojibench/README.md` has the same.
 PAPER_PORTRAITS, PAPER_MODELS, PAPER_ANIMALS, PAPER_VIDEOS = 410, 20, 20, 45
@@ -128,11 +128,11 @@ def _content_problems(bench: Bench) -> Iterator[str]:
     """Pictures and videos that are not what their rows say."""
     for portrait in bench.portraits:
         try:
-            with Image.open(bench.folder / portrait.file) as image:
+            with open_picture(bench.folder / portrait.file) as image:
                 image.load()
                 size = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            yield f"{portrait.file}: not a readable picture ({error})"
+        except NoPictureError as error:
+            yield str(error).replace(printable(bench.folder / portrait.file), portrait.file)
             continue
         if size != (portrait.size, portrait.size):
             yield f"{portrait.file}: {size[0]}x{size[1]} pixels, expected {portrait.size}x{portrait.size}"

@@ -10,6 +10,7 @@ from PIL import Image
 
 from fye_model.config import Config
 from tasks.engine.items import Quarantine
+from tasks.media.pictures import read_picture
 from tasks.media.read import VideoReader, iter_frames
 
 
@@ -51,5 +52,4 @@ def video_at_size(path: Path, size: int, start: int = 0, stop: int | None = None
 
 def picture_at_size(path: Path, size: int) -> np.ndarray:
     """A stored portrait at this size."""
-    with Image.open(path) as image:
-        return at_size(np.asarray(image.convert("RGB")), size)
+    return at_size(np.asarray(read_picture(path)), size)

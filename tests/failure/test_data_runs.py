@@ -69,10 +69,23 @@ def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
     encode(folder / "single.mp4", numbered(1))
     encode(folder / "faceless.mp4", numbered(40, 128, 96))
     sound_only(folder / "sound.mp4")
+    # as other systems and accidents leave them; the first is a good video under a name that is not UTF-8
+    empty_box = b"\0\0\0\x08free"
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4")).write_bytes(good.read_bytes() + empty_box)
+    Path(os.fsdecode(os.fsencode(folder) + b"/b\xe4d.mp4")).write_text("no video either\n" * 50)
+    (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\ngood.mp4\n")
+    (folder / "._good.mp4").write_bytes(b"\0\5\x16\7" * 20)
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "device.mp4").symlink_to("/dev/zero")
+    (folder / "dangling.mp4").symlink_to("nowhere.mp4")
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    (folder / "deeper").mkdir()
+    (folder / "deeper" / "up").symlink_to("..")
     done = refresh(environment, folder, tmp_path / "work")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "CompletedWithQuarantine" in done.stdout
-    assert "1 of 1 clips kept" in done.stdout and "added        good-000" in done.stdout
+    assert "2 of 2 clips kept" in done.stdout
+    assert all(f"new clip     {name}-000" in done.stdout for name in ("good", r"caf\xe9"))
     rows = {row["name"]: row for row in pq.read_table(tmp_path / "work" / "quarantine.parquet").to_pylist()}
     assert {clip: row["reason"] for clip, row in rows.items()} == {
         "zero": "zero_bytes",
@@ -81,9 +94,18 @@ def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
         "single": "one_frame",
         "faceless": "no_face",
         "sound": "no_video_stream",
+        r"b\xe4d": "not_a_video",
+        "list": "not_a_video",
+        "pipe": "no_file",
+        "device": "outside",
+        "dangling": "dangling_link",
+        "loop": "link_loop",
+        "deeper-up": "linked_folder",
     }
-    assert all(len(row["message"]) > 20 and clip in row["message"] for clip, row in rows.items())
-    assert json.loads((tmp_path / "work" / "summary.json").read_text())["data"]["kept"] == 1
+    assert all(
+        len(row["message"]) > 20 and Path(clip.replace("-", "/")).name in row["message"] for clip, row in rows.items()
+    )
+    assert json.loads((tmp_path / "work" / "summary.json").read_text())["data"]["kept"] == 2
 
 
 def test_a_run_that_fails_leaves_the_reasons_behind(environment: dict[str, str], tmp_path: Path) -> None:

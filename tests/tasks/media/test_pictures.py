@@ -1,0 +1,70 @@
+"""Pictures are what their bytes are; what would start a program or is damaged is refused, everywhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.media.pictures import NoPictureError, open_picture, read_picture
+from tests.tasks.videos import assert_upright, encode, numbered
+
+ROOT = Path(__file__).resolve().parents[3]
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(out) print\n%%EOF\n"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF"])
+def test_a_picture_of_any_kind_is_read_under_any_name(tmp_path: Path, kind: str) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    Image.fromarray(numbered(1)[0]).save(tmp_path / "picture.txt", kind)
+    assert_upright(np.asarray(read_picture(tmp_path / "picture.txt")), tolerance=16)
+
+
+def test_a_picture_is_turned_as_its_tag_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 5  # mirrored and lying
+    Image.fromarray(np.ascontiguousarray(numbered(1)[0].transpose(1, 0, 2))).save(tmp_path / "p.png", exif=exif)
+    assert_upright(np.asarray(read_picture(tmp_path / "p.png")))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (POSTSCRIPT, "it is none that is known"),
+        (b"", "the file is empty"),
+        (b"text\n" * 99, "it is none that is known"),
+        ("half", "a damaged picture"),
+        ("video", "it is none that is known"),
+    ],
+    ids=["postscript", "empty", "text", "half", "video"],
+)
+def test_what_is_no_picture_is_refused_in_words(tmp_path: Path, content: bytes | str, words: str) -> None:
+    path = tmp_path / "p.png"
+    if content == "video":
+        encode(tmp_path / "v.mp4", numbered(2)).rename(path)
+    elif content == "half":
+        Image.effect_noise((64, 64), 80).save(path)
+        path.write_bytes(path.read_bytes()[:1500])
+    else:
+        assert isinstance(content, bytes)
+        path.write_bytes(content)
+    with pytest.raises(NoPictureError, match=re.escape(words)), open_picture(path) as image:
+        image.load()
+
+
+def test_pictures_and_videos_are_opened_in_one_place() -> None:
+    """Elsewhere only what was written here is: strips of a report."""
+    opened = re.compile(r"\b(Image|av|imageio)\.open\(|\bcv2\.(imread|VideoCapture)\(")
+    places = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("tasks", "flows", "fye_model")
+        for path in (ROOT / room).rglob("*.py")
+        if opened.search(path.read_text())
+    }
+    media = {place for place in places if place.startswith("tasks/media/")}
+    assert places - media == {"tasks/results/report_pictures.py"}
