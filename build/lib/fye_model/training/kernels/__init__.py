@@ -1,1 +1,0 @@
-"""Triton kernels with a backward pass, for the layers of a training step; each file begins with what it computes."""

@@ -1,1 +1,0 @@
-"""How stages are cached, resumed, spread over processes and shown."""

@@ -1,1 +1,0 @@
-"""The landmark model, and faces found and followed with it."""

@@ -1,1 +1,0 @@
-"""Video and sound in and out."""

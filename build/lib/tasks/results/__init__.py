@@ -1,1 +1,0 @@
-"""Scored reenactments as tables, pictures, plots and words."""

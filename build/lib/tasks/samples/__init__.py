@@ -1,1 +1,0 @@
-"""The demo's clips: a photographed face in known motion."""
