@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from fye_model.config import Config
 from tasks.workspace.recipes import explain_problems
+from tasks.workspace.yaml_text import read_yaml
 
 CARDS = Path(__file__).resolve().parents[2] / "datasets"
 DEFAULT_CARD = "folder"
@@ -141,10 +141,7 @@ def load_card(name: str | Path) -> Card:
             raise ValueError(
                 f"there is no source {str(name)!r}; there is {', '.join(card_names())}, or give a source.yaml of yours"
             )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read as a source: {error}") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} is no source: expected keys such as name, licence and layout")
     try:

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from fye_model.config import Recipe
 from fye_model.recipes import NAMED
+from tasks.workspace.yaml_text import parse_yaml, read_yaml
 
+MOST_FILES = 20  # that extend one another
 _EXPECTED = f"expected one of {sorted(NAMED)} or a .yaml file"
 
 
@@ -41,9 +43,9 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, object]:
         if not equals or not key.strip():
             raise ValueError(f"--set {override!r}: expected KEY.PATH=VALUE, for example train.stage1.steps=200")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"--set {override!r}: the value is not valid YAML: {_where(error)}") from error
+            value = parse_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"--set {_short(override)}: the value is {error}") from error
         nested: Any = value
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
@@ -82,33 +84,26 @@ def _read(name_or_file: str, seen: tuple[str, ...]) -> dict[str, object]:
         raise ValueError(f"no recipe named {name_or_file!r}: {_EXPECTED}")
     if str(path.resolve()) in seen:
         raise ValueError(f"{path}: `extends` goes round in a circle: {' -> '.join([*seen, str(path)])}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"recipe file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"recipe file {path} is not a text file") from error
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {_where(error)}") from error
+    if len(seen) == MOST_FILES:
+        raise ValueError(f"{path}: `extends` goes through more than {MOST_FILES} files; write them as one")
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected keys and values, found a {type(values).__name__}")
     base = values.pop("extends", "paper")
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: extends {_short(base)}; {_EXPECTED} beside this one")
     if base not in NAMED:
-        beside = (path.parent / str(base)).resolve()
+        beside = (path.parent / base).resolve()
         if not beside.is_file():
-            raise ValueError(f"{path}: extends {base!r}, which does not exist; {_EXPECTED} beside this one")
+            raise ValueError(f"{path}: extends {_short(base)}, which does not exist; {_EXPECTED} beside this one")
         base = str(beside)
     return merge_settings(_read(base, (*seen, str(path.resolve()))), {"name": path.stem, **values})
 
 
-def _where(error: yaml.YAMLError) -> str:
-    """The parser's complaint on one line."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
+def _short(value: object) -> str:
+    """A value as people wrote it, as far as a line holds."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}… ({len(text):,} characters)"
 
 
 def merge_settings(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
@@ -132,7 +127,7 @@ def explain_problems(error: ValidationError, model: type[BaseModel]) -> list[str
     """What is wrong with settings of a configuration class, each with its key and the nearest or all valid ones."""
     lines = []
     for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
+        path = ".".join(str(part) for part in problem["loc"])[:200]
         if problem["type"] == "extra_forbidden":
             keys = _keys_at(model, problem["loc"][:-1])
             near = get_close_matches(str(problem["loc"][-1]), keys, n=1)
@@ -140,11 +135,11 @@ def explain_problems(error: ValidationError, model: type[BaseModel]) -> list[str
             lines.append(f"{path}: unknown key{hint}")
         elif problem["type"] == "model_type":
             below = ", ".join(_keys_at(model, problem["loc"]))
-            lines.append(f"{path}: expected settings below it ({below}), got {problem['input']!r}")
+            lines.append(f"{path}: expected settings below it ({below}), got {_short(problem['input'])}")
         elif problem["type"] == "value_error":  # our own validators say what they got
             lines.append(f"{path}: {problem['ctx']['error']}".removeprefix(": "))
         else:
-            lines.append(f"{path or 'recipe'}: {problem['msg']}, got {problem['input']!r}")
+            lines.append(f"{path or 'recipe'}: {problem['msg']}, got {_short(problem['input'])}")
     return lines
 
 

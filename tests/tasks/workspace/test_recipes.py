@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,64 @@ def test_training_names_all_missing_weights_at_once(tmp_path: Path) -> None:
     (tmp_path / "unet").mkdir()
     (tmp_path / "clip").mkdir()
     check_weights(load_recipe("demo", missing))
+
+
+TEN = ", ".join(["*{}"] * 10)
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{TEN.replace('{}', a)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)
+)
+HOSTILE = {
+    "extends: [a]": r"extends \['a'\]; expected one of",
+    "extends: 3000": "extends 3000; expected one of",
+    "extends: null": "extends None; expected one of",
+    "train: " + "{a: " * 3000 + "1" + "}" * 3000: "nested deeper than 50 levels",
+    "name: " + "[" * 3000 + "]" * 3000: "nested deeper than 50 levels",
+    BOMB: "more than 10,000 values, counting aliases",
+    "train: &a\n  stage1: *a\n": "more than 50 levels",
+    "train: {stage1: {learning_rate: .inf}}": "train.stage1.learning_rate is inf; expected a number that ends",
+    "train: {stage1: {learning_rate: -.inf}}": "train.stage1.learning_rate is -inf",
+    "screening: {min_sharpness: .nan}": "screening.min_sharpness is nan",
+    "train: {stage1: {steps: 1}}\ntrain: {stage1: {steps: 2}}": "line 2, column 1: the key 'train' is given twice",
+    "train: {stage1: {steps: " + "9" * 5000 + "}}": r"Exceeds the limit \(4300 digits\)",
+    "name: " + "9" * 4000: r"got 9{100}… \(4,000 characters\)",
+    "name: 2024-13-45": "month must be in 1..12",
+    'name: "\\ud800"': "name is not text",
+    '!!python/object/apply:os.system ["touch {mark}"]': "could not determine a constructor",
+    "# " + "x" * 2_000_000: "has 2,000,002 bytes; settings take less than 1,048,576",
+    "name: a\n---\nname: b": "line 2, column 1: but found another document",
+    "- a": "expected keys and values, found a list",
+}
+
+
+@pytest.mark.parametrize(("text", "says"), HOSTILE.items(), ids=[text[:30] for text in HOSTILE])
+def test_a_hostile_recipe_costs_one_line_that_names_the_file(text: str, says: str, tmp_path: Path) -> None:
+    """Whoever wrote it: nothing is executed, nothing takes seconds or gigabytes."""
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text.replace("{mark}", str(tmp_path / "mark")))
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match=says) as caught:
+        load_recipe(str(path))
+    told = str(caught.value)
+    assert str(path) in told and "\n" not in told and len(told) < 600
+    assert time.monotonic() - begun < 5 and not (tmp_path / "mark").exists()
+
+
+def test_recipes_that_are_no_files_or_extend_without_end_are_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    for name, what in (("pipe", "a device or pipe"), ("folder", "a folder")):
+        with pytest.raises(ValueError, match=f"{name}.yaml cannot be read: it is {what}"):
+            load_recipe(str(tmp_path / f"{name}.yaml"))
+    for number in range(1500):
+        (tmp_path / f"{number}.yaml").write_text(f"extends: {number + 1}.yaml")
+    (tmp_path / "1500.yaml").write_text("extends: demo")
+    assert load_recipe(str(tmp_path / "1490.yaml")).clips.size == load_recipe("demo").clips.size
+    with pytest.raises(ValueError, match=r"20\.yaml: `extends` goes through more than 20 files"):
+        load_recipe(str(tmp_path / "0.yaml"))
+
+
+def test_a_setting_on_the_command_line_is_held_to_the_same() -> None:
+    for value, says in ((".inf", "the value is inf"), ("9" * 5000, "4300 digits"), ("[" * 99, "50 levels")):
+        with pytest.raises(ValueError, match=f"--set .*{says}") as caught:
+            load_recipe("demo", [f"train.stage1.learning_rate={value}"])
+        assert len(str(caught.value)) < 400
