@@ -14,7 +14,7 @@ import errno
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -203,7 +203,7 @@ def _execute_stage(job: _Job[Row]) -> StageReceipt:
         found = job.receipts.find(item, key)
         if found is not None:
             outcomes[index] = found
-    missing = [index for index in range(len(job.items)) if index not in outcomes]
+    missing = largest_first(job.items, [index for index in range(len(job.items)) if index not in outcomes])
     progress.begin(cached=len(outcomes), missing=len(missing))
     for position, outcome in _work(job, missing):
         outcomes[missing[position]] = outcome
@@ -211,6 +211,11 @@ def _execute_stage(job: _Job[Row]) -> StageReceipt:
     ordered = [outcomes[index] for index in range(len(job.items))]
     progress.end(ordered)
     return job.receipts.write_stage(job.key, ordered, fresh=len(missing))
+
+
+def largest_first(items: Sequence[Item[Any]], chosen: Iterable[int]) -> list[int]:
+    """The chosen items' numbers by the size of what they read: a large one that came last would be waited for alone."""
+    return sorted(chosen, key=lambda index: (-sum(ref.size for ref in items[index].inputs.values()), index))
 
 
 def _work(job: _Job[Row], missing: list[int]) -> Iterator[tuple[int, Outcome[Row]]]:

@@ -6,10 +6,12 @@ one that the garbage collector frees can hang the process, and it must be made a
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,7 +44,7 @@ class DetectedFace:
     matrix: np.ndarray | None
     blendshapes: np.ndarray | None
 
-    @property
+    @cached_property
     def box(self) -> FractionBox:
         """Around the points."""
         return fraction_box(self.points)
@@ -52,10 +54,10 @@ class FaceLandmarker:
     """Context manager around one landmarker; `model` is the id that goes with everything it measures.
 
     Finds up to `max_faces` faces. The full-frame detector needs faces of about 12-15% of the longer side;
-    `detect_small` goes on with parts of the picture when it finds none.
+    `detect_small` goes on with parts of the picture when it finds none. `points_only`: matrix and blendshapes are None.
     """
 
-    def __init__(self, asset: Path, model: str, max_faces: int = 1) -> None:
+    def __init__(self, asset: Path, model: str, max_faces: int = 1, points_only: bool = False) -> None:
         if not Path(asset).is_file():
             raise ValueError(
                 f"No landmark model at {asset}: expected MediaPipe's face_landmarker.task; "
@@ -66,8 +68,8 @@ class FaceLandmarker:
         self.asset = Path(asset)
         self.model = model
         self.max_faces = max_faces
-        self.has_matrix = _GEOMETRY in parts
-        self.has_blendshapes = _BLENDSHAPES in parts
+        self.has_matrix = _GEOMETRY in parts and not points_only
+        self.has_blendshapes = _BLENDSHAPES in parts and not points_only
         self._landmarker: Any = None
 
     def __enter__(self) -> Self:
@@ -127,21 +129,33 @@ class FaceLandmarker:
         return self._detect(rgb)
 
     def _detect(self, rgb: np.ndarray) -> list[DetectedFace]:
+        """The faces, read out of MediaPipe's own memory: its Python objects, one a point, cost 5% of a detection."""
         import mediapipe as mp
+        from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarkerResultC
 
-        found = self._landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=rgb))
-        faces = []
-        for i, landmarks in enumerate(found.face_landmarks):
-            points = np.array([(p.x, p.y, p.z) for p in landmarks], np.float32)
-            assert points.shape == (POINT_COUNT, 3), points.shape
-            matrix = np.array(found.facial_transformation_matrixes[i], np.float32) if self.has_matrix else None
-            shapes = None
-            if self.has_blendshapes:
-                shapes = np.zeros(BLENDSHAPE_COUNT, np.float32)
-                for category in found.face_blendshapes[i]:
-                    shapes[category.index] = category.score
-            faces.append(DetectedFace(points, matrix, shapes))
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=rgb)
+        landmarker, found = self._landmarker, FaceLandmarkerResultC()
+        landmarker._lib.MpFaceLandmarkerDetectImage(landmarker._handle, image._image_ptr, None, ctypes.byref(found))
+        try:
+            faces = [self._read(found, number) for number in range(found.face_landmarks_count)]
+        finally:
+            landmarker._lib.MpFaceLandmarkerCloseResult(ctypes.byref(found))
         return sorted(faces, key=lambda face: face.box.area, reverse=True)
+
+    def _read(self, found: Any, number: int) -> DetectedFace:
+        """One face of a result, copied."""
+        landmarks = found.face_landmarks[number]
+        points = np.stack(_fields(landmarks.landmarks, landmarks.landmarks_count, ("x", "y", "z")), axis=1)
+        assert points.shape == (POINT_COUNT, 3), points.shape
+        matrix = shapes = None
+        if self.has_matrix:
+            matrix = np.array(found.facial_transformation_matrixes[number].to_numpy(), np.float32)
+        if self.has_blendshapes:
+            listed = found.face_blendshapes[number]
+            index, score = _fields(listed.categories, listed.categories_count, ("index", "score"))
+            shapes = np.zeros(BLENDSHAPE_COUNT, np.float32)
+            shapes[index.astype(int)] = score
+        return DetectedFace(points, matrix, shapes)
 
     def detect_small(self, rgb: np.ndarray, near: FractionBox | None = None) -> list[DetectedFace]:
         """`detect`, then, when it finds nothing, parts of the picture: around `near` (fractions, for instance the last
@@ -196,6 +210,23 @@ class FaceLandmarker:
         offset = np.array([x0 / width, y0 / height, 0.0], np.float32)
         faces = self.detect(rgb[y0:y1, x0:x1])
         return [replace(face, points=face.points * scale + offset, matrix=None) for face in faces]
+
+
+def _fields(pointer: Any, count: int, names: Sequence[str]) -> list[np.ndarray]:
+    """Members of `count` C structures behind a pointer, (count,) float32 each; `index` is an int32 in C."""
+    kind = pointer._type_
+    fields = {name: ("<i4" if name == "index" else "<f4", getattr(kind, name).offset) for name in names}
+    layout = np.dtype(
+        {
+            "names": list(fields),
+            "formats": [form for form, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
+            "itemsize": ctypes.sizeof(kind),
+        }
+    )
+    memory = (ctypes.c_char * (count * ctypes.sizeof(kind))).from_address(ctypes.addressof(pointer.contents))
+    table = np.frombuffer(memory, layout)
+    return [table[name].astype(np.float32) for name in names]
 
 
 def _centre_inside(inner: FractionBox, outer: FractionBox) -> bool:

@@ -11,11 +11,14 @@ from tasks.faces.detector import FaceLandmarker
 
 
 class FaceWorker(Worker[Facts, RowOut]):
-    """Holds `asset`, the run's landmark model, and `landmarker`, which finds at most `max_faces` in a frame."""
+    """Holds `asset`, the run's landmark model, and `landmarker`, which finds at most `max_faces` in a frame.
 
-    def __init__(self, context: Context, max_faces: int = 1) -> None:
+    `points_only`: without matrix and blendshapes, which then cost nothing.
+    """
+
+    def __init__(self, context: Context, max_faces: int = 1, points_only: bool = False) -> None:
         self.asset = context.landmarker
-        self.landmarker = FaceLandmarker(self.asset.path, self.asset.model, max_faces=max_faces)
+        self.landmarker = FaceLandmarker(self.asset.path, self.asset.model, max_faces, points_only)
 
     def __enter__(self) -> Self:
         self.landmarker.__enter__()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fye_model.config import ClipConfig, IngestConfig, LandmarkConfig, ScreeningConfig
+from fye_model.landmarks import topology
 from fye_model.landmarks.aspects import EXPRESSIONS, SeenFace
+from fye_model.landmarks.geometry import FaceGeometry
+from fye_model.landmarks.table import read_landmarks
 from fye_model.recipes import SCREENING_PRESETS
 from tasks.clips import CLIPS, ClipsRow
 from tasks.engine.items import NOTHING
@@ -51,3 +55,22 @@ def test_a_real_grimace_becomes_a_clip_and_is_kept_by_every_preset(
         (verdict,) = screen([scored], ScreeningConfig.model_validate({"preset": preset}))
         assert verdict.kept, (preset, verdict.reasons)
     assert row.head.not_alone == 0 and row.head.inside_min == 1.0
+    assert_pose_explains_the_landmarks(out["landmarks"] / "landmarks.parquet", FaceGeometry.from_task(landmarker_task))
+
+
+def assert_pose_explains_the_landmarks(table: Path, geometry: FaceGeometry) -> None:
+    """One rigid face for the whole clip, moved by the stored poses alone, lies on the points that pose is told by to
+    within 2% of the IOD, though the face grimaces; each frame's own face lies on them exactly."""
+    sequence = read_landmarks(table)
+    assert sequence.matrix is not None and sequence.valid.all()
+    pixels, matrix = sequence.pixels()[:, : topology.MESH_POINTS], sequence.matrix.astype(np.float64)
+    own, _ = geometry.estimate(sequence.points, sequence.width, sequence.height)
+    iod = topology.interocular_distance(pixels)[:, None]
+
+    def errors(mesh: np.ndarray) -> np.ndarray:
+        shown = geometry.project(mesh, matrix, sequence.width, sequence.height)
+        return np.linalg.norm(shown - pixels, axis=2) / iod
+
+    rigid = np.repeat(np.median(own, axis=0)[None], len(matrix), axis=0)
+    assert errors(own).max() < 1e-3
+    assert errors(rigid)[:, geometry.basis].mean() < 0.02

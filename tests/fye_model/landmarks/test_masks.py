@@ -75,3 +75,11 @@ def test_latent_cells_hold_the_fraction_covered() -> None:
     np.testing.assert_allclose(to_latent(mask, 4).mean(), mask.mean())
     with pytest.raises(ValueError, match="divisible by 8"):
         to_latent(mask[:, :15])
+
+
+def test_latent_cells_hold_the_mean_of_their_pixels_to_the_bit() -> None:
+    mask = np.random.default_rng(0).random((3, 48, 64)) < 0.3
+    for factor in (4, 8, 16):
+        cells = mask.reshape(3, 48 // factor, factor, 64 // factor, factor).mean(axis=(2, 4), dtype=np.float32)
+        found = to_latent(mask, factor)
+        assert found.dtype == np.float32 and np.array_equal(found, cells)

@@ -18,7 +18,7 @@ from fye_model.config import Runtime
 from tasks.engine.contract import Resources
 from tasks.engine.items import Item, Nothing, StageResult
 from tasks.engine.receipts import Receipts
-from tasks.engine.stage import Stage
+from tasks.engine.stage import Stage, largest_first
 from tasks.engine.store import Store
 from tasks.workspace.retry import reopen
 from tests.tasks.support import LENGTH, LengthConfig, LengthRow, calls, text_items
@@ -237,3 +237,9 @@ def test_a_store_in_memory_caches_the_same(memory_address: str, tmp_path: Path) 
     store.delete(f"{first.outcomes[2].folder}/deep/length.txt")
     assert run(store, items).fresh == 1
     assert store.read_bytes(f"{first.outcomes[2].folder}/deep/length.txt") == b"6"
+
+
+def test_what_reads_most_is_begun_first_and_equal_ones_in_order(tmp_path: Path) -> None:
+    items = text_items(tmp_path, a="ab", b="abcdef", c="abcd", d="abcdef")
+    assert largest_first(items, [0, 1, 2, 3]) == [1, 3, 2, 0]
+    assert largest_first(items, [2, 0]) == [2, 0]

@@ -125,3 +125,37 @@ def test_wrong_pictures_and_a_missing_model_are_clear_errors(landmarker: FaceLan
         landmarker.detect(np.zeros((4, 4)))
     with pytest.raises(ValueError, match=r"No landmark model at .*none\.task"):
         FaceLandmarker(tmp_path / "none.task", "x")
+
+
+def test_a_result_is_read_as_mediapipes_own_objects_tell_it(landmarker_task: Path, face: np.ndarray) -> None:
+    """Bit for bit, for every face: what is read out of its memory is what its Python interface gives."""
+    import mediapipe as mp
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    pair = np.concatenate([face, face], axis=1)
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(landmarker_task)),
+        num_faces=2,
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
+    )
+    with vision.FaceLandmarker.create_from_options(options) as theirs:
+        told = theirs.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(pair)))
+    with FaceLandmarker(landmarker_task, "usual", max_faces=2) as ours:
+        found = ours.detect(pair)
+    assert len(found) == len(told.face_landmarks) == 2
+    points = [np.array([(p.x, p.y, p.z) for p in one], np.float32) for one in told.face_landmarks]
+    shapes = [
+        np.array([c.score for c in sorted(one, key=lambda c: c.index)], np.float32) for one in told.face_blendshapes
+    ]
+    for one in found:
+        (same,) = [number for number in range(2) if np.array_equal(points[number], one.points)]
+        assert np.array_equal(one.blendshapes, shapes[same])
+        assert np.array_equal(one.matrix, np.asarray(told.facial_transformation_matrixes[same], np.float32))
+
+
+def test_points_alone_are_the_same_points(landmarker_task: Path, face: np.ndarray) -> None:
+    with FaceLandmarker(landmarker_task, "usual") as whole, FaceLandmarker(landmarker_task, "usual", 1, True) as alone:
+        (one,), (other,) = whole.detect(face), alone.detect(face)
+    assert np.array_equal(one.points, other.points)
+    assert one.matrix is not None and other.matrix is None and other.blendshapes is None

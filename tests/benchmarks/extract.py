@@ -1,0 +1,188 @@
+"""The data half beside a plain loop over the same videos: `python -m tests.benchmarks.extract VIDEO...`.
+
+The plain loop is what one writes first: decode every frame, find the face with matrix and blendshapes, save arrays. It
+normalises nothing, cuts and crops no clips, makes no masks and no scores. Both run in this process and one after the
+other, video by video, in processor seconds, so that a busy machine slows both alike; the ratio is what to compare.
+`--wall` then runs both in two processes, the data half as `fye refresh` does with Ray and Prefect in it: for an idle
+machine.
+
+Without videos, sample clips are made. Nothing is kept.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+
+from fye_model.config import ClipConfig, IngestConfig, LandmarkConfig, Runtime
+from tasks.clips import ClipWorker
+from tasks.engine.items import NOTHING, Given
+from tasks.engine.stage import Context
+from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
+from tasks.ingest import IngestFacts, IngestWorker
+from tasks.landmarks import LandmarkFacts, LandmarkWorker
+
+CLIP_SECONDS, FPS = 5.0, 25.0
+
+
+def plain_loop(videos: Sequence[Path], model: Path, out: Path) -> int:
+    """Decode, detect, save; returns the frames."""
+    import mediapipe as mp
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model)),
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
+    )
+    frames = 0
+    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+        for video in videos:
+            points, matrices, shapes = [], [], []
+            with av.open(str(video)) as container:
+                for frame in container.decode(video=0):
+                    frames += 1
+                    picture = frame.to_ndarray(format="rgb24")
+                    found = landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=picture))
+                    if found.face_landmarks:
+                        points.append([(p.x, p.y, p.z) for p in found.face_landmarks[0]])
+                        matrices.append(found.facial_transformation_matrixes[0])
+                        shapes.append([shape.score for shape in found.face_blendshapes[0]])
+            np.savez(out / f"{video.stem}.npz", points=np.array(points), matrices=matrices, shapes=shapes)
+    return frames
+
+
+class Stages:
+    """The data half's workers in this process."""
+
+    def __init__(self, asset: LandmarkerAsset) -> None:
+        context = Context(Runtime(workers=0), "cpu", asset)
+        self.ingest = IngestWorker(IngestConfig(), context)
+        self.clips = ClipWorker(ClipConfig(), context)
+        self.landmarks = LandmarkWorker(LandmarkConfig(), context)
+        self.seconds: Counter[str] = Counter()
+        self.frames = 0
+        for worker in (self.clips, self.landmarks):
+            worker.__enter__()
+            worker.landmarker.detect(np.zeros((64, 64, 3), np.uint8))  # the first one loads what the others find loaded
+
+    def close(self) -> None:
+        for worker in (self.clips, self.landmarks):
+            worker.__exit__(None, None, None)
+
+    def run(self, video: Path, out: Path) -> None:
+        """One video through all three stages."""
+        for folder in ("ingest", "clips"):
+            (out / folder).mkdir(parents=True)
+        item = Given(video.stem, {"source": video}, IngestFacts(), out / "ingest")
+        self._timed("ingest", lambda: self.ingest.process(item))
+        files = {path.stem: path for path in (out / "ingest").iterdir()}
+        self._timed("clips", lambda: self.clips.process(Given(video.stem, files, NOTHING, out / "clips")))
+        for clip in sorted((out / "clips").iterdir()):
+            marks = out / "landmarks" / clip.name
+            marks.mkdir(parents=True)
+            files = {"video": clip / "clip.mp4", "frames": clip / "frames.parquet"}
+            given = Given(clip.name, files, LandmarkFacts(factor=8), marks)
+            self.frames += self._timed("landmarks", lambda given=given: self.landmarks.process(given)).frames
+
+    def _timed(self, stage: str, work: Callable[[], object]) -> object:
+        begun = time.process_time()
+        result = work()
+        self.seconds[stage] += time.process_time() - begun
+        return result
+
+
+def processor_seconds(videos: Sequence[Path], asset: LandmarkerAsset, folder: Path) -> dict[str, float]:
+    """Both in this process, video by video; frames are the normalised ones."""
+    stages, plain_s, plain_frames = Stages(asset), 0.0, 0
+    try:
+        plain_loop([], asset.path, folder)
+        for number, video in enumerate(videos):
+            begun = time.process_time()
+            plain_frames += plain_loop([video], asset.path, folder)
+            plain_s += time.process_time() - begun
+            stages.run(video, folder / str(number))
+    finally:
+        stages.close()
+    ours_s = stages.seconds.total()
+    return {
+        **{f"{stage}_ms": 1e3 * seconds / stages.frames for stage, seconds in stages.seconds.items()},
+        "ours_s": ours_s,
+        "plain_s": plain_s,
+        "ratio": ours_s / plain_s,
+        "landmark_frames_per_s": stages.frames / stages.seconds["landmarks"],
+        "source_frames": plain_frames,
+        "frames": stages.frames,
+    }
+
+
+def wall_seconds(videos: Sequence[Path], asset: LandmarkerAsset, folder: Path) -> dict[str, float]:
+    """Both in two processes: the plain loop with the longest videos dealt first, and the whole command."""
+    order = sorted(videos, key=lambda video: -video.stat().st_size)
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=plain_loop, args=(order[half::2], asset.path, folder)) for half in (0, 1)]
+    begun = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    plain_s = time.perf_counter() - begun
+    source = folder / "source"
+    source.mkdir()
+    for video in videos:
+        (source / video.name).write_bytes(video.read_bytes())
+    command = [sys.executable, "-m", "flows.cli", "refresh", "--videos", str(source), "--work", str(folder / "work")]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "FYE_ASSETS": str(asset.path.parent)})
+    summary = json.loads((folder / "work" / "summary.json").read_text())
+    frames = summary["data"]["funnel"][0]["frames"]
+    clips = frames / FPS / CLIP_SECONDS
+    result = {f"{stage['stage']}_s": stage["seconds"] for stage in summary["stages"]}
+    minutes = {"plain_clips_per_minute": 60 * clips / plain_s, "clips_per_minute": 60 * clips / summary["seconds"]}
+    return {**result, "plain_s": plain_s, "ours_s": summary["seconds"], **minutes}
+
+
+def sample_videos(folder: Path) -> list[Path]:
+    """Three sample clips, for whoever has no videos at hand."""
+    from tasks.samples.clips import make_samples
+
+    return list(make_samples(folder, 3, 4.0, 480))
+
+
+def main() -> None:
+    """Print what was measured as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", type=Path, nargs="*")
+    parser.add_argument("--wall", action="store_true", help="also both in two processes")
+    given = parser.parse_args()
+    asset = resolve_landmarker()
+    if not asset.has_matrix:
+        raise SystemExit(
+            "the plain loop needs face_landmarker.task, which gives matrix and blendshapes: set FYE_ASSETS"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        videos = given.videos or sample_videos(Path(folder) / "samples")
+        (Path(folder) / "processor").mkdir()
+        found = {"processor": processor_seconds(videos, asset, Path(folder) / "processor")}
+        if given.wall:
+            (Path(folder) / "wall").mkdir()
+            found["wall"] = wall_seconds(videos, asset, Path(folder) / "wall")
+    print(json.dumps({part: {k: round(v, 3) for k, v in values.items()} for part, values in found.items()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
