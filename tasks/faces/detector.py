@@ -225,7 +225,7 @@ def _fields(pointer: Any, count: int, names: Sequence[str]) -> list[np.ndarray]:
         }
     )
     memory = (ctypes.c_char * (count * ctypes.sizeof(kind))).from_address(ctypes.addressof(pointer.contents))
-    table = np.frombuffer(memory, layout)
+    table: np.ndarray = np.frombuffer(memoryview(memory), dtype=layout)
     return [table[name].astype(np.float32) for name in names]
 
 
