@@ -68,7 +68,8 @@ def prepare_data(run: Run) -> Data:
     clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
     facts = LandmarkFacts(factor=run.recipe.autoencoder.factor)
     marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"))
-    clips = with_outputs(clips, marked, landmarks="landmarks.parquet", masks="masks.parquet")
+    made = {"landmarks": "landmarks.parquet", "masks": "masks.parquet", "thumbnails": "thumbnails.npy"}
+    clips = with_outputs(clips, marked, **made)
     item = screening_item(clips, marked, read_decisions(run.store))
     return Data(clips, run.stage(SCREENING, [item]).only.row)
 

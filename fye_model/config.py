@@ -99,6 +99,8 @@ class ScreeningConfig(Config):
     min_mean_face_area: Fraction = 0.0  # of the picture
     min_face_area: Fraction = 0.0
     max_not_alone: Annotated[int, Field(ge=0)] | None = None  # seconds without exactly one face
+    # clips that change alike from here on are copies, of which one is kept (tasks/footage/duplicates.py); 1: off
+    copy_correlation: Fraction = 0.6
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,7 @@ from tasks.faces.follow import FaceTracker, build_sequence, geometry_name, load_
 from tasks.faces.plausible import PlausibleRow, frames_to_look_at, looks_apart, shape_scores
 from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
 from tasks.faces.worker import FaceWorker
+from tasks.footage.duplicates import thumbnail, write_thumbnails
 from tasks.media.read import iter_frames, probe, read_frames
 
 _MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
@@ -41,7 +42,7 @@ class LandmarkRow(ClipScores, PictureRow, PlausibleRow):
 
 
 class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
-    """Writes landmarks.parquet and masks.parquet of one clip after another; the landmarker lives as long as it."""
+    """Writes landmarks, masks and thumbnails of one clip after another; the landmarker lives as long as it."""
 
     def __init__(self, settings: LandmarkConfig, context: Context) -> None:
         super().__init__(context, _MOST_FACES)
@@ -56,12 +57,14 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         times = pq.read_table(item.files["frames"])["time_s"].to_numpy().astype(np.float64)
         pictures = PictureScores()
         faces: list[DetectedFace | None] = []
+        thumbnails: list[np.ndarray] = []
         tracker = FaceTracker(self.landmarker, self.config.max_gap_frames)
         height = width = 0
         for rgb in iter_frames(video):
             height, width = rgb.shape[:2]
             faces.append(tracker.next(rgb))
             pictures.add(rgb, faces[-1])
+            thumbnails.append(thumbnail(rgb))
         assert len(faces) == len(times), f"{name}: {len(faces)} frames decoded, {len(times)} rows in frames.parquet"
         if not any(faces):
             raise Quarantine("no_face", f"{name}: none of {len(faces)} frames shows a face to the landmark model")
@@ -73,6 +76,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         write_landmarks(sequence, item.out / "landmarks.parquet", {"geometry": geometry_name(self.asset)})
         masks = latent_masks(sequence, self.config.expression_radius, item.facts.factor)
         write_masks(item.out / "masks.parquet", *masks)
+        write_thumbnails(item.out / "thumbnails.npy", thumbnails)
         scores = clip_scores(sequence, self.geometry, tracker.found)
         shape = self._shape(sequence, video)
         return LandmarkRow(**scores.model_dump(), **pictures.row().model_dump(), **shape.model_dump())
@@ -104,10 +108,14 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
 
 LANDMARKS = Stage(
     "landmarks",
-    "4",
+    "5",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
-    writes={"landmarks.parquet": Kind.LANDMARKS, "masks.parquet": Kind.MASKS},
+    writes={
+        "landmarks.parquet": Kind.LANDMARKS,
+        "masks.parquet": Kind.MASKS,
+        "thumbnails.npy": Kind.THUMBNAILS,
+    },
     row=LandmarkRow,
     open=LandmarkWorker,
     resources=Resources(memory_gib=1.5),

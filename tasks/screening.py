@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -16,20 +17,17 @@ from pydantic import Field
 
 from fye_model.config import Config, ScreeningConfig, SplitConfig
 from fye_model.landmarks.table import sequences_same_model
-from tasks.engine.contract import Resources
+from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Item, StageResult, Worker
 from tasks.engine.stage import Context, Stage
-from tasks.footage.splits import Side, held_out
+from tasks.footage.duplicates import Copy, Seen, find_copies
+from tasks.footage.splits import Side, Span, Spans, split
 from tasks.landmarks import LandmarkRow
 from tasks.workspace.dataset import Clip
 from tasks.workspace.decisions import Decision
 from tasks.workspace.summary import DataSummary, FunnelStep
 
-MIN_VAL_FRAMES = 8  # a held-out tail shorter than this shows no motion
-MIN_TRAIN_FRAMES = 16  # what must be left of a clip before a tail is taken off
 BY_HAND = "rejected by hand (decisions.json in the work folder)"
-
-Span = tuple[int, int]
 
 
 class ScreeningSettings(Config):
@@ -46,6 +44,7 @@ class ScoredClip(LandmarkRow):
     name: str
     subject: str
     side: Side | None = None
+    source: str = ""  # the id of what it was cut from
 
 
 class ScreeningFacts(Config):
@@ -86,6 +85,7 @@ class ScreeningRow(Config):
     kept: tuple[KeptClip, ...]
     rejected: tuple[RejectedClip, ...]
     funnel: tuple[FunnelStep, ...]
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,6 @@ class Verdict:
     kept: bool
     reasons: tuple[str, ...]
     by_hand: bool = False
-
-
-@dataclass(frozen=True)
-class Spans:
-    """Half-open frame spans of a clip; (0, 0) is empty."""
-
-    train: Span
-    val: Span
 
 
 @dataclass(frozen=True)
@@ -210,35 +202,6 @@ def funnel(rows: Sequence[ScoredClip], config: ScreeningConfig) -> list[FunnelSt
     return steps
 
 
-def split(rows: Sequence[ScoredClip], config: SplitConfig) -> dict[str, Spans]:
-    """Training and held-out span of every clip: by whole subjects, whole clips, or the tail of each clip.
-
-    rows: `clip`, `subject`, `frames`, `side`. A subject's or clip's side depends on the seed and its own name, so it
-    stays there when others come and go; only where nobody would be held out the nearest one is. A source that says on
-    which side its subjects are goes before that. A single one is trained on whole: a data set may begin with it, and
-    training says what it lacks. With `all`, everything is held out.
-    """
-    if config.by == "tail":
-        return {row.clip: _tail(row.frames, config.holdout) for row in rows}
-    if config.by == "all":
-        return {row.clip: Spans((0, 0), (0, row.frames)) for row in rows}
-    units = {row.clip: row.subject if config.by == "subject" else row.clip for row in rows}
-    fixed = {units[row.clip]: row.side for row in rows if row.side is not None}
-    chosen = held_out(units.values(), config.holdout, config.seed, fixed)
-    spans = {}
-    for row in rows:
-        whole, empty = (0, row.frames), (0, 0)
-        spans[row.clip] = Spans(empty, whole) if units[row.clip] in chosen else Spans(whole, empty)
-    return spans
-
-
-def _tail(frames: int, holdout: float) -> Spans:
-    held = max(round(holdout * frames), MIN_VAL_FRAMES)
-    if frames - held < MIN_TRAIN_FRAMES:
-        return Spans((0, frames), (0, 0))
-    return Spans((0, frames - held), (frames - held, frames))
-
-
 class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
     """Judges all clips of a data set at once."""
 
@@ -248,15 +211,58 @@ class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
     def process(self, item: Given[ScreeningFacts]) -> ScreeningRow:
         """Writes no file: the verdicts are the row."""
         rows, config = item.facts.rows, self.settings.screening
-        verdicts = decided(screen(rows, config), item.facts.decisions)
+        by_rules = decided(screen(rows, config), item.facts.decisions)
+        pairs, copies = find_copies(_seen(rows, by_rules, item.files), config.copy_correlation)
+        verdicts = _without(copies, rows, by_rules)
         good = {verdict.clip for verdict in verdicts if verdict.kept}
-        spans = split([row for row in rows if row.clip in good], self.settings.split)
+        names = {row.clip: row.subject if self.settings.split.by == "subject" else row.clip for row in rows}
+        together = [(names[first], names[second]) for first, second in pairs]
+        spans = split([row for row in rows if row.clip in good], self.settings.split, together)
         judged = list(zip(rows, verdicts, strict=True))
         return ScreeningRow(
             kept=tuple(_kept(row, verdict, spans[row.clip]) for row, verdict in judged if verdict.kept),
             rejected=tuple(_rejected(row, verdict) for row, verdict in judged if not verdict.kept),
-            funnel=(*funnel(rows, config), *_funnel_by_hand(rows, config, verdicts)),
+            funnel=(
+                *funnel(rows, config),
+                *_funnel_by_hand(rows, config, by_rules),
+                *_funnel_of_copies(rows, verdicts, copies),
+            ),
+            copies=tuple(copies),
         )
+
+
+def _seen(rows: Sequence[ScoredClip], verdicts: Sequence[Verdict], files: Mapping[str, Path]) -> list[Seen]:
+    """The kept clips, to be looked through for copies: of two the longer, by seconds, or the sharper is worth more."""
+    return [
+        Seen(
+            clip=row.clip,
+            source=row.source or row.clip,
+            thumbnails=files[f"clips/{row.clip}/thumbnails"],
+            wanted=verdict.by_hand,
+            worth=(round(row.frames / row.fps), row.sharpness),
+        )
+        for row, verdict in zip(rows, verdicts, strict=True)
+        if verdict.kept and f"clips/{row.clip}/thumbnails" in files
+    ]
+
+
+def _without(copies: Sequence[Copy], rows: Sequence[ScoredClip], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, with a reason for each copy that names the clip that is kept."""
+    names = {row.clip: row.name for row in rows}
+    reasons = {copy.clip: copy.reason(names[copy.of]) for copy in copies}
+    return [
+        Verdict(verdict.clip, False, (reasons[verdict.clip],)) if verdict.clip in reasons else verdict
+        for verdict in verdicts
+    ]
+
+
+def _funnel_of_copies(
+    rows: Sequence[ScoredClip], verdicts: Sequence[Verdict], copies: Sequence[Copy]
+) -> list[FunnelStep]:
+    """What copies took out, behind everything else; nothing where there is none."""
+    left = [row.frames for row, verdict in zip(rows, verdicts, strict=True) if verdict.kept]
+    step = FunnelStep(rule="copy_correlation", lost=len(copies), clips=len(left), frames=sum(left))
+    return [step] if copies else []
 
 
 def _kept(row: ScoredClip, verdict: Verdict, spans: Spans) -> KeptClip:
@@ -300,7 +306,7 @@ def _funnel_by_hand(
 
 
 def screening_item(
-    clips: Iterable[Clip], marked: StageResult[LandmarkRow], decisions: Mapping[str, Decision] = MappingProxyType({})
+    clips: Sequence[Clip], marked: StageResult[LandmarkRow], decisions: Mapping[str, Decision] = MappingProxyType({})
 ) -> Item[ScreeningFacts]:
     """All clips' scores as the one item, with the decisions on those of them that somebody looked at."""
     scores = {outcome.id: outcome.row for outcome in marked.done}
@@ -311,13 +317,15 @@ def screening_item(
             name=clip.record.name,
             subject=clip.record.subject,
             side=clip.source.split if clip.source is not None else None,
+            source=clip.source.id if clip.source is not None else "",
         )
         for clip in clips
         if clip.id in scores
     )
     chosen = {row.clip: decisions[row.clip].keep for row in rows if row.clip in decisions}
     known = {clip: keep for clip, keep in chosen.items() if keep is not None}
-    return Item("screening", "screening", {}, ScreeningFacts(rows=rows, decisions=known))
+    seen = {f"clips/{clip.id}/thumbnails": clip.files["thumbnails"] for clip in clips if "thumbnails" in clip.files}
+    return Item("screening", "screening", seen, ScreeningFacts(rows=rows, decisions=known))
 
 
 def kept_clips(clips: Iterable[Clip], verdicts: ScreeningRow, purpose: Literal["train", "val"] = "train") -> list[Clip]:
@@ -359,9 +367,9 @@ def data_summary(clips: Sequence[Clip], verdicts: ScreeningRow) -> DataSummary:
 
 SCREENING = Stage(
     "screening",
-    "3",
+    "5",
     settings=lambda recipe: ScreeningSettings(screening=recipe.screening, split=recipe.split),
-    reads={},
+    reads={"clips/*/thumbnails?": Kind.THUMBNAILS},
     writes={},
     row=ScreeningRow,
     open=ScreeningWorker,

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     MASKS = "mask table"
     AUTOENCODER = "autoencoder folder"
     IMAGE_ENCODER = "image encoder folder"
+    THUMBNAILS = "thumbnails"
     LATENTS = "latents"
     CHECKPOINT = "checkpoint folder"
     CURVE = "training curve"

@@ -9,10 +9,10 @@ import pytest
 
 from fye_model.config import ScreeningConfig, SplitConfig
 from tasks.engine.items import Item, Outcome, StageResult
+from tasks.footage.splits import MIN_TRAIN_FRAMES
 from tasks.landmarks import LandmarkRow
 from tasks.screening import (
     BY_HAND,
-    MIN_TRAIN_FRAMES,
     RULES,
     SCREENING,
     KeptClip,
