@@ -20,6 +20,7 @@ from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.plausible import PlausibleRow
 from tasks.faces.scores import PictureRow, clip_scores
+from tasks.footage.duplicates import thumbnail, write_thumbnails
 from tasks.ingest import INGEST, IngestFacts, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
 from tasks.media.write import write_video
@@ -139,6 +140,7 @@ def _make_take(
     masks = np.zeros((2, take.frames, SIDE // 8, SIDE // 8), np.float32)
     masks[0, :, 2:6, 2:6], masks[1, :, 1:7, 1:7] = 0.5, 1.0
     write_masks(marks / "masks.parquet", *masks)
+    write_thumbnails(marks / "thumbnails.npy", [thumbnail(picture) for picture in pictures])
     scores = LandmarkRow(
         **clip_scores(found, GEOMETRY, [1] * take.frames).model_dump(),
         **PictureRow(sharpness=9.0, brightness=120.0).model_dump(),
