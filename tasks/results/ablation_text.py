@@ -21,12 +21,20 @@ _TITLES: dict[Task, str] = {
 # What the parts are for comes first: errors inside the two masks that the FFG loss weighs, gaze, and blinks.
 _HEADLINES: dict[Task, tuple[str, ...]] = {
     "self": (
-        *("l1", "l1_expression", "l1_face", "l1_rest", "ssim", "landmark_ap", "expression_error"),
+        *("l1", "l1_expression", "l1_face", "l1_rest", "ssim", "lpips", "fvd", "landmark_ap", "expression_error"),
         *("expression_correlation", "expression.gaze_x.error", "expression.gaze_x.correlation"),
         *("expression.gaze_y.correlation", "blinks.recall", "blinks.precision", "identity", "failure_rate"),
     ),
     "cross": (
-        *("identity", "brisque", "landmark_ap_placed", "expression_change_error", "expression_correlation"),
+        *(
+            "arcface",
+            "hyperiqa",
+            "identity",
+            "brisque",
+            "landmark_ap_placed",
+            "expression_change_error",
+            "expression_correlation",
+        ),
         *("expression.gaze_x.correlation", "expression.gaze_y.correlation", "blinks.recall", "failure_rate"),
     ),
 }
@@ -114,7 +122,17 @@ def notes(found: AblationTable) -> list[str]:
                 "another person's motion, which was left out here, can tell the two apart"
             )
     lines += [f"{name.replace('_', ' ')}: {value}" for name, value in found.terms.items()]
-    return lines
+    return [*dict.fromkeys([*lines, *_missing(found)])]
+
+
+def _missing(found: AblationTable) -> list[str]:
+    """The headline metrics that could not be measured, with what they need."""
+    cells = [
+        (metric, found.tasks[task].values[FULL][metric.name])
+        for task, metrics in _headlines(found)
+        for metric in metrics
+    ]
+    return [f"{metric.label}: missing: {cell.reason}" for metric, cell in cells if is_lack(cell.reason)]
 
 
 def _changes(values: object, path: str = "") -> str:

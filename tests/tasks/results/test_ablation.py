@@ -117,6 +117,7 @@ def test_what_cannot_be_told_is_said(found: AblationTable, trained: list[Trained
     assert "2 seeds" in text and "same person, later frames" in text
     assert "without expression FFG: train.loss.lambda_expression=0.0" in text
     assert "only another person's motion, which was left out here" in text
+    assert "FVD: missing: needs the weights" in text
     one = ablation_table("demo", [run for run in trained if run.seed == 0], "", None)
     assert "a difference can be the seed's own" in "\n".join(notes(one))
 
