@@ -81,6 +81,14 @@ def write_json(path: Path, value: Any, *, indent: int = 1) -> None:
     write_atomic(path, f"{text}\n".encode())
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The values of JSON text. Raises ValueError for what is none, also for what is nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested without end") from error
+
+
 def replace_link(link: Path, target: str) -> None:
     """Make `link` a symbolic link to `target`, in place of an older link."""
     with _beside(link) as temporary:

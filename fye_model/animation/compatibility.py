@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from fye_model.files import parse_json
+
 INDEX = "model_index.json"
-FOREIGN = {  # components that are not of ours, by the library that diffusers takes them from
-    "vae": "diffusers",
-    "image_encoder": "transformers",
-    "feature_extractor": "transformers",
-    "scheduler": "diffusers",
+FOREIGN = {  # components that are not of ours: the library that diffusers takes them from, and their classes
+    "vae": ("diffusers", "AutoencoderKL"),
+    "image_encoder": ("transformers", "CLIPVisionModel"),
+    "feature_extractor": ("transformers", r"CLIPImageProcessor\w*"),
+    "scheduler": ("diffusers", r"\w+Scheduler"),
 }
-OURS = ("appearance_net", "denoiser", "landmark_encoder", "image_prompt")
+OUR_MODULE = "fye_model.animation.components"
+OURS = {
+    "appearance_net": "AppearanceNet",
+    "denoiser": "Denoiser",
+    "landmark_encoder": "LandmarkEncoder",
+    "image_prompt": "ImagePrompt",
+}
 
 
 def check_folder(root: Path, given: Container[str] = ()) -> None:
@@ -28,7 +36,7 @@ def check_folder(root: Path, given: Container[str] = ()) -> None:
             hint = "it holds the four networks alone (a checkpoint, or an import without autoencoder and image encoder)"
         raise ValueError(f"{root} is not a model folder: {hint}")
     try:
-        listed = json.loads(index.read_text())
+        listed = parse_json(index.read_text(encoding="utf-8"))
         kind = listed["_class_name"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{index} is damaged ({error}); was the folder written completely?") from error
@@ -38,9 +46,19 @@ def check_folder(root: Path, given: Container[str] = ()) -> None:
     if missing := [name for name in wanted if name not in listed or not (root / name).is_dir()]:
         raise ValueError(f"{root} lacks {', '.join(missing)}: expected one folder per component; was it written fully?")
     for name in wanted:
-        # diffusers imports the library that is named here, so it must be one that we know
-        if name in FOREIGN and listed[name][0] != FOREIGN[name]:
-            raise ValueError(f"{index}: {name} is of {listed[name][0]!r}, expected {FOREIGN[name]!r}")
+        _check_kind(index, name, listed[name])
+
+
+def _check_kind(index: Path, name: str, said: object) -> None:
+    """diffusers imports the library that is named here and looks for the class: both must be what we know."""
+    library, kind = FOREIGN[name] if name in FOREIGN else (OUR_MODULE, OURS[name])
+    if not (isinstance(said, list) and len(said) == 2 and all(isinstance(word, str) for word in said)):
+        raise ValueError(f"{index}: {name} is {str(said)[:80]}, expected a library and a class, of {library}")
+    if said[0] != library:
+        raise ValueError(f"{index}: {name} is of {said[0][:80]!r}, expected {library!r}")
+    if not re.fullmatch(kind, said[1]):
+        expected = {"feature_extractor": "a CLIPImageProcessor", "scheduler": "a scheduler"}.get(name, kind)
+        raise ValueError(f"{index}: {name} is a {said[1][:80]!r}, expected {expected}")
 
 
 def check_components(pipe: Any, vae_factor: int) -> None:

@@ -6,7 +6,6 @@ is filled in with the recipes' values, and `assumed` names what was: a caller sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from fye_model.config import ClipConfig, Config, LandmarkConfig, SamplingConfig
-from fye_model.files import write_json
+from fye_model.files import parse_json, write_json
 from fye_model.landmarks.boxes import PixelBox, Square, face_square
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement
@@ -102,7 +101,7 @@ def read_description(folder: Path) -> ModelDescription | None:
     if not path.is_file():
         return None
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError(f"a {type(values).__name__} where keys and values are expected")
     except ValueError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from fye_model.animation.turn import Turn, warp_back
 from fye_model.landmarks.boxes import Square
@@ -23,7 +23,8 @@ def upright_rgb(image: Image.Image, max_side: int | None = None) -> Image.Image:
 
     Any PIL mode (palette, grey, 16 bit, CMYK) -> RGB.
     """
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # a large picture is not copied for nothing
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 and 32 bit greys: PIL would clip them at 255
         grey = np.asarray(image, np.float64)
         eight_bits = image.mode == "I" and grey.max() <= 255
@@ -31,7 +32,10 @@ def upright_rgb(image: Image.Image, max_side: int | None = None) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         picture = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", picture.size, (*BACKGROUND, 255)), picture)
-    image = image.convert("RGB")
+    if image.mode == "RGB":
+        image.load()  # its file may be closed after this
+    else:
+        image = image.convert("RGB")
     if max_side is not None and max(image.size) > max_side:
         scale = max_side / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))

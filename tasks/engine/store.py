@@ -29,7 +29,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import TypeAdapter
 
-from fye_model.files import file_digest, place_folder, whole_file, write_atomic
+from fye_model.files import file_digest, parse_json, place_folder, whole_file, write_atomic
 from fye_model.files import json_digest as digest
 from tasks.engine.locks import held_claim, held_file
 
@@ -111,7 +111,7 @@ class Store:
         return bytes(self.fs.cat_file(full))
 
     def read_json(self, rel: str) -> Any:
-        return json.loads(self.read_bytes(rel))
+        return parse_json(self.read_bytes(rel))
 
     def write_bytes(self, rel: str, data: bytes) -> None:
         """Write a whole file; a reader sees the old or the new one, never a part."""

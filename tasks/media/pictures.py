@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -21,6 +22,7 @@ from tasks.media.read import VideoInfo
 
 # none of those whose reading starts another program (EPS) or that any bytes may be taken for (TGA, ICO, MPEG)
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+MOST_PIXELS = 100_000_000  # of a picture: decoded they take 400 MB
 _MOVING_HERE = ("WEBP", "AVIF")  # FFmpeg reads moving GIF and PNG; of these two it does not
 _MILLISECOND = Fraction(1, 1000)
 # what PIL's readers raise on files that are damaged or none of theirs
@@ -35,7 +37,8 @@ class NoPictureError(ValueError):
 def open_picture(path: Path) -> Iterator[Any]:
     """A picture of any format, also HEIC, as PIL has it: not yet decoded, not yet turned.
 
-    Raises `NoPictureError` for anything else, also for what is no file, and for damage that the block meets.
+    Raises `NoPictureError` for anything else, also for what is no file or too large to be held, and for damage that the
+    block meets.
     """
     name = printable(path)
     try:
@@ -49,6 +52,12 @@ def open_picture(path: Path) -> Iterator[Any]:
             raise NoPictureError(
                 f"{name}: not a readable picture ({_reason(error)}); give a PNG, JPEG, WebP or HEIC file"
             ) from error
+        if image.width * image.height > MOST_PIXELS:
+            megapixels = image.width * image.height / 1e6
+            raise NoPictureError(
+                f"{name}: {image.width} x {image.height} pixels ({megapixels:.0f} megapixels); give one of at most "
+                f"{MOST_PIXELS / 1e6:.0f}"
+            )
         try:
             yield image
         except _PICTURE_ERRORS as error:
@@ -203,7 +212,9 @@ def _identified(file: Any) -> Image.Image:
 
     pillow_heif.register_heif_opener()
     Image.init()
-    return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
+    with warnings.catch_warnings():  # about sizes, which are looked at here
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def _is_picture(path: Path) -> bool:

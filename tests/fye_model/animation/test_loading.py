@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
+from tests.fye_model.animation.tiny import build_tiny
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -66,6 +68,50 @@ def test_a_library_that_the_index_names_is_not_imported_unless_it_is_known(tiny_
     (tmp_path / "model_index.json").write_text(json.dumps({**index, "scheduler": ["os", "system"]}))
     with pytest.raises(ValueError, match="scheduler is of 'os', expected 'diffusers'"):
         FollowYourEmojiPipeline.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"vae": None}, "vae is None, expected a library and a class, of diffusers"),
+        ({"vae": "diffusers"}, "vae is diffusers, expected a library and a class"),
+        ({"vae": ["diffusers", 3]}, r"vae is \['diffusers', 3\], expected"),
+        ({"vae": ["diffusers", "UNet2DModel"]}, "vae is a 'UNet2DModel', expected AutoencoderKL"),
+        ({"scheduler": ["diffusers", "DiffusionPipeline"]}, "scheduler is a 'DiffusionPipeline', expected a scheduler"),
+        ({"image_encoder": ["transformers", "pipeline"]}, "image_encoder is a 'pipeline', expected CLIPVisionModel"),
+        ({"denoiser": ["antigravity", "Denoiser"]}, "denoiser is of 'antigravity', expected 'fye_model.animation"),
+        ({"denoiser": ["fye_model.animation.components", "ModelMixin"]}, "denoiser is a 'ModelMixin', expected"),
+    ],
+)
+def test_what_the_index_says_of_a_component_is_held_to_what_it_can_be(
+    tiny_model: Path, tmp_path: Path, entry: dict[str, Any], message: str
+) -> None:
+    index = json.loads((tiny_model / "model_index.json").read_text())
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps({**index, **entry}))
+    with pytest.raises(ValueError, match=message):
+        FollowYourEmojiPipeline.from_pretrained(tmp_path / "model")
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("said", ["[]", "3", "null", '"x"', "{", "\ufffe", "[" * 100_000, "9" * 5000])
+def test_a_description_that_is_none_is_named(tiny_model: Path, tmp_path: Path, said: str) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    for name in ("fye.json", "model_index.json"):
+        kept = (tmp_path / "model" / name).read_bytes() if (tmp_path / "model" / name).exists() else None
+        (tmp_path / "model" / name).write_text(said)
+        with pytest.raises(ValueError, match=rf"{name} is damaged") as caught:
+            FollowYourEmojiPipeline.from_pretrained(tmp_path / "model")
+        assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+        (tmp_path / "model" / name).unlink() if kept is None else (tmp_path / "model" / name).write_bytes(kept)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model's folder, which is not changed."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    build_tiny().save_pretrained(folder)
+    return folder
 
 
 def test_a_variant_is_saved_and_loaded_under_its_name(tiny_pipe, portrait, driver, tmp_path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import resource
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +72,21 @@ def test_pictures_and_videos_are_opened_in_one_place() -> None:
     }
     media = {place for place in places if place.startswith("tasks/media/")}
     assert places - media == {"tasks/results/report_pictures.py"}
+
+
+@pytest.mark.parametrize(
+    ("side", "says"),
+    [(13_300, r"13300 x 13300 pixels \(177 megapixels\); give one of at most 100"), (60_000, "exceeds limit")],
+)
+def test_a_picture_too_large_to_be_held_is_refused_before_it_is_decoded(tmp_path: Path, side: int, says: str) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    (tmp_path / "p.png").write_bytes(data)
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with warnings.catch_warnings(), pytest.raises(NoPictureError, match=says):
+        warnings.simplefilter("error")
+        read_picture(tmp_path / "p.png", 64)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun < 50_000, "KiB"
