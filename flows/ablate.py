@@ -20,6 +20,8 @@ from tasks.workspace.variants import Variant, variants_of
 @flow(name="ablate", flow_run_name="ablate {recipe} in {work}", log_prints=False)
 def ablate(
     videos: str | None = None,
+    source: str | None = None,
+    follow_links: bool = False,
     work: str = "work/retrain",
     recipe: str = "paper",
     overrides: list[str] | None = None,
@@ -31,6 +33,8 @@ def ablate(
 
     Args:
         videos: a folder of videos to add to the data set; None uses the data set as it stands.
+        source: what they are of: a name of `fye sources list`, or the path of a source.yaml.
+        follow_links: take what links to files and folders elsewhere lead to.
         work: the work folder of a retrain, whose data and model are then the full method's, or a new one.
         recipe: `paper`, `demo`, `debug` or a YAML file: the full method.
         overrides: settings on top of the recipe, as `key.path=value`.
@@ -43,7 +47,7 @@ def ablate(
     wanted = variants_of(run.recipe, variants or [], seeds)
     with running(run, "ablate"):
         if videos is not None:
-            register_root(run.store, Root(videos))
+            register_root(run.store, Root(videos, None, source, follow_links))
         data = prepare_data(run)
         finished = []
         for variant in wanted:

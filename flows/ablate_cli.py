@@ -7,7 +7,17 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from flows.options import Device, Overrides, RecipeName, Videos, Work, Workers, runtime_and_recipe
+from flows.options import (
+    Device,
+    FollowLinks,
+    Overrides,
+    RecipeName,
+    SourceName,
+    Videos,
+    Work,
+    Workers,
+    runtime_and_recipe,
+)
 from fye_model.ablations import ABLATION_NAMES, FULL
 
 _NAMES = ", ".join(f"`{name}`" for name in ABLATION_NAMES if name != FULL)
@@ -20,6 +30,8 @@ def register(app: App, run: Callable[..., int]) -> None:
     def ablate(
         *,
         videos: Videos = None,
+        source: SourceName = None,
+        follow_links: FollowLinks = False,
         work: Work = "work/retrain",
         recipe: RecipeName = "paper",
         set_: Overrides = None,
@@ -34,7 +46,7 @@ def register(app: App, run: Callable[..., int]) -> None:
         """Train the method and its variants, and tell what each part is worth. Goes on where an earlier run stopped."""
         from tasks.engine.store import Store
         from tasks.workspace.recipes import check_weights, load_recipe
-        from tasks.workspace.sources import check_folder
+        from tasks.workspace.sources import Root, checked_root
         from tasks.workspace.variants import variants_of
 
         launch: dict[str, int | str] = {"processes": processes, **({"launcher": "torchrun"} if processes > 1 else {})}
@@ -44,12 +56,12 @@ def register(app: App, run: Callable[..., int]) -> None:
         check_weights(resolved)
         Store(work)
         if videos is not None:
-            check_folder(videos)
+            checked_root(Root(str(videos), None, source, follow_links))
         from flows.ablate import ablate as flow  # Prefect takes seconds to import
 
-        places = {"videos": None if videos is None else str(videos), "work": work, "recipe": recipe}
+        place = {"videos": None if videos is None else str(videos), "source": source, "follow_links": follow_links}
         rest = {"overrides": overrides, "variants": variant, "seeds": seeds, "runtime": runtime}
-        code = run(flow, **places, **rest)
+        code = run(flow, **place, work=work, recipe=recipe, **rest)
         if code == 0 and (root := Store(work).local_root) is not None:
             print(f"\n{(root / 'ablation' / 'table.md').read_text(encoding='utf-8')}", end="")
         return code
