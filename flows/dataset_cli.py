@@ -1,4 +1,4 @@
-"""`fye stats`, `fye coverage`, `fye review`: a data set, as the last run left it, in numbers, pictures, on a page."""
+"""`fye stats`, `coverage`, `review` and `card`: a data set, as the last run left it, told in four ways."""
 
 from __future__ import annotations
 
@@ -65,6 +65,19 @@ def coverage(
     return 0
 
 
+def card(
+    *,
+    work: Work = "work/retrain",
+    output: Annotated[Path | None, Parameter(help="The Markdown file; WORK/DATASET.md without it.")] = None,
+    title: Annotated[str | None, Parameter(help="Of the data set; the work folder's name without it.")] = None,
+) -> int:
+    """Write the data set's card: sources, licences, consent, hours, people, what was rejected and what it shows."""
+    from tasks.surveys import write_card
+
+    print(write_card(work, output, title))
+    return 0
+
+
 def review(
     *,
     work: Work = "work/retrain",
@@ -94,3 +107,4 @@ def register(app: App) -> None:
     app.command(stats)
     app.command(coverage)
     app.command(review)
+    app.command(card)

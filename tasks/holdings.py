@@ -24,7 +24,7 @@ from tasks.ingest import INGEST, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkRow
 from tasks.screening import SCREENING, KeptClip, RejectedClip, ScreeningRow
 from tasks.survey.records import HeldClip, HeldSource, Holdings, LostTrack
-from tasks.workspace.sources import registered_roots
+from tasks.workspace.changes import SourceRow, read_sources
 from tasks.workspace.summary import SUMMARY, ManifestRow, QuarantineRow
 
 Record = TypeVar("Record", bound=Config)
@@ -50,13 +50,13 @@ def read_holdings(work: str) -> Holdings:
     (judged,) = done[SCREENING.name]
     verdicts = _record(judged, ScreeningRow)
     files = {stage.name: _files(store, stage, done[stage.name]) for stage in (INGEST, CLIPS, LANDMARKS)}
-    sources, clips, tracks = _cut(done, files, verdicts)
+    known = {row.id: row for row in read_sources(store) if row.status == "taken"}
+    sources, clips, tracks = _cut(done, files, verdicts, known)
     return Holdings(
         store=store,
         landmark_model=summary["landmark_model"],
         recipe=summary["recipe"],
         started=summary["started"],
-        roots={root.path: root.subject for root in registered_roots(store)},
         sources=sources,
         clips=clips,
         tracks=tracks,
@@ -70,7 +70,10 @@ def read_holdings(work: str) -> Holdings:
 
 
 def _cut(
-    done: Mapping[str, Sequence[ManifestRow]], files: Mapping[str, Mapping[str, FileList]], verdicts: ScreeningRow
+    done: Mapping[str, Sequence[ManifestRow]],
+    files: Mapping[str, Mapping[str, FileList]],
+    verdicts: ScreeningRow,
+    known: Mapping[str, SourceRow],
 ) -> tuple[list[HeldSource], list[HeldClip], list[LostTrack]]:
     """Sources, clips and lost tracks out of the stages' rows."""
     judged: dict[str, KeptClip | RejectedClip] = {entry.clip: entry for entry in verdicts.kept}
@@ -92,12 +95,15 @@ def _cut(
             name = f"{piece.index:03d}/clip.mp4"
             clip = clip_id(row.item, files[CLIPS.name][row.item][name][1])
             if clip in judged:  # others were set aside at the landmarks, and are told there
-                clips.append(_clip(judged[clip], row.name, f"{row.folder}/{name}", piece, landmarks[clip]))
-    sources = [_source(row, normal[row.item], counts.get(row.item, 0)) for row in done[INGEST.name]]
+                take = known[row.item].take if row.item in known else None
+                clips.append(_clip(judged[clip], row.name, take, f"{row.folder}/{name}", piece, landmarks[clip]))
+    sources = [
+        _source(row, normal[row.item], counts.get(row.item, 0), known.get(row.item)) for row in done[INGEST.name]
+    ]
     return sources, clips, tracks
 
 
-def _source(row: ManifestRow, normal: IngestRow, clips: int) -> HeldSource:
+def _source(row: ManifestRow, normal: IngestRow, clips: int, told: SourceRow | None) -> HeldSource:
     return HeldSource(
         source=row.item,
         name=row.name,
@@ -107,15 +113,21 @@ def _source(row: ManifestRow, normal: IngestRow, clips: int) -> HeldSource:
         fps=normal.source_fps,
         has_audio=normal.has_audio,
         clips=clips,
+        card=told.source if told else None,
+        licence=told.licence if told else None,
+        place=told.place if told else None,
     )
 
 
-def _clip(entry: KeptClip | RejectedClip, source: str, video: str, piece: CutClip, landmarks: ManifestRow) -> HeldClip:
+def _clip(
+    entry: KeptClip | RejectedClip, source: str, take: str | None, video: str, piece: CutClip, landmarks: ManifestRow
+) -> HeldClip:
     return HeldClip(
         clip=entry.clip,
         name=entry.name,
         subject=entry.subject,
         source=source,
+        take=take,
         frames=piece.frames,
         kept=isinstance(entry, KeptClip),
         by_hand=entry.by_hand,

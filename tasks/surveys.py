@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from fye_model.files import write_atomic
+from tasks.footage.card import Card, load_card
 from tasks.holdings import read_holdings
 from tasks.survey.coverage import Coverage, cover, cover_clip
+from tasks.survey.datacard import datacard
 from tasks.survey.named import NamedRecording, check_named
 from tasks.survey.records import Holdings
 from tasks.survey.stats import DatasetStats, dataset_stats
+from tasks.workspace.sources import Root, registered_roots
 
 
 @dataclass(frozen=True)
@@ -30,3 +37,32 @@ def survey(work: str) -> Survey:
     seen = [cover_clip(holdings, clip) for clip in holdings.kept]
     coverage, named = cover(holdings, seen), check_named(holdings.clips, seen)
     return Survey(holdings, coverage, named, dataset_stats(holdings, coverage, named))
+
+
+def write_card(work: str, output: Path | None = None, title: str | None = None) -> Path:
+    """Write the data set's card into its work folder, or to `output`; returns where.
+
+    Raises ValueError where no run has ended, and where the work folder is not on this machine and no file is given.
+    """
+    found = survey(work)
+    root = found.holdings.store.local_root
+    if output is None:
+        if root is None:
+            raise ValueError(f"{work} is no folder of this machine; give a file for the card: --output FILE.md")
+        output = root / "DATASET.md"
+    if output.is_dir():
+        raise ValueError(f"--output {output} is a folder; give a file, such as {output / 'DATASET.md'}")
+    name = title or (root.resolve().name if root else work.rstrip("/").rpartition("/")[2])
+    cards = _cards(registered_roots(found.holdings.store), {source.card for source in found.holdings.sources})
+    write_atomic(output, datacard(found.holdings, found.stats, found.coverage, name, cards).encode())
+    return output
+
+
+def _cards(roots: Sequence[Root], wanted: set[str | None]) -> dict[str, Card]:
+    """The sources' cards by name, a user's own files first. One whose file has gone is left out, and told as unknown."""
+    found: dict[str, Card] = {}
+    for place in (*(root.card for root in roots if root.card), *(name for name in wanted if name)):
+        with suppress(ValueError):
+            card = load_card(place)
+            found.setdefault(card.name, card)
+    return found

@@ -65,7 +65,8 @@ class Card(Config):
 
     names: regular expressions over a file's path below the root, without its ending, `/` between folders. The first
     that fits gives the `subject`. takes: a file of names of expressions, of which a recording is one, or `talking`.
-    lists: the form of the collectors' lists of spans. aliases: another name of a subject -> the name that is kept.
+    lists: the form of the collectors' lists of spans. consent: what the people shown have agreed to, None: nothing
+    is known of it. aliases: another name of a subject -> the name that is kept.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Card(Config):
     citation: str | None = None
     published: str
     licence: Licence
+    consent: str | None = None
     counts: Counts = Counts()
     layout: str
     subject: str

@@ -54,7 +54,7 @@ def check_named(clips: Iterable[HeldClip], coverage: Iterable[ClipCoverage]) -> 
     seen = {entry.clip: entry for entry in coverage}
     recorded: dict[str, dict[str, list[HeldClip]]] = defaultdict(lambda: defaultdict(list))
     for clip in clips:
-        named = expression_of(clip.source, clip.subject)
+        named = clip.take or expression_of(clip.source, clip.subject)
         if named in _BY_NAME:
             recorded[clip.subject][named].append(clip)
     return [

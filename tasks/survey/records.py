@@ -12,7 +12,10 @@ from tasks.workspace.summary import FunnelStep, QuarantineRow
 
 @dataclass(frozen=True)
 class HeldSource:
-    """A source that was normalised; width, height and fps are the source's own. `clips`: that were cut from it."""
+    """A source that was normalised; width, height and fps are the source's own. `clips`: that were cut from it.
+
+    card, licence, place: as the last look at the sources told them, None where nothing is known.
+    """
 
     source: str
     name: str
@@ -22,13 +25,17 @@ class HeldSource:
     fps: float
     has_audio: bool
     clips: int
+    card: str | None = None
+    licence: str | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True)
 class HeldClip:
     """A clip that has landmarks, what screening made of it, and where its files lie in the store.
 
-    Frames per second are `scores.fps`. source: the name of the video that it was cut from. face_px: height of the box
+    Frames per second are `scores.fps`. source: the name of the video that it was cut from. take: what the recording
+    is of by its name, `talking` or an expression, where its source has such names. face_px: height of the box
     around the face over the whole clip, in pixels of the normalised video.
     """
 
@@ -45,6 +52,7 @@ class HeldClip:
     video: str
     landmarks: str
     masks: str
+    take: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -75,7 +83,6 @@ class Holdings:
     landmark_model: str
     recipe: str
     started: str
-    roots: Mapping[str, str | None]  # folder -> the one subject that it shows, if it is a captured one's
     sources: Sequence[HeldSource]
     clips: Sequence[HeldClip]
     tracks: Sequence[LostTrack]
