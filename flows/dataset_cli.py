@@ -68,7 +68,7 @@ def coverage(
 def card(
     *,
     work: Work = "work/retrain",
-    output: Annotated[Path | None, Parameter(help="The Markdown file; WORK/DATASET.md without it.")] = None,
+    output: Annotated[Path | None, Parameter(help="The Markdown file; WORK/datacard.md without it.")] = None,
     title: Annotated[str | None, Parameter(help="Of the data set; the work folder's name without it.")] = None,
 ) -> int:
     """Write the data set's card: sources, licences, consent, hours, people, what was rejected and what it shows."""

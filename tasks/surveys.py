@@ -49,9 +49,9 @@ def write_card(work: str, output: Path | None = None, title: str | None = None) 
     if output is None:
         if root is None:
             raise ValueError(f"{work} is no folder of this machine; give a file for the card: --output FILE.md")
-        output = root / "DATASET.md"
+        output = root / "datacard.md"
     if output.is_dir():
-        raise ValueError(f"--output {output} is a folder; give a file, such as {output / 'DATASET.md'}")
+        raise ValueError(f"--output {output} is a folder; give a file, such as {output / 'datacard.md'}")
     name = title or (root.resolve().name if root else work.rstrip("/").rpartition("/")[2])
     cards = _cards(registered_roots(found.holdings.store), {source.card for source in found.holdings.sources})
     write_atomic(output, datacard(found.holdings, found.stats, found.coverage, name, cards).encode())
@@ -59,7 +59,7 @@ def write_card(work: str, output: Path | None = None, title: str | None = None) 
 
 
 def _cards(roots: Sequence[Root], wanted: set[str | None]) -> dict[str, Card]:
-    """The sources' cards by name, a user's own files first. One whose file has gone is left out, and told as unknown."""
+    """The sources' cards by name, a user's own files first; without those whose file has gone."""
     found: dict[str, Card] = {}
     for place in (*(root.card for root in roots if root.card), *(name for name in wanted if name)):
         with suppress(ValueError):
