@@ -48,7 +48,7 @@ def write_card(work: str, output: Path | None = None, title: str | None = None) 
     root = found.holdings.store.local_root
     if output is None:
         if root is None:
-            raise ValueError(f"{work} is no folder of this machine; give a file for the card: --output FILE.md")
+            raise ValueError(f"{work} is no folder of this machine; give a file for the card: --output FILE")
         output = root / "datacard.md"
     if output.is_dir():
         raise ValueError(f"--output {output} is a folder; give a file, such as {output / 'datacard.md'}")
