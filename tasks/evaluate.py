@@ -218,7 +218,7 @@ def _settings(recipe: Recipe) -> EvaluateSettings:
 
 EVALUATE = Stage(
     "evaluate",
-    "3",
+    "4",
     settings=_settings,
     reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
     writes={

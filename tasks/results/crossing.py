@@ -120,7 +120,7 @@ def load_cross(
     sampling: SamplingConfig,
 ) -> CrossClip:
     """Decode both, and draw the driver's motion on the portrait's face. Raises ValueError as `load_clip` does."""
-    mine = load_clip(held_out, pair.portrait, 1, variant, config)
+    mine = load_clip(held_out, pair.portrait, max_frames, variant, config)  # its reference hangs on how many it drives
     theirs = load_clip(held_out, pair.driver, max_frames, variant, config)
     reference = read_landmarks(pair.portrait.landmarks).select(slice(mine.reference, mine.reference + 1))
     driver = read_landmarks(pair.driver.landmarks).select(_driven(theirs))

@@ -106,6 +106,14 @@ def test_the_first_held_out_frame_performs_what_the_other_does_after_its_own(
     assert np.array_equal(scored.reenactment.truth, turn[4:9]), "the driver stands where the truth would"
 
 
+@pytest.mark.parametrize("rule", [{"window": "moving"}, {"protocol": "far"}])
+def test_the_reference_is_the_one_of_self_reenactment(held_out: HeldOut, clip: CrossClip, rule: dict[str, Any]) -> None:
+    config = CONFIG.model_copy(update=rule)
+    crossed = load_cross(held_out, clip.pair, 3, "expression_aware", config, SAMPLING)
+    own = load_clip(held_out, clip.pair.portrait, 3, "expression_aware", config)
+    assert crossed.reference == own.reference and np.array_equal(crossed.portrait, own.frames[0])
+
+
 def test_the_motion_is_laid_onto_the_reference_unless_plain_landmarks_are_drawn(
     held_out: HeldOut, clip: CrossClip
 ) -> None:
