@@ -107,14 +107,18 @@ def refresh(
     recipe: RecipeName = "paper",
     set_: Overrides = None,
     workers: Workers = 2,
+    shard: Annotated[str | None, Parameter(help="Make the clips of one part alone: 2/4 is the second of four.")] = None,
 ) -> int:
     """Bring a data set up to date with its video folders; says what was added, dropped and why."""
     from flows.refresh import refresh as flow
+    from tasks.footage.shards import Shard
 
+    if shard is not None:
+        Shard.parse(shard)
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
     place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
     _check(recipe, overrides, work, **place)
-    return _run(flow, 200, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+    return _run(flow, 200, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime, shard=shard)
 
 
 @app.command

@@ -8,10 +8,12 @@ from prefect import flow
 
 from flows.ending import finish_run
 from flows.running import running
-from flows.wiring import prepare_data, with_data
+from flows.wiring import prepare_clips, prepare_data, with_data
 from fye_model.config import Runtime
+from tasks.footage.shards import Shard
 from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
+from tasks.workspace.summary import Results
 
 
 @flow(name="refresh", flow_run_name="refresh {work}", log_prints=False)
@@ -23,6 +25,7 @@ def refresh(
     recipe: str = "paper",
     overrides: list[str] | None = None,
     runtime: Runtime | None = None,
+    shard: str | None = None,
 ) -> Any:
     """Bring the data set of a work folder up to date with its video folders, and say what was added, dropped and why.
 
@@ -34,9 +37,15 @@ def refresh(
         recipe: `paper`, `demo` or a YAML file.
         overrides: settings on top of the recipe, as `key.path=value`.
         runtime: workers, devices and limits: what changes speed, never results.
+        shard: `2/4` for the second of four parts, each of which makes the clips and landmarks of its own files. When
+            all are done, a refresh without it judges and splits the whole.
     """
+    part = None if shard is None else Shard.parse(shard)
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     with running(run, "refresh"):
         if videos is not None:
             register_root(run.store, Root(videos, None, source, follow_links))
+        if part is not None:
+            prepare_clips(run, part)
+            return finish_run(run, f"refresh, shard {part}", Results())
         return finish_run(run, "refresh", with_data(run, prepare_data(run)))

@@ -12,8 +12,9 @@ from tasks.encoders import ENCODERS
 from tasks.engine.items import NOTHING, StageResult
 from tasks.engine.store import FileRef
 from tasks.evaluate import EVALUATE, EvaluateRow
+from tasks.footage.shards import Shard
 from tasks.ingest import INGEST, ingest_items
-from tasks.landmarks import LANDMARKS, LandmarkFacts
+from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
 from tasks.latents import LATENTS
 from tasks.report import REPORT, ReportFacts, ReportRow, report_item
 from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, screening_item
@@ -60,16 +61,21 @@ class Model:
         return self.selected.only.refs("model/")
 
 
-def prepare_data(run: Run) -> Data:
-    """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
-    run.sources = sources = scan(run.store, run.roots())
+def prepare_clips(run: Run, shard: Shard | None = None) -> tuple[list[Clip], StageResult[LandmarkRow]]:
+    """Sources (of a shard) → normalised videos → square clips → landmarks and masks."""
+    run.sources = sources = scan(run.store, run.roots(), shard)
     run.set_aside = set_aside(sources)
     ingested = run.stage(INGEST, ingest_items(sources))
     clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
     facts = LandmarkFacts(factor=run.recipe.autoencoder.factor)
     marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"))
     made = {"landmarks": "landmarks.parquet", "masks": "masks.parquet", "thumbnails": "thumbnails.npy"}
-    clips = with_outputs(clips, marked, **made)
+    return with_outputs(clips, marked, **made), marked
+
+
+def prepare_data(run: Run) -> Data:
+    """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
+    clips, marked = prepare_clips(run)
     item = screening_item(clips, marked, read_decisions(run.store))
     return Data(clips, run.stage(SCREENING, [item]).only.row)
 

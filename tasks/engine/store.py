@@ -250,15 +250,16 @@ class HashMemory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known = self._read()
-        self._changed = False
+        self._fresh: set[str] = set()
 
-    def _read(self) -> dict[str, list[int | str]]:
+    def _read(self, told: bool = False) -> dict[str, list[int | str]]:
         try:
             found = _ENTRIES.validate_json(self._store.read_bytes(HASHES))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            logger.warning("%s/%s is damaged (%s): it is made anew", self._store.url, HASHES, type(error).__name__)
+            if not told:
+                logger.warning("%s/%s is damaged (%s): it is made anew", self._store.url, HASHES, type(error).__name__)
             return {}
         return {place: list(entry) for place, entry in found.items()}
 
@@ -269,7 +270,7 @@ class HashMemory:
         if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
             entry = [status.st_size, status.st_mtime_ns, file_digest(path)]
             self._known[str(path)] = entry
-            self._changed = True
+            self._fresh.add(str(path))
         return str(entry[2]), status.st_size
 
     def digest_of(self, place: str) -> tuple[str, int]:
@@ -292,7 +293,7 @@ class HashMemory:
         if entry is None or entry[:2] != [size, stamp]:
             entry = [size, stamp, read()]
             self._known[place] = entry
-            self._changed = True
+            self._fresh.add(place)
         return str(entry[2]), size
 
     @staticmethod
@@ -301,9 +302,13 @@ class HashMemory:
         return int(fs.info(path)["size"]), str(fs.ukey(path))
 
     def save(self) -> None:
-        if self._changed:
+        """Add what was read to what other processes noted meanwhile."""
+        if not self._fresh:
+            return
+        with self._store.exclusive(HASHES):
+            self._known = self._read(told=True) | {place: self._known[place] for place in self._fresh}
             self._store.write_json(HASHES, self._known)
-            self._changed = False
+        self._fresh.clear()
 
 
 def _remote_digest(address: str) -> str:

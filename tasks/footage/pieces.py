@@ -10,6 +10,7 @@ from tasks.engine.store import HashMemory, digest
 from tasks.footage.card import DEFAULT_CARD, Card, Naming, load_card, merged, plain_subject, read_name
 from tasks.footage.listing import Entry, Found, frame_folder, list_files, picture_names
 from tasks.footage.manifest import MANIFEST_SUFFIXES, Row, read_manifest
+from tasks.footage.shards import Shard
 from tasks.footage.splits import Side
 from tasks.media.opening import printable
 
@@ -65,22 +66,36 @@ def is_manifest(path: Path) -> bool:
     return path.suffix.lower() in MANIFEST_SUFFIXES and path.is_file()
 
 
-def sources_of(root: Root, hashes: HashMemory | None) -> Iterator[Source]:
-    """Everything of a root in order. Without `hashes` no content is read, and each is known by its place alone."""
+@dataclass(frozen=True)
+class Reading:
+    """What is read of the files: without `hashes` nothing, and with a `shard` those of it, the others are left out."""
+
+    hashes: HashMemory | None = None
+    shard: Shard | None = None
+
+    def __call__(self, source: Source, key: str) -> Source:
+        """The source with the hash and size of its file, or why it is not taken. key: its name for shards."""
+        if self.shard is not None and not self.shard.has(key):
+            return replace(source, problem=("other_shard", f"not of shard {self.shard}"), passed_over=True)
+        return source if self.hashes is None or source.size else _hashed(source, self.hashes)
+
+
+def sources_of(root: Root, reading: Reading) -> Iterator[Source]:
+    """Everything of a root in order, each known by its content as far as that is read, else by its place."""
     card = load_card(root.card or DEFAULT_CARD)
     path = Path(root.path)
     if is_manifest(path):
-        yield from _of_manifest(root, card, path, hashes)
+        yield from _of_manifest(root, card, path, reading)
         return
     if not path.is_dir():
         problem = ("missing", f"{path} is not there any more; bring it back, or take it out of dataset.json")
         yield Source(str(path), path.name, root.subject or path.name, digest(str(path)), 0, problem)
         return
     for entry in list_files(path, root.follow_links, card.frame_folders):
-        yield _of_entry(root, card, entry, hashes)
+        yield _of_entry(root, card, entry, reading)
 
 
-def _of_entry(root: Root, card: Card, entry: Entry, hashes: HashMemory | None) -> Source:
+def _of_entry(root: Root, card: Card, entry: Entry, reading: Reading) -> Source:
     relative = _relative(Path(root.path), entry.path)
     naming = read_name(card, relative)
     source = _described(root, card, entry.path, relative, naming)
@@ -90,10 +105,10 @@ def _of_entry(root: Root, card: Card, entry: Entry, hashes: HashMemory | None) -
         if card.frame_rate is None:
             return replace(source, problem=("no_rate", _no_rate(entry.path, card)))
         source = replace(source, fps=card.frame_rate)
-    return _hashed(source, hashes)
+    return reading(source, relative.as_posix())
 
 
-def _of_manifest(root: Root, card: Card, table: Path, hashes: HashMemory | None) -> Iterator[Source]:
+def _of_manifest(root: Root, card: Card, table: Path, reading: Reading) -> Iterator[Source]:
     rows, bad = read_manifest(table)
     for problem in bad:
         where = f"{table}, line {problem.line}" + (f" ({printable(problem.uri)})" if problem.uri else "")
@@ -101,10 +116,10 @@ def _of_manifest(root: Root, card: Card, table: Path, hashes: HashMemory | None)
         told = ("bad_row", f"{where}: {problem.message}; correct the line")
         yield Source(str(table), printable(name), root.subject or name, digest(where), 0, told)
     for row in rows:
-        yield _of_row(root, card, table, row, hashes)
+        yield _of_row(root, card, table, row, reading)
 
 
-def _of_row(root: Root, card: Card, table: Path, row: Row, hashes: HashMemory | None) -> Source:
+def _of_row(root: Root, card: Card, table: Path, row: Row, reading: Reading) -> Source:
     remote = "://" in row.uri and not row.uri.startswith("file://")
     place = row.uri if remote else str(table.parent / row.uri.removeprefix("file://"))
     relative = PurePosixPath(printable(row.uri.partition("://")[2] if remote else row.uri).lstrip("/"))
@@ -131,8 +146,8 @@ def _of_row(root: Root, card: Card, table: Path, row: Row, hashes: HashMemory | 
     )
     if remote:
         if row.sha256 is not None and row.size is not None:
-            return replace(source, sha256=row.sha256, size=row.size)
-        return _hashed(source, hashes)
+            source = replace(source, sha256=row.sha256, size=row.size)
+        return reading(source, row.uri)
     path = Path(place)
     if not path.exists():
         return replace(source, problem=("missing", f"{printable(place)} is not there; {table.name} names it"))
@@ -143,7 +158,7 @@ def _of_row(root: Root, card: Card, table: Path, row: Row, hashes: HashMemory | 
         if entry.found != Found.FRAMES or row.fps is None:
             problem = (entry.reason, entry.message) if entry.reason else ("no_rate", _no_rate(path, card))
             return replace(source, problem=problem)
-    return _hashed(source, hashes)
+    return reading(source, printable(row.uri))
 
 
 def _described(root: Root, card: Card, path: Path, relative: PurePosixPath, naming: Naming) -> Source:
@@ -165,10 +180,8 @@ def _described(root: Root, card: Card, path: Path, relative: PurePosixPath, nami
     )
 
 
-def _hashed(source: Source, hashes: HashMemory | None) -> Source:
+def _hashed(source: Source, hashes: HashMemory) -> Source:
     """The source with the hash and size of its file, or the reason why it cannot be read."""
-    if hashes is None:
-        return source
     try:
         sha256, size = hashes.digest_of(source.path)
     except (OSError, ImportError, ValueError) as error:  # ImportError: an address whose file system is not installed

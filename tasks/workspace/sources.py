@@ -19,7 +19,8 @@ from tasks.footage.check import Checked, check_footage
 from tasks.footage.content import VIDEO_SUFFIXES, claimed_seconds
 from tasks.footage.listing import Found, list_files
 from tasks.footage.manifest import read_manifest, two_splits
-from tasks.footage.pieces import Root, Source, is_manifest, sources_of
+from tasks.footage.pieces import Reading, Root, Source, is_manifest, sources_of
+from tasks.footage.shards import Shard
 from tasks.media.opening import printable
 from tasks.workspace.registry import Registry, change_registry, read_registry
 
@@ -113,11 +114,13 @@ def check_sources(root: Root) -> Checked:
         end = min(end for end in (source.end_s, whole, float("inf")) if end is not None)
         return max(0.0, end - source.start_s) if end < float("inf") else None
 
-    return check_footage(card, list(sources_of(root, None)), seconds)
+    return check_footage(card, list(sources_of(root, Reading())), seconds)
 
 
-def scan(store: Store, roots: Iterable[Root]) -> list[Source]:
+def scan(store: Store, roots: Iterable[Root], shard: Shard | None = None) -> list[Source]:
     """Everything below the roots, ordered by root and path. What cannot be taken is returned with its problem.
+
+    shard: only files of it are read; the others are passed over.
 
     Raises ValueError when there is no video at all.
     """
@@ -126,7 +129,7 @@ def scan(store: Store, roots: Iterable[Root]) -> list[Source]:
     sources: list[Source] = []
     contents: dict[str, str] = {}
     for root in roots:
-        for found in sources_of(root, hashes):
+        for found in sources_of(root, Reading(hashes, shard)):
             source = replace(found, subject=merged(found.subject, aliases))
             if source.problem is None:
                 first = contents.get(source.id)
@@ -136,7 +139,7 @@ def scan(store: Store, roots: Iterable[Root]) -> list[Source]:
                     source = replace(source, problem=("duplicate", told))
                 contents.setdefault(source.id, source.path)
             sources.append(source)
-    if all(source.passed_over for source in sources):
+    if all(source.passed_over for source in sources) and (shard is None or not sources):
         folders = ", ".join(root.path for root in roots)
         raise ValueError(
             _no_videos(folders) if roots else "this data set is empty: give a folder of videos with --videos DIR"
