@@ -16,13 +16,14 @@ from tasks.footage.shards import Shard
 from tasks.ingest import INGEST, ingest_items
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
 from tasks.latents import LATENTS
-from tasks.report import REPORT, ReportFacts, ReportRow, report_item
+from tasks.report import REPORT, ReportFacts, ReportRow, report_item, told_of
 from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, screening_item
 from tasks.select import SELECT, SelectRow
 from tasks.train import STAGE1, STAGE2, TrainRow, all_checkpoints, best_checkpoint, first_checkpoint
 from tasks.workspace.changes import note_sources
 from tasks.workspace.dataset import Clip, folder_inputs, per_clip_items, whole_inputs, with_outputs
 from tasks.workspace.decisions import read_decisions
+from tasks.workspace.history import previous_run
 from tasks.workspace.licences import licences
 from tasks.workspace.publish import publish_evaluation, publish_report
 from tasks.workspace.recipes import dump_recipe
@@ -113,6 +114,9 @@ def report_on(run: Run, data: Data, model: Model, evaluation: StageResult[Evalua
     curves = {"curves/stage 1": model.stage1.only.ref("metrics.jsonl")}
     curves |= {"curves/stage 2": model.stage2.only.ref("metrics.jsonl")}
     inputs = curves | evaluation.only.refs("", under="evaluation/") | model.selected.only.refs("selection")
+    settings = dump_recipe(run.recipe)
+    past = previous_run(run.store, evaluation.only)
+    inputs |= past.refs(run.store, under="previous/") if past is not None else {}
     facts = ReportFacts(
         flow="retrain",
         recipe=run.recipe.name,
@@ -121,8 +125,9 @@ def report_on(run: Run, data: Data, model: Model, evaluation: StageResult[Evalua
         stages=run.lines(),
         data=data.summary(),
         quarantine=tuple(run.quarantined()),
-        settings=dump_recipe(run.recipe),
+        settings=settings,
         licences=licences(run.recipe, run.landmarker, run.sources),
+        previous=told_of(past, settings),
     )
     return run.stage(REPORT, [report_item(facts, inputs)])
 

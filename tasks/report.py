@@ -24,6 +24,7 @@ from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef
 from tasks.results.made import Made, made_here
 from tasks.results.report_pictures import gallery, svg
+from tasks.results.report_previous import against
 from tasks.results.report_rows import (
     clip_columns,
     clip_rows,
@@ -37,6 +38,7 @@ from tasks.results.report_rows import (
     worst_first,
 )
 from tasks.results.verdict import in_detail, verdict
+from tasks.workspace.history import PastRun, changed_settings
 from tasks.workspace.licences import Licence
 from tasks.workspace.summary import DataSummary, QuarantineRow, StageLine
 
@@ -52,11 +54,13 @@ def write_report(
     *,
     evaluation_dir: Path,
     made: Made,
+    previous_dir: Path | None = None,
 ) -> Path:
     """Write `report.html` (and videos too large to inline) into `out_dir`; returns its path.
 
     evaluation, selection: what `tasks.evaluate` and `tasks.select` return. curves: title -> metrics.jsonl.
     evaluation_dir: the folder that the evaluation's strips and videos are relative to. made: when, where and by what.
+    previous_dir: the evaluation of the run that `facts.previous` names, where it is still there.
     """
     from tasks.results.plots import curve_svgs  # matplotlib is slow to import
 
@@ -77,6 +81,8 @@ def write_report(
         screening=facts.data.funnel,
         rejected=facts.data.rejected,
         quarantine=facts.quarantine,
+        previous=facts.previous,
+        against=None if previous_dir is None else against(evaluation_dir, previous_dir),
         made=made.lines(),
         licences=facts.licences,
         settings=facts.settings,
@@ -126,6 +132,27 @@ def _of_selection(selection: Mapping[str, Any], evaluation: Mapping[str, Any]) -
     }
 
 
+class Previous(Config):
+    """The run before this one in its work folder. changed: the settings that are others now, with both values."""
+
+    finished: str
+    recipe: str
+    checkpoint: str
+    changed: tuple[str, ...]
+
+
+def told_of(past: PastRun | None, settings: str) -> Previous | None:
+    """What a report says of the run before; settings: those of its own, as YAML."""
+    if past is None:
+        return None
+    return Previous(
+        finished=past.finished,
+        recipe=past.recipe,
+        checkpoint=past.checkpoint,
+        changed=changed_settings(past.settings, settings),
+    )
+
+
 class ReportFacts(Config):
     """What the report says of the run itself. All of it is in its key: a report is never older than its run.
 
@@ -142,6 +169,7 @@ class ReportFacts(Config):
     quarantine: tuple[QuarantineRow, ...]
     settings: str
     licences: tuple[Licence, ...]
+    previous: Previous | None = None
 
 
 class ReportRow(Config):
@@ -157,7 +185,7 @@ class ReportWorker(Worker[ReportFacts, ReportRow]):
         pass
 
     def process(self, item: Given[ReportFacts]) -> ReportRow:
-        """Read `evaluation/…`, `selection.json` and the metrics.jsonl of every `curves/<title>`; write report.html."""
+        """Read `evaluation/…`, `previous/…`, selection.json and every `curves/<title>`; write report.html."""
         metrics = item.files["evaluation/metrics.json"]
         curves = {n.removeprefix("curves/"): path for n, path in item.files.items() if n.startswith("curves/")}
         report = write_report(
@@ -168,6 +196,7 @@ class ReportWorker(Worker[ReportFacts, ReportRow]):
             item.out,
             evaluation_dir=metrics.parent,
             made=made_here(),
+            previous_dir=item.folder("previous") if "previous/metrics.json" in item.files else None,
         )
         return ReportRow(report=report.name)
 
@@ -181,7 +210,12 @@ REPORT = Stage(
     "report",
     "3",
     settings=lambda recipe: NOTHING,
-    reads={"curves/*": Kind.CURVE, "evaluation/*": Kind.EVALUATION, "selection*": Kind.SELECTION},
+    reads={
+        "curves/*": Kind.CURVE,
+        "evaluation/*": Kind.EVALUATION,
+        "selection*": Kind.SELECTION,
+        "previous/*?": Kind.EVALUATION,
+    },
     writes={"report.html": Kind.REPORT, "videos/*?": Kind.EVALUATION},
     row=ReportRow,
     open=ReportWorker,

@@ -109,18 +109,22 @@ def _signal_row(name: str, kinds: Sequence[str], metrics: Sequence[Metric], tabl
 
 def _metric_row(metric: Metric, table: Mapping[str, Any]) -> MetricRow:
     ours, difference = table["model"][metric.name], table["difference"][metric.name]
-    outcome = difference["outcome"]
-    return MetricRow(
+    told = _value(difference) if difference["mean"] is not None else Value("")
+    return row_of(
         label=f"{metric.label}, {metric.unit}" if metric.unit else metric.label,
-        arrow=_BETTER[metric.better],
+        better=metric.better,
         decides=metric.decides,
-        model=_value(ours),
-        baseline=_value(table["baseline"][metric.name]),
-        difference=_value(difference) if difference["mean"] is not None else Value(""),
-        outcome=outcome,
-        tone=_TONES[outcome],
+        values=(_value(ours), _value(table["baseline"][metric.name]), told),
+        outcome=difference["outcome"],
         reason=ours.get("reason", "nothing could be compared") if ours["mean"] is None else "",
     )
+
+
+def row_of(
+    *, label: str, better: str, decides: bool, values: tuple[Value, Value, Value], outcome: str, reason: str
+) -> MetricRow:
+    """A row of two values and their difference; better: as the metric table has it."""
+    return MetricRow(label, _BETTER[better], decides, *values, outcome, _TONES[outcome], reason)
 
 
 def _value(cell: Mapping[str, Any], tone: str = "") -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from fye_model.files import replace_link
 from tasks.engine.items import Outcome
 from tasks.engine.store import Store
 from tasks.results.tables import nested_means
+from tasks.workspace.history import note_run
+from tasks.workspace.recipes import dump_recipe
 from tasks.workspace.run import Run
 from tasks.workspace.summary import Results
 
@@ -22,7 +25,10 @@ MODEL_LINK = "model"
 
 
 def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], selected: Outcome[Any]) -> Results:
-    """Put report and video at their fixed places, link the model, and return the run's results for its summary."""
+    """Put report and video at their fixed places, link the model, and return the run's results for its summary.
+
+    The run is remembered for the reports of later ones.
+    """
     store = run.store
     _copy(store, report, REPORT_FOLDER)
     results = publish_evaluation(run, evaluation)
@@ -35,6 +41,14 @@ def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], sel
         "checkpoint": _place(store, MODEL_LINK if store.local_root is not None else model),
         **(results.outputs or {}),
     }
+    note_run(
+        store,
+        evaluation,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe=run.recipe.name,
+        checkpoint=choice["winner"],
+        settings=dump_recipe(run.recipe),
+    )
     shown = {name: choice[name] for name in ("rule", "rows", "first", "baseline", "beats_first")}
     return results.model_copy(update={"selected_checkpoint": choice["winner"], "selection": shown, "outputs": outputs})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from fye_model.evaluation.reenact import Reenactment
 from fye_model.evaluation.scores import score
 from fye_model.evaluation.table import BY_NAME, METRICS
 from fye_model.evaluation.windows import motion
+from fye_model.files import write_json
 from tasks.engine.items import NOTHING
 from tasks.media.write import write_video
-from tasks.report import REPORT, ReportFacts, funnel, report_item, write_report
+from tasks.report import REPORT, Previous, ReportFacts, funnel, report_item, write_report
 from tasks.results.cross_tables import CrossRecord, summarise_cross
 from tasks.results.made import Made, made_here
 from tasks.results.pictures import save_png, side_by_side, strip
@@ -33,6 +35,7 @@ from tests.fye_model.evaluation.moving_face import face, track
 from tests.tasks.support import work_on
 
 EVIL = "<script>alert(1)</script>"
+TERMS = {"max_frames": 4, "evaluated_size": 32, "landmark_model": "test-model", "sampling": {"steps": 3}}
 MADE = Made(
     when="2026-01-02T03:04:05+00:00",
     software="follow-your-emoji 9",
@@ -40,6 +43,13 @@ MADE = Made(
     packages="torch 9",
     machine="Linux",
     device="cpu",
+)
+
+PREVIOUS = Previous(
+    finished="2025-12-31T23:59:59+00:00",
+    recipe=f"old{EVIL}",
+    checkpoint="stage 2/checkpoint-000050",
+    changed=("train.stage1.steps: 50, now 100",),
 )
 
 
@@ -94,9 +104,12 @@ def _cross_record(folder: Path, record: ClipRecord) -> CrossRecord:
 def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("evaluation")
     records = [_record(folder, name, noise) for name, noise in (("good", 5), ("bad", 60), ("middle", 20))]
-    terms = {"max_frames": 4, "evaluated_size": 32, "landmark_model": "test-model", "sampling": {"steps": 3}}
-    cross = summarise_cross([_cross_record(folder, record) for record in records[:2]], None)
-    evaluation = {**summarise(records, terms), "cross": cross}
+    _write_records(folder, records)
+    crossed = [_cross_record(folder, record) for record in records[:2]]
+    for record in crossed:
+        write_json(folder / "cross" / "records" / f"{Path(record.video).stem}.json", record.to_json())
+    cross = summarise_cross(crossed, None)
+    evaluation = {**summarise(records, TERMS), "cross": cross}
     base = {metric.name: evaluation["baseline"][metric.name]["mean"] for metric in METRICS}
     base |= {"frames": 8, "no_face_in_result": 0, "intervals": {"l1": [0.1, 0.3]}}
     better = {"l1": 0.05, "ssim": 0.99, "expression_error": 0.001, "expression_correlation": 0.9}
@@ -158,6 +171,23 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "evaluation_dir": folder,
         "made": MADE,
     }
+
+
+def _write_records(folder: Path, records: list[ClipRecord]) -> None:
+    """The clips' records, as an evaluation leaves them for later comparisons."""
+    for record in records:
+        write_json(folder / "records" / f"{record.clip}.json", {**record.to_json(), "schema": 2, "key": "k"})
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evaluation of an earlier run on the same clips, which was worse."""
+    folder = tmp_path_factory.mktemp("before")
+    records = [_record(folder, name, noise) for name, noise in (("good", 50), ("bad", 90), ("middle", 80))]
+    _write_records(folder, records)
+    crossed = summarise_cross([], "left out: nobody else")
+    write_json(folder / "metrics.json", {**summarise(records, TERMS), "cross": crossed})
+    return folder
 
 
 class Page(HTMLParser):
@@ -279,17 +309,21 @@ def test_a_large_video_lies_beside_the_report(
 
 
 def test_the_stage_writes_the_same_report_and_says_when_where_and_by_what(
-    ingredients: dict[str, Any], report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingredients: dict[str, Any], before: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ingredients["evaluation_dir"]
     (folder / "metrics.json").write_text(json.dumps(ingredients["evaluation"]))
     (tmp_path / "selection.json").write_text(json.dumps(ingredients["selection"]))
     files = {"evaluation/metrics.json": folder / "metrics.json", "selection.json": tmp_path / "selection.json"}
     files |= {f"curves/{title}": path for title, path in ingredients["curves"].items()}
+    files |= {f"evaluation/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("records/*")}
+    files |= {f"previous/{path.relative_to(before).as_posix()}": path for path in before.rglob("*.json")}
     (tmp_path / "out").mkdir()
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767323045")
-    row = work_on(REPORT, NOTHING, files, ingredients["facts"], tmp_path / "out")
-    expected = write_report(out_dir=tmp_path, **{**ingredients, "made": made_here()}).read_bytes()
+    facts = ingredients["facts"].model_copy(update={"previous": PREVIOUS})
+    row = work_on(REPORT, NOTHING, files, facts, tmp_path / "out")
+    told = {**ingredients, "facts": facts, "made": made_here(), "previous_dir": before}
+    expected = write_report(out_dir=tmp_path, **told).read_bytes()
     assert (tmp_path / "out" / row.report).read_bytes() == expected != report.read_bytes()
     assert b"2026-01-02T03:04:05+00:00" in expected
 
@@ -406,3 +440,39 @@ def test_in_a_browser_nothing_scrolls_sideways_but_tables_and_videos_play_in_a_l
         )
         wait_for(lambda: browser.execute_script("return window.rounds > 1"))
         assert complaints(browser) == []
+
+
+def test_the_run_before_is_compared_clip_by_clip_and_what_changed_is_told(
+    ingredients: dict[str, Any], before: Path, tmp_path: Path
+) -> None:
+    folder = ingredients["evaluation_dir"]
+    write_json(folder / "metrics.json", ingredients["evaluation"])
+    facts = ingredients["facts"].model_copy(update={"previous": PREVIOUS})
+    told = {**ingredients, "facts": facts}
+    text = Page(write_report(out_dir=tmp_path, **told, previous_dir=before).read_text()).text
+    assert f"recipe old{EVIL}, finished 2025-12-31T23:59:59+00:00" in text
+    assert "train.stage1.steps: 50, now 100" in text
+    assert "On 3 clips, too few to know how it is elsewhere" in text and "the picture is better than B's" in text
+    theirs = json.loads((before / "metrics.json").read_text())["model"]["ssim"]["mean"]
+    ours = ingredients["evaluation"]["model"]["ssim"]["mean"]
+    _, _, section = text.partition("Against the run before")
+    assert re.search(
+        rf"SSIM higher is better {ours:.4f} \[\S+ \S+\] {theirs:.4f} \[\S+ \S+\] \S+ \[\S+ \S+\] better", section
+    )
+
+
+def test_a_run_before_that_was_measured_otherwise_or_is_gone_is_said_to_be_not_compared(
+    ingredients: dict[str, Any], before: Path, page: Page, tmp_path: Path
+) -> None:
+    assert "No earlier run of this work folder came to other numbers." in page.text
+    write_json(ingredients["evaluation_dir"] / "metrics.json", ingredients["evaluation"])
+    told = {**ingredients, "facts": ingredients["facts"].model_copy(update={"previous": PREVIOUS})}
+    text = Page(write_report(out_dir=tmp_path, **told).read_text()).text
+    assert "Its evaluation is no longer in the store, so nothing is compared." in text
+    other = json.loads((before / "metrics.json").read_text())
+    other["protocol"]["max_frames"] = 9
+    shutil.copytree(before / "records", tmp_path / "other" / "records")
+    write_json(tmp_path / "other" / "metrics.json", other)
+    text = Page(write_report(out_dir=tmp_path, **told, previous_dir=tmp_path / "other").read_text()).text
+    assert "this run (A) and the previous run (B) were not measured alike, so nothing is compared" in text
+    assert "max_frames: A has 4, B has 9" in text and str(tmp_path) not in text
