@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter
 
 from flows.options import Device, runtime_and_recipe
+
+if TYPE_CHECKING:  # slow to import
+    from tasks.animate import AnimateRequest
 
 FACES = Group("Which face", sort_key=1)
 MOTION = Group("What is taken over of the driver", sort_key=2)
@@ -67,6 +70,10 @@ class Result:
 
     paste_back: Annotated[bool, Parameter(help="Put the animated square back into the whole picture.")] = False
     side_by_side: Annotated[bool, Parameter(help="Show portrait, driver and result beside each other.")] = False
+    preview: Annotated[
+        bool, Parameter(help="Only two seconds in few steps, and a strip of driver, drawn landmarks and result.")
+    ] = False
+    plan: Annotated[bool, Parameter(help="Only say what would be made, and how long it takes.")] = False
 
 
 _FACES, _MOTION, _RESULT = Faces(), Motion(), Result()
@@ -107,13 +114,27 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
         settings = _settings(faces, motion, result, frames_fps=frames_fps, still_s=still_s)
         places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
-        check_request(AnimateRequest.model_validate({**places, **dict(settings)}))
-        sampling_of(model, sampling)
+        how = {"sampling": sampling_of(model, sampling), "device": device}
+        request = AnimateRequest.model_validate({**places, **dict(settings), **how})
+        check_request(request)
         runtime, _ = runtime_and_recipe([], device=device)
+        if result.preview or result.plan:
+            return _look_first(request, runtime.assets, result.plan)
         from flows.animate import animate as flow  # Prefect takes seconds to import
 
         paths = {name: str(path) for name, path in places.items()}
         return run(flow, **paths, settings=settings, sampling=sampling, runtime=runtime)
+
+
+def _look_first(request: AnimateRequest, assets: Path | None, plan_only: bool) -> int:
+    """Preview or plan, in this process: starting Prefect takes longer."""
+    from tasks.animate import plan, preview
+    from tasks.faces.landmarker import resolve_landmarker
+
+    asset = resolve_landmarker(assets)
+    made = plan(request, asset) if plan_only else [str(path) for path in preview(request, asset)]
+    print("\n".join(made))
+    return 0
 
 
 def _settings(faces: Faces, motion: Motion, result: Result, **rest: object) -> Any:
@@ -129,7 +150,8 @@ def _settings(faces: Faces, motion: Motion, result: Result, **rest: object) -> A
     transfer |= {name: value for name, value in strengths.items() if value is not None}
     names = ("rotation", "position", "neutral", "proportions", "limits")
     how = {**transfer, **{name: getattr(motion, name) for name in names}, "ease_s": motion.ease}
+    shown = {name: value for name, value in vars(result).items() if name not in ("preview", "plan")}
     try:
-        return AnimateSettings.model_validate({**vars(faces), **vars(result), **rest, "transfer": how})
+        return AnimateSettings.model_validate({**vars(faces), **shown, **rest, "transfer": how})
     except ValidationError as error:
         raise ValueError("; ".join(explain_problems(error, AnimateSettings))) from error

@@ -7,20 +7,22 @@ finished frames go to the encoder in playing order. The parts are in `tasks/anim
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fye_model.animation.description import ModelDescription, need_description
-from fye_model.animation.schedule import progressive_windows
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
 from tasks.animation.kept import KeptWindows, folder_of, forget, forget_others, how_computed, key_of
+from tasks.animation.planned import estimate_s, plan_lines, window_sizes
+from tasks.animation.preview import liveliest, preview_paths, preview_sampling, save_strip, strip
 from tasks.animation.progress import Progress
 from tasks.animation.request import AnimateRequest, AnimateResult, AnimateSettings, check_request
 from tasks.animation.sampling import cache_error, call_of, load_for_animation, sampling_of
 from tasks.animation.scene import Scene, set_scene
-from tasks.animation.show import shown
+from tasks.animation.show import driver_pictures, shown
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.compose import even_sides
 from tasks.media.read import probe, write_video
@@ -35,6 +37,8 @@ __all__ = [
     "animate",
     "check_request",
     "load_for_animation",
+    "plan",
+    "preview",
     "sampling_of",
 ]
 
@@ -59,31 +63,20 @@ def animate(
     """
     check_request(request)
     model = need_description(request.model)
-    device = choose_device(request.device)
-    sampling = request.sampling or model.sampling
-    if request.seed is not None:
-        sampling = sampling.model_copy(update={"seed": request.seed})
-    _say_what_is_not_known(model, asset, log)
-    scene = set_scene(request, model, asset, sampling, log)
-    log(f"device: {device}")
-    if pipeline is None:
-        pipeline = load_for_animation(request.model, device, log, frames=len(scene))
+    sampling = _sampling(request, model)
+    scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline)
     first = scene.performances[0]
     skipping = None
     if sampling.step_cache.interval > 1:
         skipping = cache_error(pipeline, first.reference, first.landmarks, sampling, log)
-    frames = shown(_squares(pipeline, scene, request, sampling, log), scene, request.paste_back, request.side_by_side)
-    sound, first_s = scene.driver.sound, scene.driver.first_s
-    fps = scene.driver.landmarks.fps
-    pictures = (even_sides(frame) for frame in frames)
-    written = write_video(request.output, pictures, fps, _CRF, audio=sound, audio_start_s=first_s if sound else 0.0)
+    written = _write(request.output, _frames(pipeline, scene, request, sampling, log), scene)
     assert written == len(scene), f"{written} frames written, {len(scene)} in the driver"
     forget(request.output)
     info = probe(request.output)
     return AnimateResult(
         output=request.output,
         frames=written,
-        fps=fps,
+        fps=scene.driver.landmarks.fps,
         width=info.width,
         height=info.height,
         aligned=first.motion.aligned,
@@ -92,12 +85,76 @@ def animate(
         driver_interpolated=int(scene.driver.landmarks.interpolated.sum()),
         driver_held=int(first.motion.held.sum()),
         notes=scene.notes,
-        audio=sound is not None,
+        audio=scene.driver.sound is not None,
         seed=sampling.seed,
         sampling=sampling,
         step_cache_l1=skipping,
         assumed=model.assumed,
     )
+
+
+def preview(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -> tuple[Path, Path]:
+    """The liveliest two seconds of what `animate` would make, in few steps: a clip and a strip beside `request.output`.
+
+    The strip shows driver, drawn landmarks on the portrait, and result. Returns both files. Raises as `animate`.
+    """
+    check_request(request)
+    model = need_description(request.model)
+    sampling = preview_sampling(_sampling(request, model))
+    scene, pipeline = _prepared(request, asset, model, sampling, log)
+    scene = scene.stretch(*liveliest(scene))
+    clip, picture = preview_paths(request.output)
+    frames = list(_frames(pipeline, scene, request.model_copy(update={"output": clip}), sampling, log))
+    _write(clip, iter(frames), scene)
+    forget(clip)
+    save_strip(strip(scene, frames, list(driver_pictures(scene))), picture)
+    return clip, picture
+
+
+def plan(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -> list[str]:
+    """What `animate` would make and how long it would take, as lines; faces are found and a step is measured."""
+    check_request(request)
+    model = need_description(request.model)
+    sampling = _sampling(request, model)
+    scene, pipeline = _prepared(request, asset, model, sampling, log)
+    blank = [np.zeros((model.size, model.size, 3), np.uint8)] * len(scene.performances)
+    shape = next(iter(shown(iter([blank]), scene, request.paste_back, request.side_by_side))).shape
+    return plan_lines(scene, sampling, shape[1], shape[0], estimate_s(pipeline, scene, sampling))
+
+
+def _sampling(request: AnimateRequest, model: ModelDescription) -> SamplingConfig:
+    sampling = request.sampling or model.sampling
+    return sampling if request.seed is None else sampling.model_copy(update={"seed": request.seed})
+
+
+def _prepared(
+    request: AnimateRequest,
+    asset: LandmarkerAsset,
+    model: ModelDescription,
+    sampling: SamplingConfig,
+    log: Log,
+    pipeline: FollowYourEmojiPipeline | None = None,
+) -> tuple[Scene, FollowYourEmojiPipeline]:
+    """The scene, and the pipeline that draws it."""
+    device = choose_device(request.device)
+    _say_what_is_not_known(model, asset, log)
+    scene = set_scene(request, model, asset, sampling, log)
+    log(f"device: {device}")
+    return scene, pipeline or load_for_animation(request.model, device, log, frames=len(scene))
+
+
+def _frames(
+    pipeline: FollowYourEmojiPipeline, scene: Scene, request: AnimateRequest, sampling: SamplingConfig, log: Log
+) -> Iterator[np.ndarray]:
+    squares = _squares(pipeline, scene, request, sampling, log)
+    return shown(squares, scene, request.paste_back, request.side_by_side)
+
+
+def _write(output: Path, frames: Iterator[np.ndarray], scene: Scene) -> int:
+    sound = scene.driver.sound
+    start_s = scene.sound_from_s if sound is not None else 0.0
+    pictures = (even_sides(frame) for frame in frames)
+    return write_video(output, pictures, scene.driver.landmarks.fps, _CRF, audio=sound, audio_start_s=start_s)
 
 
 def _say_what_is_not_known(model: ModelDescription, asset: LandmarkerAsset, log: Log) -> None:
@@ -111,7 +168,8 @@ def _squares(
     pipeline: FollowYourEmojiPipeline, scene: Scene, request: AnimateRequest, sampling: SamplingConfig, log: Log
 ) -> Iterator[Sequence[np.ndarray]]:
     """For each frame the animated squares (size, size, 3) uint8 of all performances."""
-    progress = Progress(len(scene), len(scene.performances) * _steps(len(scene), sampling), log)
+    steps = sampling.steps * len(window_sizes(len(scene), sampling))
+    progress = Progress(len(scene), len(scene.performances) * steps, log)
 
     def on_step(pipeline: object, step: int, timestep: int, tensors: dict[str, Any]) -> None:
         progress.step()
@@ -134,13 +192,6 @@ def _squares(
     for faces in zip(*streams, strict=True):
         yield faces
         progress.frame()
-
-
-def _steps(frames: int, sampling: SamplingConfig) -> int:
-    """Steps of sampling that the pipeline takes for a video, counted over its windows."""
-    if sampling.strategy == "overlap":
-        return sampling.steps
-    return sampling.steps * len(progressive_windows(frames, sampling.window))
 
 
 def _one_by_one(chunks: Iterator[list[Any]]) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -37,6 +37,12 @@ class Performance:
     motion: Motion
     landmarks: DrawnLandmarks
 
+    def stretch(self, start: int, count: int) -> Performance:
+        """`count` frames from `start` on."""
+        chosen = slice(start, start + count)
+        motion = replace(self.motion, points=self.motion.points[chosen], held=self.motion.held[chosen])
+        return replace(self, motion=motion, landmarks=replace(self.landmarks, points_px=motion.points))
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -46,9 +52,19 @@ class Scene:
     driver: Driver
     performances: tuple[Performance, ...]
     notes: tuple[str, ...]
+    start: int = 0  # of the driver's frames, where only a stretch of it is shown
 
     def __len__(self) -> int:
-        return len(self.driver.landmarks)
+        return len(self.performances[0].landmarks)
+
+    @property
+    def sound_from_s(self) -> float:
+        """Where the sound begins, on its file's clock."""
+        return self.driver.first_s + self.start / self.driver.landmarks.fps
+
+    def stretch(self, start: int, count: int) -> Scene:
+        """`count` frames from `start` on."""
+        return replace(self, performances=tuple(one.stretch(start, count) for one in self.performances), start=start)
 
 
 def set_scene(
@@ -73,6 +89,8 @@ def set_scene(
     notes = [*subject.notes, *(f"{name}: {note}" for note in driver.notes)]
     if model.landmark_variant not in ALIGNED:
         notes.append(f"the model draws {model.landmark_variant} landmarks, the driver's as they are: no alignment")
+    if request.transfer is not None and request.transfer.limits and model.poses is None:
+        notes.append("the model does not say which head poses it was trained on: no limit is kept")
     performances = tuple(
         _perform(actor, subject.picture, driver, geometry, model, sampling, request) for actor in subject.actors
     )

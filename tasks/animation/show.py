@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -17,7 +18,7 @@ def shown(
     """Frames (h, w, 3) uint8 from the animated squares of all performances, a sequence of them for each frame."""
     picture, first = np.asarray(scene.subject.picture), scene.performances[0]
     still = picture if paste_back else np.asarray(first.reference)
-    drivers = _drivers(scene) if beside else None
+    drivers = driver_pictures(scene) if beside else None
     for faces in squares:
         frame = faces[0]
         if paste_back:
@@ -27,10 +28,10 @@ def shown(
         yield frame if drivers is None else pictures_in_a_row([still, next(drivers), frame], first.landmarks.height)
 
 
-def _drivers(scene: Scene) -> Iterator[np.ndarray]:
+def driver_pictures(scene: Scene) -> Iterator[np.ndarray]:
     """What the driver shows in each frame: its pictures, or, of a stored table, what is drawn from it."""
     if scene.driver.moving is not None:
-        return _looked_at(scene.driver.moving)
+        return islice(_looked_at(scene.driver.moving), scene.start, scene.start + len(scene))
     landmarks = scene.performances[0].landmarks
     return (landmarks.pictures([frame])[0] for frame in range(len(landmarks)))
 
