@@ -146,8 +146,11 @@ def capture(
 @app.command
 def evaluate(
     *,
-    model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
+    model: Annotated[Path | None, Parameter(help="Model folder, such as WORK/model after a retrain.")] = None,
     videos: Videos = None,
+    away: Annotated[
+        Path | None, Parameter(help="Instead of --model: what a machine made of the pack of --work (see `fye pack`).")
+    ] = None,
     bench: Annotated[Path | None, Parameter(help="A bench to evaluate on instead: see `fye bench`.")] = None,
     protocol: Protocol = "paper",
     warp: Warp = False,
@@ -158,7 +161,11 @@ def evaluate(
     device: Device = "auto",
 ) -> int:
     """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos. Or on a bench."""
+    if (model is None) == (away is None):
+        raise ValueError("give --model, a model folder, or --away, the output of training on a pack: one of the two")
     if bench is not None:
+        if model is None:
+            raise ValueError("--bench goes with --model")
         if videos is not None or recipe != "paper":
             raise ValueError("--bench goes without --videos and --recipe: a bench brings its own videos and rules")
         runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
@@ -170,11 +177,30 @@ def evaluate(
     from flows.evaluate import evaluate as flow
     from fye_model.animation.folder import check_model
 
-    check_model(model)
+    check_model(model if away is None else away / "model")  # type: ignore[arg-type]  # one of the two is given
     runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
     _check(recipe, overrides, work, _text(videos))
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
-    return _run(flow, model=str(model), videos=_text(videos), **arguments)
+    return _run(flow, model=_text(model), videos=_text(videos), away=_text(away), **arguments)
+
+
+@app.command
+def pack(
+    output: Annotated[Path, Parameter(help="Folder for the pack; one that is there is replaced.")],
+    *,
+    videos: Videos = None,
+    work: Work = "work/retrain",
+    recipe: RecipeName = "paper",
+    set_: Overrides = None,
+    workers: Workers = 2,
+) -> int:
+    """Pack a data set for a machine that trains with the library alone; `evaluate --away` scores what comes back."""
+    from flows.pack import pack as flow
+
+    runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    _check(recipe, overrides, work, _text(videos))
+    arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
+    return _run(flow, output=str(output), videos=_text(videos), **arguments)
 
 
 @app.command

@@ -8,20 +8,21 @@ from prefect import flow
 
 from flows.ending import finish_run
 from flows.running import running
-from flows.wiring import evaluate_folder, evaluation_results
+from flows.wiring import evaluate_away, evaluate_folder, evaluation_results
 from fye_model.config import Runtime
 from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
 
 
-@flow(name="evaluate", flow_run_name="evaluate {model} in {work}", log_prints=False)
+@flow(name="evaluate", flow_run_name="evaluate in {work}", log_prints=False)
 def evaluate(
-    model: str,
+    model: str | None = None,
     videos: str | None = None,
     work: str = "work/evaluate",
     recipe: str = "paper",
     overrides: list[str] | None = None,
     runtime: Runtime | None = None,
+    away: str | None = None,
 ) -> Any:
     """Self reenactment on every frame of the given videos: tables, strips, side-by-side videos.
 
@@ -32,9 +33,15 @@ def evaluate(
         recipe: `paper`, `demo` or a YAML file: the one that the model was trained with.
         overrides: settings on top of the recipe, as `key.path=value`.
         runtime: workers, devices and limits: what changes speed, never results.
+        away: instead of `model` and `videos`, the output of a machine that trained on this work folder's pack: its
+            reenactments of the held-out spans are scored.
     """
-    run = open_run(work, recipe, [*(overrides or []), "split.by=all"], runtime or Runtime())
+    if (model is None) == (away is None):
+        raise ValueError("give model, a model folder, or away, the output of training on a pack: one of the two")
+    split = ["split.by=all"] if away is None else []
+    run = open_run(work, recipe, [*(overrides or []), *split], runtime or Runtime())
     with running(run, "evaluate"):
         if videos is not None:
             register_root(run.store, Root(videos))
-        return finish_run(run, "evaluate", evaluation_results(run, *evaluate_folder(run, model)))
+        found = evaluate_folder(run, model) if model is not None else evaluate_away(run, str(away))
+        return finish_run(run, "evaluate", evaluation_results(run, *found))

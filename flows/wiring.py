@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fye_model.animation.folder import check_model
+from fye_model.training.pack import REENACTED
+from fye_model.training.records import LATENTS_FILE
 from tasks.clips import CLIPS, clip_items, cut_clips
 from tasks.encoders import ENCODERS
 from tasks.engine.items import NOTHING, StageResult
@@ -15,7 +17,7 @@ from tasks.evaluate import EVALUATE, EvaluateRow
 from tasks.footage.shards import Shard
 from tasks.ingest import INGEST, ingest_items
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
-from tasks.latents import LATENTS
+from tasks.latents import LATENTS, training_clips
 from tasks.report import REPORT, ReportFacts, ReportRow, report_item, told_of
 from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, screening_item
 from tasks.select import SELECT, SelectRow
@@ -87,10 +89,10 @@ def train_model(run: Run, data: Data) -> Model:
     fitted = run.stage(ENCODERS, run.one_item("encoders", kept, whole_inputs(kept, "video", "landmarks")))
     encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
     encoded = run.stage(LATENTS, per_clip_items(kept, NOTHING, "video", "landmarks", **encoders))
-    clips = with_outputs(kept, encoded, latents="latents.safetensors")
-    inputs = whole_inputs(clips, "landmarks", "masks", "latents")
-    stage1 = run.stage(STAGE1, run.one_item("stage 1", clips, inputs))
-    stage2 = run.stage(STAGE2, run.one_item("stage 2", clips, inputs | best_checkpoint(stage1, "init")))
+    clips, crops = with_outputs(kept, encoded, latents=LATENTS_FILE), training_clips(kept, encoded)
+    inputs = whole_inputs(crops, "landmarks", "masks", "latents")
+    stage1 = run.stage(STAGE1, run.one_item("stage 1", crops, inputs))
+    stage2 = run.stage(STAGE2, run.one_item("stage 2", crops, inputs | best_checkpoint(stage1, "init")))
     inputs = whole_inputs(clips, "video", "landmarks") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
     return Model(clips, stage1, stage2, run.stage(SELECT, run.one_item("selection", clips, inputs)))
 
@@ -107,6 +109,16 @@ def evaluate_folder(run: Run, model: str) -> tuple[Data, StageResult[EvaluateRow
     data = prepare_data(run)
     clips = kept_clips(data.clips, data.verdicts, "val")
     return data, evaluate_model(run, clips, folder_inputs(run.store, Path(model), "model"))
+
+
+def evaluate_away(run: Run, away: str) -> tuple[Data, StageResult[EvaluateRow]]:
+    """Scores of the held-out spans as a machine that trained on this data set's pack has reenacted them."""
+    output = Path(away)
+    check_model(output / "model")
+    data = prepare_data(run)
+    made = folder_inputs(run.store, output / "model", "model")
+    made |= folder_inputs(run.store, output / REENACTED, "reenacted")
+    return data, evaluate_model(run, data.kept(), made)
 
 
 def report_on(run: Run, data: Data, model: Model, evaluation: StageResult[EvaluateRow]) -> StageResult[ReportRow]:

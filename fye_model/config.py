@@ -134,6 +134,8 @@ class AutoencoderConfig(Config):
     fit_batch_size: Positive = 16
     fit_learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     fit_kl_weight: Annotated[float, Field(ge=0)] = 1e-6
+    # added weight of the pixels around eyes, brows and lips: few, and what they show is what a face says [ours]
+    fit_expression_weight: Annotated[float, Field(ge=0)] = 0.0
     fit_seed: int = 0
 
     @property
@@ -155,11 +157,21 @@ class ImageEncoderConfig(Config):
     seed: int = 0  # of the random weights, when `path` is not given
 
 
+class JitterConfig(Config):
+    """Other crops of each clip to train on: a face that always sits in one place is drawn there, always. [ours]"""
+
+    crops: Annotated[int, Field(ge=0)] = 0  # besides the clip itself; each costs its encoding once, and its disk space
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.25  # a crop's side is between 1 - zoom and 1 of the clip's
+    mirror: bool = True  # every other crop is mirrored
+    seed: int = 0
+
+
 class LatentConfig(Config):
     """What is encoded once per clip so that training need not: latents of all frames, image tokens of a few."""
 
     references: Positive = 16  # [ours] candidate reference frames of a clip, spread over its valid frames
     precision: Literal["fp16", "fp32"] = "fp16"  # as stored
+    jitter: JitterConfig = JitterConfig()
 
 
 class NetworkConfig(Config):

@@ -1,4 +1,4 @@
-"""Two recipes for two CPU cores, as overrides on `Recipe`, whose defaults are the paper's; presets for screening.
+"""Recipes that need no weights from elsewhere, as overrides on `Recipe` (the paper's); presets for screening.
 
 `DEMO` goes the whole way from videos to a scored model in minutes: everything is trained from scratch on the few clips
 at hand, the autoencoder included, so sizes are as small as still learns. `DEBUG` goes the same way in seconds and
@@ -25,6 +25,8 @@ DEMO: dict[str, JsonValue] = {
         "fit_steps": 1200,
         "fit_batch_size": 8,
         "fit_learning_rate": 2e-3,
+        # a cell has room for little, and eyes and lips are a small part of a frame
+        "fit_expression_weight": 4.0,
     },
     "image_encoder": {
         "hidden_size": 64,
@@ -77,6 +79,66 @@ DEMO: dict[str, JsonValue] = {
     "sampling": {"steps": 5, "guidance_scale": 1.0, "window": 8},
     "selection": {"clips": 3, "frames": 8, "sampling_steps": 3},
     "evaluation": {"frames": 24, "size": 96, "window": "moving"},
+}
+
+# for a GPU of 24 GB or more and some minutes of footage: from nothing to a face that follows, in about ten minutes
+SMALL: dict[str, JsonValue] = {
+    "clips": {"size": 256, "margin": 0.25},
+    "screening": {"min_sharpness": 0.0},
+    # a few people at most: the end of every clip is held out
+    "split": {"by": "tail", "holdout": 0.2},
+    "autoencoder": {
+        "block_out_channels": [64, 128, 256, 256],
+        "latent_channels": 8,
+        "fit_steps": 1500,
+        "fit_batch_size": 16,
+        "fit_learning_rate": 1e-3,
+        "fit_expression_weight": 2.0,
+    },
+    "image_encoder": {
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "layers": 2,
+        "heads": 4,
+        "image_size": 128,
+        "patch_size": 16,
+    },
+    "latents": {"references": 32, "jitter": {"crops": 3}},
+    "networks": {
+        "block_out_channels": [128, 256, 512],
+        "layers_per_block": 2,
+        "cross_attention_dim": 256,
+        "landmark_channels": [16, 32, 96, 256],
+        "qformer_heads": 4,
+    },
+    "train": {
+        "stage1": {
+            "steps": 3600,
+            "batch_size": 32,
+            "learning_rate": 3e-4,
+            "warmup_steps": 100,
+            "decay": "cosine",
+            "checkpoint_every": 1200,
+            "validate_every": 1200,
+            "working_weights": "bf16",
+        },
+        "stage2": {
+            "steps": 400,
+            "batch_size": 4,
+            "frames": 16,
+            "learning_rate": 2e-4,
+            "warmup_steps": 50,
+            "decay": "cosine",
+            "checkpoint_every": 200,
+            "validate_every": 200,
+            "working_weights": "bf16",
+        },
+        "loss": {"lambda_expression": 4.0, "lambda_face": 1.0},
+        "covering": {"all_but_ends": 0.4, "everything": 0.3},
+    },
+    "sampling": {"steps": 10, "guidance_scale": 1.5, "window": 16},
+    "selection": {"clips": 4, "frames": 16},
+    "evaluation": {"frames": 64, "size": 256, "protocol": "far", "window": "moving"},
 }
 
 DEBUG: dict[str, JsonValue] = {
@@ -139,6 +201,7 @@ DEBUG: dict[str, JsonValue] = {
 NAMED: dict[str, dict[str, JsonValue]] = {
     "paper": {},
     "demo": DEMO,
+    "small": SMALL,
     "debug": DEBUG,
 }
 

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from fye_model.config import AutoencoderConfig, Config, ImageEncoderConfig
+from fye_model.landmarks.table import read_landmarks
 from fye_model.training.records import AutoencoderFit
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
@@ -53,7 +54,7 @@ class EncodersWorker(Worker[ClipSet, EncodersRow]):
         """Take over the encoders that the recipe names, or fit a small autoencoder on the clips' training spans."""
         from fye_model.networks.autoencoder import latent_factor, load_autoencoder
         from fye_model.networks.image_encoder import load_image_encoder
-        from fye_model.training.autoencoder import fit_autoencoder
+        from fye_model.training.autoencoder import expression_pixels, fit_autoencoder
 
         load_image_encoder(self.image_encoder).save(item.out / "image_encoder")
         if self.autoencoder.path is not None:
@@ -65,28 +66,36 @@ class EncodersWorker(Worker[ClipSet, EncodersRow]):
                 )
             vae.save_pretrained(item.out / "vae")
             return EncodersRow(autoencoder="given", factor=latent_factor(vae))
-        frames, weights = training_frames(item.files, item.facts.clips)
-        fit = fit_autoencoder(frames, self.autoencoder, item.out / "vae", logger.info, weights, device=self.device)
+        frames, points, weights = training_frames(item.files, item.facts.clips)
+        marked = expression_pixels(points, frames.shape[1])
+        rest = (logger.info, weights, self.device, marked)
+        fit = fit_autoencoder(frames, self.autoencoder, item.out / "vae", *rest)
         return EncodersRow(autoencoder="fitted", factor=self.autoencoder.factor, fit=fit)
 
 
-def training_frames(files: Mapping[str, Path], clips: Sequence[ClipRecord]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (n, s, s, 3) uint8 spread evenly over the clips' training spans, and weights that even out subjects."""
+def training_frames(
+    files: Mapping[str, Path], clips: Sequence[ClipRecord]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames spread evenly over the clips' training spans, their landmarks, and weights that even out subjects.
+
+    Frames (n, s, s, 3) uint8, landmarks (n, 478, 2) pixels with NaN where there is no face, weights (n,).
+    """
     total = sum(clip.train[1] - clip.train[0] for clip in clips)
     stride = -(-total // MAX_FIT_FRAMES)
-    frames, subjects = [], []
+    frames, points, subjects = [], [], []
     for clip in clips:
         chosen = list(range(*clip.train, stride))
         if chosen:
             frames.append(read_frames(files[f"clips/{clip.clip}/video"], chosen))
+            points.append(read_landmarks(files[f"clips/{clip.clip}/landmarks"]).pixels()[chosen])
             subjects += [clip.subject] * len(chosen)
     count = Counter(subjects)
-    return np.concatenate(frames), np.array([1.0 / count[subject] for subject in subjects])
+    return np.concatenate(frames), np.concatenate(points), np.array([1.0 / count[subject] for subject in subjects])
 
 
 ENCODERS = Stage(
     "encoders",
-    "1",
+    "2",
     settings=lambda recipe: EncoderSettings(autoencoder=recipe.autoencoder, image_encoder=recipe.image_encoder),
     reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS},
     writes={"vae/*": Kind.AUTOENCODER, "image_encoder/*": Kind.IMAGE_ENCODER},

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import Field
 
 from fye_model.animation.description import check_description
@@ -30,6 +31,8 @@ from fye_model.evaluation.table import METRICS, NAMES
 from fye_model.evaluation.weights import weights_here
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
+from fye_model.pictures import read_pictures
+from fye_model.training.pack import check_reenacted
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
 from tasks.engine.stage import Context, Stage
@@ -74,12 +77,14 @@ def evaluate(
     *,
     variant: Variant = "expression_aware",
     device: str = "cpu",
+    reenacted: Path | None = None,
 ) -> Json:
     """Evaluate the model in `model_dir` on the held-out spans of the training index; returns what metrics.json holds.
 
     Self reenactment of every clip, and cross reenactment between people where two or more are held out.
-    landmarker: its model must be the one of the index. variant: how landmarks are drawn, as in training. Writes into
-    `out_dir`: metrics.json, results.parquet (a row per clip and method, with per-frame lists), videos/*.mp4 and
+    landmarker: its model must be the one of the index. variant: how landmarks are drawn, as in training. reenacted: a
+    folder of what the model made of all this elsewhere (`fye_model/training/away.py`), which is then scored. Writes
+    into `out_dir`: metrics.json, results.parquet (a row per clip and method, with per-frame lists), videos/*.mp4 and
     strips/*.png (reference, landmarks, truth, result), records/*.json, from which a killed call resumes, and the same
     three of the pairs in cross/. Nothing written depends on time or place. Raises ValueError when nothing is held out,
     the landmark models or drawings of model, data and this call differ, or a clip's files do not fit together.
@@ -89,7 +94,13 @@ def evaluate(
     pairs = cross_pairs(held_out, clips, config.cross_pairs)
     terms = protocol(held_out, sampling, config.frames, config.size, variant, config)
     check_description(model_dir, landmark_model=held_out.landmark_model, landmark_variant=variant)
-    load = cache(lambda: load_pipeline(model_dir, device))  # where every clip is done already, it is not needed
+    if reenacted is not None:
+        check_reenacted(reenacted, folder_digest(model_dir), sampling, config)
+    pipeline = cache(lambda: load_pipeline(model_dir, device))  # where every clip is done already, it is not needed
+
+    def load(name: str) -> Any:
+        return pipeline() if reenacted is None else Replayed(reenacted / f"{file_stem(name)}.parquet")
+
     with FaceLandmarker(landmarker.path, landmarker.model) as detector:
         check_landmark_model(held_out, detector)
         job = _Job(held_out, config, sampling, variant, detector, load, [folder_digest(model_dir), terms], out_dir, log)
@@ -104,14 +115,17 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Job:
-    """One evaluation: what its clips and pairs share. `load` gives the pipeline; `key`: what all records depend on."""
+    """One evaluation: what its clips and pairs share.
+
+    load: the pipeline for a clip or pair of this id; key: what all records depend on.
+    """
 
     held_out: HeldOut
     config: EvaluationConfig
     sampling: SamplingConfig
     variant: Variant
     detector: FaceLandmarker
-    load: Callable[[], Any]
+    load: Callable[[str], Any]
     key: list[Any]
     out_dir: Path
     log: Callable[[str], None]
@@ -130,7 +144,7 @@ class _Job:
             return record
         clip = load_clip(self.held_out, entry, self.config.frames, self.variant, self.config)
         terms = (self.sampling, self.config.frames, self.size, self.held_out.geometry)
-        scored = score_clip(self.load(), clip, self.detector, *terms)
+        scored = score_clip(self.load(entry.clip), clip, self.detector, *terms)
         record = _record(clip, scored, *self._pictures("", entry.clip, scored.reenactment))
         self._keep(kept, key, record)
         self.log(f"{label}: {_line(record.scores, METRICS, _TOLD)}")
@@ -145,7 +159,7 @@ class _Job:
             self.log(f"{label}: already done")
             return record
         clip = load_cross(self.held_out, pair, self.config.frames, self.variant, self.config, self.sampling)
-        scored = score_cross(self.load(), clip, self.detector, self.sampling, self.size, self.held_out.geometry)
+        scored = score_cross(self.load(pair.id), clip, self.detector, self.sampling, self.size, self.held_out.geometry)
         record = _cross_record(clip, scored, *self._pictures("cross/", pair.id, scored.reenactment, CROSS_COLUMNS))
         self._keep(kept, key, record)
         self.log(f"{label}: {_line(record.scores, CROSS_METRICS, _CROSS_TOLD)}")
@@ -206,6 +220,7 @@ class EvaluateWorker(Worker[ClipSet, EvaluateRow]):
                 logger.info,
                 variant=self.settings.landmark_image.variant,
                 device=self.context.device,
+                reenacted=item.folder("reenacted") if "reenacted/about.json" in item.files else None,
             )
         return EvaluateRow(clips=metrics["protocol"]["clips"], frames=metrics["protocol"]["frames"])
 
@@ -220,7 +235,12 @@ EVALUATE = Stage(
     "evaluate",
     "4",
     settings=_settings,
-    reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
+    reads={
+        "clips/*/video": Kind.CLIP,
+        "clips/*/landmarks": Kind.LANDMARKS,
+        "model/*": Kind.MODEL,
+        "reenacted/*?": Kind.REENACTED,
+    },
     writes={
         "metrics.json": Kind.EVALUATION,
         "results.parquet": Kind.EVALUATION,
@@ -236,6 +256,18 @@ EVALUATE = Stage(
     tools=("torch", "diffusers"),
     uses_landmarker=True,
 )
+
+
+class Replayed:
+    """Stands where a pipeline does, and returns the frames that it made elsewhere, from a file of pictures."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; the training machine did not reenact this clip: pack it again")
+        self.frames = read_pictures(path).astype(np.float32) / 255
+
+    def __call__(self, *arguments: object, **options: object) -> Replayed:
+        return self
 
 
 def file_stem(clip: str) -> str:

@@ -7,14 +7,13 @@ detecting again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from fye_model.config import Config, LandmarkConfig
-from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
+from fye_model.landmarks.masks import latent_masks
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Quarantine
@@ -28,7 +27,6 @@ from tasks.footage.duplicates import thumbnail, write_thumbnails
 from tasks.media.read import iter_frames, probe, read_frames
 
 _MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
-_MASK_CHUNK = 64  # frames whose full-size masks are in memory together
 
 
 class LandmarkFacts(Config):
@@ -88,22 +86,6 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
             frames = frames_to_look_at(sequence)
             apart = looks_apart(self.landmarker, sequence, frames, read_frames(video, frames))
         return PlausibleRow(**shape.model_dump(), looks_apart=apart)
-
-
-def latent_masks(sequence: LandmarkSequence, radius_fraction: float, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Expression and face masks at latent size: two (f, height / factor, width / factor) float32."""
-    pixels = sequence.pixels()
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, len(pixels), _MASK_CHUNK):
-        chunk = pixels[start : start + _MASK_CHUNK]
-        expression = expression_mask(chunk, sequence.height, sequence.width, radius_fraction)
-        face = face_mask(chunk, sequence.height, sequence.width)
-        parts.append((to_latent(expression, factor), to_latent(face, factor)))
-    return _joined(part[0] for part in parts), _joined(part[1] for part in parts)
-
-
-def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
-    return np.concatenate(list(parts))
 
 
 LANDMARKS = Stage(

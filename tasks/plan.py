@@ -30,7 +30,7 @@ STAGES: tuple[AnyStage, ...] = (
     EVALUATE,
     REPORT,
 )
-FROM_OUTSIDE = frozenset({Kind.SOURCE})
+FROM_OUTSIDE = frozenset({Kind.SOURCE, Kind.REENACTED})
 
 
 def stage_named(name: str) -> AnyStage:

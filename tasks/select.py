@@ -41,12 +41,12 @@ from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement, measure_placement
 from fye_model.landmarks.poses import measure_poses
 from fye_model.landmarks.table import LandmarkSequence, read_landmarks
+from fye_model.training.records import validation_loss
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.results.checkpoints import validation_loss
 from tasks.results.records import Json, number
 from tasks.results.reenactment import (
     ScoredClip,

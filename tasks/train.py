@@ -30,12 +30,12 @@ from fye_model.config import (
     TrainStageConfig,
 )
 from fye_model.processes import die_with_parent
+from fye_model.training.records import validation_loss
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, StageResult, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef
 from tasks.faces.landmarker import geometry_source
-from tasks.results.checkpoints import validation_loss
 from tasks.workspace.dataset import ClipSet, write_index
 
 RESTARTS = 2  # of a training process that was killed, not of one that ended with an error

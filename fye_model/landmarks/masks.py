@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from fye_model.landmarks import topology
+from fye_model.landmarks.table import LandmarkSequence
 
 _MIN_RADIUS_PX = 0.75  # every disc then holds at least one pixel centre (the farthest is sqrt(1/2) away)
+_CHUNK = 64  # frames whose full-size masks are in memory together
 
 
 def expression_mask(points_px: np.ndarray, height: int, width: int, radius_fraction: float = 0.02) -> np.ndarray:
@@ -80,3 +82,15 @@ def to_latent(mask: np.ndarray, factor: int = 8) -> np.ndarray:
     count = rows.sum(axis=2, dtype=np.uint16).reshape(frames, height // factor, width // factor, factor)
     result: np.ndarray = count.sum(axis=3, dtype=np.uint32).astype(np.float32) / np.float32(factor * factor)
     return result
+
+
+def latent_masks(sequence: LandmarkSequence, radius_fraction: float, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """Expression and face masks of a clip at latent size: two (f, height / factor, width / factor) float32."""
+    pixels = sequence.pixels()
+    expression, face = [], []
+    for start in range(0, len(pixels), _CHUNK):
+        chunk = pixels[start : start + _CHUNK]
+        points = (chunk, sequence.height, sequence.width)
+        expression.append(to_latent(expression_mask(*points, radius_fraction), factor))
+        face.append(to_latent(face_mask(*points), factor))
+    return np.concatenate(expression), np.concatenate(face)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fye_model.config import AutoencoderConfig
 from fye_model.files import whole_folder
+from fye_model.landmarks.masks import expression_mask
 from fye_model.training.records import AutoencoderFit
 
 EDGE_WEIGHT = 0.5  # of the differences' L1 beside the pixels'
@@ -29,6 +30,7 @@ WHOLE_SHARE = 0.6  # of the steps, at the end, look at whole frames: 0.3 left a 
 WARMUP_SHARE = 0.05
 GRAD_CLIP = 1.0
 START_LOG_VARIANCE = -4.0  # of the latents' noise: at 0 it drowns what an untrained encoder has to say
+EXPRESSION_RADIUS = 0.04  # of the face box's longer side: an eye with its lids, not only their line
 STATISTICS_FRAMES = 64  # over which the latents' spread and the final error are measured
 
 
@@ -71,11 +73,13 @@ def fit_autoencoder(
     log: Callable[[str], None] = print,
     weights: np.ndarray | None = None,
     device: str = "cpu",
+    expression: np.ndarray | None = None,
 ) -> AutoencoderFit:
     """Fit an autoencoder on frames and save it as a diffusers folder, complete or not at all.
 
     frames: (n, s, s, 3) uint8 RGB, s a multiple of the latent factor; weights: (n,) how often each is drawn, equal
-    when None (give subjects equal shares). The same frames and configuration give the same weights on one machine.
+    when None (give subjects equal shares); expression: (n, s, s) bool, the pixels that `fit_expression_weight` is for
+    (`expression_pixels`), none when None. The same frames and configuration give the same weights on one machine.
     The scaling factor is stored in the config as Stable Diffusion does. ValueError when there is nothing to fit.
     """
     if config.fit_steps == 0 or len(frames) == 0:
@@ -84,9 +88,9 @@ def fit_autoencoder(
             f"autoencoder.fit_steps above 0 to fit a small one on the clips; there are {len(frames)} frames to fit on"
         )
     torch.manual_seed(config.fit_seed)
-    size = frames.shape[1]
+    size, place = frames.shape[1], torch.device(device)
     model: Any = build_autoencoder(config, size)
-    model.to(device, memory_format=torch.channels_last)  # a sixth faster on a CPU
+    model.to(place, memory_format=torch.channels_last)  # a sixth faster on a CPU
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.fit_learning_rate, weight_decay=0.0, fused=True)
     random = np.random.default_rng(config.fit_seed)
     share = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
@@ -100,21 +104,22 @@ def fit_autoencoder(
         side = crop if step < first_whole else size
         count = max(1, config.fit_batch_size * crop * crop // (side * side))
         chosen = random.choice(len(frames), size=count, p=share)
-        images = _to_images(_crops(frames, chosen, side, config.factor, random)).to(device)
-        posterior = model.encode(images).latent_dist
-        decoded = model.decode(posterior.sample()).sample
-        error = reconstruction_loss(decoded, images)
-        loss = error + config.fit_kl_weight * posterior.kl().mean()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise ValueError(f"autoencoder: the loss is {value} at step {step}; lower autoencoder.fit_learning_rate")
+        places = _places(frames.shape[1], count, side, config.factor, random)
+        images = _to_images(_crops(frames, chosen, places, side)).to(place)
+        weight = _weight(expression, chosen, places, side, config.fit_expression_weight)
+        with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
+            posterior = model.encode(images).latent_dist
+            decoded = model.decode(posterior.sample()).sample
+        loss = reconstruction_loss(decoded.float(), images, None if weight is None else weight.to(place))
+        loss = loss + config.fit_kl_weight * posterior.kl().mean()
+        value = _finite(loss, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
         optimizer.step()
         if (step + 1) % max(1, config.fit_steps // 10) == 0:
-            rate = (step + 1) / (time.monotonic() - begun)
-            log(f"autoencoder step {step + 1}/{config.fit_steps} loss {value:.4f} {rate:.1f} steps/s")
+            rate = f"{(step + 1) / (time.monotonic() - begun):.1f} steps/s"
+            log(f"autoencoder step {step + 1}/{config.fit_steps} loss {value:.4f} {rate}")
     model.eval()
     fit = _measure(model, frames, config)
     model.register_to_config(scaling_factor=fit.scaling_factor)
@@ -123,11 +128,24 @@ def fit_autoencoder(
     return fit
 
 
-def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
-    """L1 of pixels plus weighted L1 of their horizontal and vertical differences; (b, 3, h, w) in [-1, 1]."""
+def reconstruction_loss(decoded: Tensor, images: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L1 of pixels plus weighted L1 of their horizontal and vertical differences; (b, 3, h, w) in [-1, 1].
+
+    weight: (b, 1, h, w), how much a pixel counts; the mean is taken over weights, so that the loss keeps its scale.
+    """
     error = decoded - images
-    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return F.l1_loss(decoded, images) + EDGE_WEIGHT * edges
+    if weight is None:
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        return F.l1_loss(decoded, images) + EDGE_WEIGHT * edges
+    weight = weight / weight.mean()
+    across = (error.diff(dim=-1).abs() * weight[..., 1:]).mean()
+    down = (error.diff(dim=-2).abs() * weight[..., 1:, :]).mean()
+    return (error.abs() * weight).mean() + EDGE_WEIGHT * (across + down)
+
+
+def expression_pixels(points_px: np.ndarray, size: int) -> np.ndarray:
+    """(n, size, size) bool: what lies around eyes, brows, lips and pupils of frames with landmarks (n, 478, 2)."""
+    return expression_mask(points_px, size, size, EXPRESSION_RADIUS)
 
 
 def save_folder(model: Any, folder: Path) -> None:
@@ -149,11 +167,31 @@ def _crop_size(size: int, factor: int) -> int:
     return min(size, max(4 * factor, size // 2 // factor * factor))
 
 
-def _crops(frames: np.ndarray, chosen: np.ndarray, side: int, factor: int, random: np.random.Generator) -> np.ndarray:
-    """(k, side, side, 3) squares of the chosen frames, each somewhere else, on whole latent cells."""
-    places = (frames.shape[1] - side) // factor + 1
-    corners = random.integers(places, size=(len(chosen), 2)) * factor
-    return np.stack([frames[n, y : y + side, x : x + side] for n, (y, x) in zip(chosen, corners, strict=True)])
+def _finite(loss: Tensor, step: int) -> float:
+    value: float = loss.item()
+    if not math.isfinite(value):
+        raise ValueError(f"autoencoder: the loss is {value} at step {step}; lower autoencoder.fit_learning_rate")
+    return value
+
+
+def _weight(
+    expression: np.ndarray | None, chosen: np.ndarray, places: np.ndarray, side: int, added: float
+) -> Tensor | None:
+    """How much each pixel of the squares counts, (k, 1, side, side): `added` more around eyes and lips; None: alike."""
+    if expression is None or not added:
+        return None
+    return 1 + added * torch.from_numpy(_crops(expression, chosen, places, side))[:, None].float()
+
+
+def _places(size: int, count: int, side: int, factor: int, random: np.random.Generator) -> np.ndarray:
+    """(count, 2) upper left corners of squares, each somewhere else, on whole latent cells."""
+    corners: np.ndarray = random.integers((size - side) // factor + 1, size=(count, 2)) * factor
+    return corners
+
+
+def _crops(frames: np.ndarray, chosen: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
+    """(k, side, side, ...) squares of the chosen frames."""
+    return np.stack([frames[n, y : y + side, x : x + side] for n, (y, x) in zip(chosen, places, strict=True)])
 
 
 def _to_images(frames: np.ndarray) -> Tensor:

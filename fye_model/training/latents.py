@@ -16,10 +16,13 @@ from torch import Tensor
 from fye_model.config import ImageEncoderConfig, LatentConfig
 from fye_model.devices import choose_device
 from fye_model.files import whole_file
-from fye_model.networks.autoencoder import encode, load_autoencoder
+from fye_model.landmarks.masks import latent_masks
+from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
+from fye_model.networks.autoencoder import encode, latent_factor, load_autoencoder
 from fye_model.networks.image_encoder import load_image_encoder
+from fye_model.training.jitter import crop_frames, crop_sequence, draw_crops
 from fye_model.training.layers import lay_out
-from fye_model.training.records import LatentRow
+from fye_model.training.records import JITTERED, LATENTS_FILE, LatentRow
 
 HALF_TOLERANCE = 5e-3  # relative: stored latents are half precision themselves, and training adds noise
 logger = logging.getLogger(__name__)
@@ -72,6 +75,15 @@ def in_half_precision(vae: AutoencoderKL, frames: np.ndarray) -> AutoencoderKL:
     return out
 
 
+def candidate_references(valid: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` frame numbers, spread evenly over the valid (f,) frames, the first and last of them included."""
+    frames = np.flatnonzero(valid)
+    if len(frames) <= most:
+        return frames
+    chosen: np.ndarray = frames[np.linspace(0, len(frames) - 1, most).round().astype(int)]
+    return chosen
+
+
 def write_latents(
     path: Path, encoder: LatentEncoder, frames: np.ndarray, references: np.ndarray, config: LatentConfig
 ) -> LatentRow:
@@ -97,3 +109,26 @@ def write_latents(
         references=len(references),
         latent_std=round(float(latents.float().std()), 3),
     )
+
+
+def write_jittered(
+    out: Path,
+    encoder: LatentEncoder,
+    frames: np.ndarray,
+    sequence: LandmarkSequence,
+    config: LatentConfig,
+    expression_radius: float,
+) -> None:
+    """Encode the other crops of a clip, each as a clip of its own, into `jitter-1`, `jitter-2` … under `out`.
+
+    frames: (f, s, s, 3) uint8 of the clip, whose landmarks are `sequence`. Every folder holds latents, landmarks and
+    masks as a training index names them. Raises ValueError as `write_latents` does.
+    """
+    for number, crop in enumerate(draw_crops(sequence, config.jitter), 1):
+        folder = out / f"{JITTERED}{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        moved = crop_sequence(sequence, crop)
+        references = candidate_references(moved.valid, config.references)
+        write_latents(folder / LATENTS_FILE, encoder, crop_frames(frames, crop), references, config)
+        write_landmarks(moved, folder / "landmarks.parquet")
+        write_masks(folder / "masks.parquet", *latent_masks(moved, expression_radius, latent_factor(encoder.vae)))

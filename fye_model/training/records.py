@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
 from fye_model.config import Config
+
+LATENTS_FILE = "latents.safetensors"
+JITTERED = "jitter-"  # and a number: the folder of one of a clip's other crops
 
 
 class AutoencoderFit(Config):
@@ -21,3 +28,18 @@ class LatentRow(Config):
     token_shape: tuple[int, ...]  # tokens, channels
     references: int
     latent_std: float
+
+
+def validation_loss(checkpoint: Path) -> float:
+    """The loss that training measured on held-out batches for this checkpoint; ValueError where there is none."""
+    path = checkpoint / "validation.json"
+    try:
+        loss = float(json.loads(path.read_text())["loss"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path}: expected {{"loss": number}} of the training\'s validation ({error!r}); '
+            "set train.*.validate_every so that every checkpoint is validated"
+        ) from error
+    if not math.isfinite(loss):
+        raise ValueError(f"{path}: the validation loss is {loss}; training diverged")
+    return loss

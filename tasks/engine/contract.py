@@ -38,6 +38,8 @@ class Kind(StrEnum):
     DRIVING = "driving video"
     RESULT = "result video"
     SCORES = "scores of a result"
+    PACK = "packed data set"
+    REENACTED = "reenacted frames"
 
 
 Files = Mapping[str, str]  # name -> a `Kind`, or in the same way a stage's own words for a file of its own

@@ -13,12 +13,14 @@ from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModel
 
 from fye_model.config import LatentConfig
-from fye_model.landmarks.table import LandmarkSequence, write_landmarks
+from fye_model.landmarks.mirroring import mirror_index
+from fye_model.landmarks.table import LandmarkSequence, read_landmarks, read_masks, write_landmarks
 from fye_model.networks.image_encoder import load_image_encoder
 from fye_model.training.autoencoder import build_autoencoder, save_folder
+from fye_model.training.latents import candidate_references
 from fye_model.training.records import LatentRow
 from tasks.engine.items import NOTHING, Quarantine
-from tasks.latents import LATENTS, candidate_references
+from tasks.latents import LATENTS, LatentSettings
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
 from tests.debug import DEBUG
@@ -57,8 +59,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def encode(files: dict[str, Path], out: Path, **config: object) -> tuple[LatentRow, dict[str, torch.Tensor]]:
     out.mkdir()
-    row = work_on(LATENTS, LatentConfig(**config), files, NOTHING, out, name="clip")
-    assert [path.name for path in out.iterdir()] == ["latents.safetensors"]
+    settings = LatentSettings(latents=LatentConfig.model_validate(config), expression_radius=0.02)
+    row = work_on(LATENTS, settings, files, NOTHING, out, name="clip")
     return row, load_file(out / "latents.safetensors")
 
 
@@ -89,6 +91,26 @@ def test_half_precision_is_close_and_the_file_is_the_same_every_time(files: dict
     torch.testing.assert_close(half["latents"].float(), whole["latents"], rtol=1e-3, atol=1e-3)
     name = "latents.safetensors"
     assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_other_crops_are_clips_of_their_own_with_landmarks_and_masks(files: dict[str, Path], tmp_path: Path) -> None:
+    _, plain = encode(files, tmp_path / "plain")
+    assert [path.name for path in (tmp_path / "plain").iterdir()] == ["latents.safetensors"]
+    _, whole = encode(files, tmp_path / "out", jitter={"crops": 2, "zoom": 0.5})
+    assert torch.equal(whole["latents"], plain["latents"])
+    original = read_landmarks(files["landmarks"])
+    for name, mirrored in (("jitter-1", True), ("jitter-2", False)):
+        folder = tmp_path / "out" / name
+        crop, moved = load_file(folder / "latents.safetensors"), read_landmarks(folder / "landmarks.parquet")
+        assert crop["latents"].shape == whole["latents"].shape
+        assert not torch.allclose(crop["latents"], whole["latents"], atol=1e-2)
+        assert (moved.valid == original.valid).all() and moved.model == original.model
+        expression, _ = read_masks(folder / "masks.parquet")
+        assert expression.shape == (FRAMES, 4, 4) and expression[0].max() > 0 and expression[3].max() == 0
+        # a point's move to the right in the clip is one to the left in a mirrored crop
+        right = mirror_index()[0] if mirrored else 0
+        stretch = np.diff(moved.points[[0, 1], right, 0]) / np.diff(original.points[[0, 1], 0, 0])
+        assert (stretch[0] < -1) == mirrored and abs(stretch[0]) >= 1
 
 
 def test_candidates_are_valid_frames_from_the_first_to_the_last() -> None:

@@ -18,7 +18,7 @@ from fye_model.animation.folder import assemble_pipeline
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConfig, SelectionConfig
 from fye_model.evaluation.table import METRICS
-from tasks.results.checkpoints import validation_loss
+from fye_model.training.records import validation_loss
 from tasks.select import SELECT, SelectSettings, select
 from tests.tasks.support import work_on
 
