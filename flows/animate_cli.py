@@ -70,6 +70,13 @@ class Result:
 
     paste_back: Annotated[bool, Parameter(help="Put the animated square back into the whole picture.")] = False
     side_by_side: Annotated[bool, Parameter(help="Show portrait, driver and result beside each other.")] = False
+    codec: Annotated[Literal["h264", "h265", "vp9"] | None, Parameter(help="Of mp4 (h264, h265) and WebM (vp9).")] = (
+        None
+    )
+    quality: Annotated[
+        int | None, Parameter(help="Constant rate factor of video, lower is better; of WebP, higher is better.")
+    ] = None
+    alpha: Annotated[bool, Parameter(help="Keep the portrait's transparency: WebM, WebP, GIF or PNG pictures.")] = False
     preview: Annotated[
         bool, Parameter(help="Only two seconds in few steps, and a strip of driver, drawn landmarks and result.")
     ] = False
@@ -90,7 +97,9 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         ],
         *,
         model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
-        output: Annotated[Path, Parameter(help="The mp4 to write.")],
+        output: Annotated[
+            Path, Parameter(help="NAME.mp4, .webm, .gif or .webp; without an ending, a folder of PNG pictures.")
+        ],
         faces: Faces = _FACES,
         motion: Motion = _MOTION,
         result: Result = _RESULT,

@@ -16,6 +16,7 @@ from fye_model.animation.description import ModelDescription, need_description
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
 from tasks.animation.kept import KeptWindows, folder_of, forget, forget_others, how_computed, key_of
+from tasks.animation.output import SILENT, alpha_of, read_alpha, stored_side, write_result
 from tasks.animation.planned import estimate_s, plan_lines, window_sizes
 from tasks.animation.preview import liveliest, preview_paths, preview_sampling, save_strip, strip
 from tasks.animation.progress import Progress
@@ -24,8 +25,6 @@ from tasks.animation.sampling import cache_error, call_of, load_for_animation, s
 from tasks.animation.scene import Scene, set_scene
 from tasks.animation.show import driver_pictures, shown
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.media.compose import even_sides
-from tasks.media.read import probe, write_video
 
 if TYPE_CHECKING:  # the networks are slow to import
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
@@ -43,7 +42,6 @@ __all__ = [
 ]
 
 Log = Callable[[str], None]
-_CRF = 16
 
 
 def animate(
@@ -69,23 +67,23 @@ def animate(
     skipping = None
     if sampling.step_cache.interval > 1:
         skipping = cache_error(pipeline, first.reference, first.landmarks, sampling, log)
-    written = _write(request.output, _frames(pipeline, scene, request, sampling, log), scene)
+    frames = _Measured(_frames(pipeline, scene, request, sampling, log))
+    written = _write(request, iter(frames), scene)
     assert written == len(scene), f"{written} frames written, {len(scene)} in the driver"
     forget(request.output)
-    info = probe(request.output)
     return AnimateResult(
         output=request.output,
         frames=written,
         fps=scene.driver.landmarks.fps,
-        width=info.width,
-        height=info.height,
+        width=stored_side(request.output, frames.width),
+        height=stored_side(request.output, frames.height),
         aligned=first.motion.aligned,
         portrait_faces=scene.subject.faces,
         turned_deg=first.cut.turn.deg,
         driver_interpolated=int(scene.driver.landmarks.interpolated.sum()),
         driver_held=int(first.motion.held.sum()),
         notes=scene.notes,
-        audio=scene.driver.sound is not None,
+        audio=scene.driver.sound is not None and request.output.suffix.lower() not in SILENT,
         seed=sampling.seed,
         sampling=sampling,
         step_cache_l1=skipping,
@@ -104,8 +102,9 @@ def preview(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -
     scene, pipeline = _prepared(request, asset, model, sampling, log)
     scene = scene.stretch(*liveliest(scene))
     clip, picture = preview_paths(request.output)
-    frames = list(_frames(pipeline, scene, request.model_copy(update={"output": clip}), sampling, log))
-    _write(clip, iter(frames), scene)
+    plain = request.model_copy(update={"output": clip, "codec": None, "quality": None, "alpha": False})
+    frames = list(_frames(pipeline, scene, plain, sampling, log))
+    _write(plain, iter(frames), scene)
     forget(clip)
     save_strip(strip(scene, frames, list(driver_pictures(scene))), picture)
     return clip, picture
@@ -120,6 +119,19 @@ def plan(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -> l
     blank = [np.zeros((model.size, model.size, 3), np.uint8)] * len(scene.performances)
     shape = next(iter(shown(iter([blank]), scene, request.paste_back, request.side_by_side))).shape
     return plan_lines(scene, sampling, shape[1], shape[0], estimate_s(pipeline, scene, sampling))
+
+
+class _Measured:
+    """Frames on their way to the encoder, and how large they are."""
+
+    def __init__(self, frames: Iterator[np.ndarray]) -> None:
+        self._frames = frames
+        self.width = self.height = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for frame in self._frames:
+            self.height, self.width = frame.shape[:2]
+            yield frame
 
 
 def _sampling(request: AnimateRequest, model: ModelDescription) -> SamplingConfig:
@@ -150,11 +162,14 @@ def _frames(
     return shown(squares, scene, request.paste_back, request.side_by_side)
 
 
-def _write(output: Path, frames: Iterator[np.ndarray], scene: Scene) -> int:
-    sound = scene.driver.sound
-    start_s = scene.sound_from_s if sound is not None else 0.0
-    pictures = (even_sides(frame) for frame in frames)
-    return write_video(output, pictures, scene.driver.landmarks.fps, _CRF, audio=sound, audio_start_s=start_s)
+def _write(request: AnimateRequest, frames: Iterator[np.ndarray], scene: Scene) -> int:
+    alpha = None
+    if request.alpha:
+        cut = None if request.paste_back else scene.performances[0].cut
+        grey = read_alpha(request.portrait, scene.subject.picture.size)
+        alpha = alpha_of(grey, cut, scene.performances[0].landmarks.height)
+    sound = (scene.driver.sound, scene.sound_from_s)
+    return write_result(request.output, frames, scene.driver.landmarks.fps, request, *sound, alpha)
 
 
 def _say_what_is_not_known(model: ModelDescription, asset: LandmarkerAsset, log: Log) -> None:

@@ -13,6 +13,7 @@ from fye_model.animation.description import need_description
 from fye_model.animation.transfer import Transfer
 from fye_model.config import Config, SamplingConfig
 from fye_model.landmarks.few_points import NAMES
+from tasks.animation.output import Encoding, check_encoding
 from tasks.engine.items import Quarantine
 from tasks.faces.driver import STILL_S, is_table
 from tasks.media.moving import refuse
@@ -23,7 +24,7 @@ Point = tuple[float, float]
 Corners = tuple[float, float, float, float]
 
 
-class AnimateSettings(Config):
+class AnimateSettings(Encoding):
     """How a portrait is animated.
 
     face: which face of the portrait (see `choose_faces`); points: where its face is, five points in pixels of the
@@ -31,7 +32,7 @@ class AnimateSettings(Config):
     driver_face: which face of the driver. transfer: what of the driver is taken over; None does as the public release,
     which is what methods are compared by. paste_back: put the animated square back into the whole picture.
     side_by_side: portrait | driver | result. frames_fps: rate of a folder of frames as driver; None: the model's rate.
-    still_s: how long a still picture as driver is held.
+    still_s: how long a still picture as driver is held. How results are encoded: see `Encoding`.
     """
 
     face: str = "largest"
@@ -73,8 +74,9 @@ class AnimateRequest(AnimateSettings):
 
     portrait: any picture; turned as its EXIF tag says, transparent parts on white, cropped around the face. driving: a
     video, whose sound is copied, a folder of frames, a still picture, or a landmark table. model: a model folder.
-    output: the mp4 to write. sampling: what the model was evaluated with, when None; seed: in place of `sampling.seed`.
-    device: `auto` is a GPU where there is one; half precision there.
+    output: what to write, in the form that its ending says (`tasks/animation/output.py`). sampling: what the model was
+    evaluated with, when None; seed: in place of `sampling.seed`. device: `auto` is a GPU where there is one; half
+    precision there.
     """
 
     portrait: Path
@@ -132,9 +134,9 @@ def check_request(request: AnimateRequest) -> None:
     for name, source in (("portrait", portrait), ("driver", driving)):
         if output.exists() and output.samefile(source):
             raise ValueError(f"output {output} is the {name} itself, which it would replace; give another name")
-    if output.suffix.lower() != ".mp4" or output.is_dir():
-        what = "is a folder" if output.is_dir() else "does not end in .mp4"
-        raise ValueError(f"output {output} {what}; give the name of the mp4 file to write")
+    check_encoding(output, request)
+    if request.alpha and request.side_by_side:
+        raise ValueError("--alpha goes without --side-by-side: what stands beside it is not transparent")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):

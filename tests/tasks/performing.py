@@ -48,11 +48,11 @@ def perform(model: Path, driver: Path, landmarker_asset: LandmarkerAsset, tmp_pa
 
     def run(portrait: Path, log: Any = None, **changes: Any) -> tuple[AnimateResult, np.ndarray, list[str]]:
         lines: list[str] = []
-        output = tmp_path / "out" / "result.mp4"
+        output = changes.pop("output", tmp_path / "out" / "result.mp4")
         settings = {"driving": driver, "model": model, "sampling": QUICK, "device": "cpu", **changes}
         request = AnimateRequest(portrait=portrait, output=output, **settings)
         result = animate(request, landmarker_asset, log or lines.append)
-        return result, read_frames(output), lines
+        return result, read_frames(output) if output.suffix == ".mp4" else np.empty(0), lines
 
     return run
 

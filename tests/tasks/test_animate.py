@@ -179,8 +179,8 @@ def test_what_cannot_be_written_or_loaded_is_refused_before_anything_slow(
     check(portrait, driver, model, tmp_path / "new" / "deep" / "x.mp4")
     assert not list((tmp_path / "new" / "deep").iterdir()), "the output's folder is made, and nothing left in it"
     for request, message in (
-        ((portrait, driver, model, tmp_path / "folder.mp4"), "is a folder; give the name"),
-        ((portrait, driver, model, tmp_path / "x.avi"), "does not end in .mp4"),
+        ((portrait, driver, model, tmp_path / "folder.mp4"), "is a folder; give another name"),
+        ((portrait, driver, model, tmp_path / "x.avi"), "does not end in .mp4, .webm"),
         ((portrait, driver, model, tmp_path / "file" / "x.mp4"), "its folder cannot be written"),
         ((portrait, driver, tmp_path / "absent", tmp_path / "x.mp4"), "there is no such folder"),
         ((portrait, tmp_path / "d.parquet", model, tmp_path / "x.mp4"), "d.parquet: no such file"),
