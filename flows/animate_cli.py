@@ -54,7 +54,7 @@ class Motion:
         Literal["relative", "absolute"], Parameter(help="From the portrait's own place, or where the driver is.")
     ] = "relative"
     neutral: Annotated[
-        str, Parameter(help="The driver's face without expression: auto, first, composite, or a frame's number.")
+        str, Parameter(help="The driver's face without expression: auto, first, composite, mean, or a frame's number.")
     ] = "auto"
     ease: Annotated[
         float, Parameter(help="Seconds in which the motion sets in, and returns to the portrait's own face at the end.")

@@ -28,6 +28,7 @@ from fye_model.landmarks.table import LandmarkSequence, sequences_same_model
 Strength = Annotated[float, Field(ge=0, le=2)]
 KINDS = {"expression": ("eyes", "brows", "mouth"), "pose": ("pose",), "gaze": ("gaze",)}
 _PROPORTION = 0.5, 2.0  # a portrait's eye or mouth against the driver's: beyond, one of the two was measured badly
+_STILL_EASE_S = 0.5
 _CLOSED = 0.1  # an eye open by less of its width says nothing about its pupil
 
 
@@ -61,6 +62,17 @@ def only(kinds: Sequence[str]) -> dict[str, float]:
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"transfer {', '.join(unknown)}; expected some of {', '.join(KINDS)}")
     return {name: float(kind in kinds) for kind, names in KINDS.items() for name in names}
+
+
+def of_a_still(transfer: Transfer, seconds: float) -> Transfer:
+    """The same for a driver that is one picture, shown so long: against itself it would neither turn nor smile.
+
+    Its rotation is taken as it is and its expression as the difference from a mean face, unless another neutral one is
+    asked for; both set in within half a second, or a quarter of the time where that is less.
+    """
+    neutral = "mean" if transfer.neutral in ("auto", "composite") else transfer.neutral
+    ease_s = transfer.ease_s or min(_STILL_EASE_S, seconds / 4)
+    return transfer.model_copy(update={"rotation": "absolute", "neutral": neutral, "ease_s": ease_s})
 
 
 @dataclass(frozen=True)

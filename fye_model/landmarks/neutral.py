@@ -13,7 +13,7 @@ import numpy as np
 from fye_model.landmarks import topology
 from fye_model.landmarks.alignment import neutral_frame
 from fye_model.landmarks.geometry import FaceGeometry
-from fye_model.landmarks.regions import LIDS, REGIONS, opening, region_of_vertices
+from fye_model.landmarks.regions import LIDS, OPENINGS, REGIONS, opening, region_of_vertices
 from fye_model.landmarks.table import LandmarkSequence
 
 _RELAXED = 0.1  # of the frames are averaged in each region
@@ -39,14 +39,17 @@ def choose_neutral(
     """The neutral face of a driver. vertices: (f, 468, 3) canonical space, NaN where the driver is not valid.
 
     wanted: `auto` takes the frame with the least expression, or, where even that has the mouth open or the eyes
-    closed, a composite; `composite` always puts one together; `first` is the first frame with a face; a number is that
-    frame. Raises ValueError for other words, and for a frame that is not there or shows no face.
+    closed, a composite; `composite` always puts one together; `first` is the first frame with a face; `mean` is the
+    mean face with its mouth closed, its eyes and mouth put where the driver's are: for drivers without any motion; a
+    number is that frame. Raises ValueError for other words, and for a frame that is not there or shows no face.
     """
     valid = np.flatnonzero(sequence.valid)
     if not len(valid):
         raise ValueError("no frame of the driver has a face: nothing to animate from")
     if wanted == "composite":
         return _composite(sequence, vertices, geometry, "as asked")
+    if wanted == "mean":
+        return Neutral(_mean(vertices[_usable(sequence)], geometry), None, "neutral: a mean face")
     if wanted == "first":
         return Neutral(vertices[valid[0]], int(valid[0]), f"neutral: frame {valid[0]}, the first with a face, as asked")
     if wanted != "auto":
@@ -64,7 +67,7 @@ def _number(wanted: str, sequence: LandmarkSequence) -> int:
         frame = int(wanted)
     except ValueError:
         raise ValueError(
-            f"neutral is {wanted!r}; expected auto, first, composite, or the number of a frame of the driver"
+            f"neutral is {wanted!r}; expected auto, first, composite, mean, or the number of a frame of the driver"
         ) from None
     if not 0 <= frame < len(sequence):
         raise ValueError(f"neutral frame {frame}: the driver's frames are 0 to {len(sequence) - 1}")
@@ -111,6 +114,26 @@ def _composite(sequence: LandmarkSequence, vertices: np.ndarray, geometry: FaceG
         result[upper] = result[lower] = (result[upper] + result[lower]) / 2
         words += "; the mouth is never closed, so a closed one is assumed"
     return Neutral(result, None, words)
+
+
+def _mean(faces: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
+    """The canonical face, fitted to the driver's where that says who it is: expressions do not move the eyes' corners,
+    nor the mouth as a whole. How wide the mouth is, and how high the brows are, is taken for expression."""
+    driver, mean = faces.mean(axis=0), geometry.canonical.copy()
+    upper, lower = (np.array(side) for side in zip(*LIDS["mouth"], strict=True))
+    mean[upper] = mean[lower] = (mean[upper] + mean[lower]) / 2
+    region = region_of_vertices(geometry)
+    for index, name in enumerate(REGIONS):
+        if name not in OPENINGS:
+            continue
+        anchors = list(OPENINGS[name][2:]) if name != "mouth" else list(topology.OUTER_LIPS)
+        middle, own = mean[anchors].mean(axis=0), driver[anchors].mean(axis=0)
+        wider = 1.0
+        if name != "mouth":
+            wider = float(np.linalg.norm(driver[anchors[0]] - driver[anchors[1]]))
+            wider /= float(np.linalg.norm(mean[anchors[0]] - mean[anchors[1]]))
+        mean[region == index] = own + (mean[region == index] - middle) * wider
+    return mean
 
 
 def _tension(faces: np.ndarray, region: str) -> np.ndarray:

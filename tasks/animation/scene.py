@@ -12,6 +12,7 @@ from fye_model.animation.description import ModelDescription
 from fye_model.animation.driving import Motion, motion_points
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.portrait import Cut
+from fye_model.animation.transfer import of_a_still
 from fye_model.config import SamplingConfig
 from fye_model.landmarks.drawing import ALIGNED
 from fye_model.landmarks.geometry import FaceGeometry
@@ -87,6 +88,8 @@ def set_scene(
         driver = read_driver(request.driving, landmarker, *how)
     name = printable(Path(request.driving.name))
     notes = [*subject.notes, *(f"{name}: {note}" for note in driver.notes)]
+    if driver.still and request.transfer is not None:
+        notes.append(f"{name}: its pose and expression are eased into, and measured from a mean face that looks ahead")
     if model.landmark_variant not in ALIGNED:
         notes.append(f"the model draws {model.landmark_variant} landmarks, the driver's as they are: no alignment")
     if request.transfer is not None and request.transfer.limits and model.poses is None:
@@ -112,7 +115,10 @@ def _perform(
     sampling: SamplingConfig,
     request: AnimateRequest,
 ) -> Performance:
-    how = (geometry, model, sampling.smoothing, request.transfer)
+    transfer = request.transfer
+    if driver.still and transfer is not None:
+        transfer = of_a_still(transfer, len(driver.landmarks) / driver.landmarks.fps)
+    how = (geometry, model, sampling.smoothing, transfer)
     motion = motion_points(driver.landmarks, actor.reference, *how)
     landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
     return Performance(actor.cut, actor.cut.picture(picture, model.size), motion, landmarks)

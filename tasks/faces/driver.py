@@ -23,12 +23,14 @@ STILL_S = 2.0  # how long a still picture is held
 @dataclass(frozen=True)
 class Driver:
     """landmarks: of every frame that is shown. moving: its pictures, None for a stored table. sound: the file that has
-    it, or None; first_s: when the first frame is shown, on that file's clock. notes: what a user should know of it."""
+    it, or None; first_s: when the first frame is shown, on that file's clock. notes: what a user should know of it.
+    still: it is a single picture, and all frames are the same."""
 
     landmarks: LandmarkSequence
     moving: Moving | None
     first_s: float
     notes: tuple[str, ...]
+    still: bool = False
 
     @property
     def sound(self) -> Path | None:
@@ -88,7 +90,7 @@ def read_driver(
     landmarks = build_sequence(faces, times, fps, width, height, asset.model, geometry, max_gap_frames)
     if shape_scores(landmarks, geometry).doubtful and _apart(landmarker, landmarks, moving) > LOOKS_APART:
         notes += ("what is followed in it is hardly a face: the result will show it",)
-    return Driver(landmarks, moving, video.first_s, notes)
+    return Driver(landmarks, moving, video.first_s, notes, video.alone)
 
 
 def _apart(landmarker: FaceLandmarker, found: LandmarkSequence, moving: Moving) -> float:

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fye_model.animation.transfer import Transfer, only, transfer_motion
+from fye_model.animation.transfer import Transfer, of_a_still, only, transfer_motion
 from fye_model.landmarks import topology
 from fye_model.landmarks.alignment import align_motion
 from fye_model.landmarks.geometry import FaceGeometry, euler_deg
 from fye_model.landmarks.neutral import choose_neutral
 from fye_model.landmarks.poses import TrainedPoses, keep_within, measure_poses
 from fye_model.landmarks.pupils import gaze
-from fye_model.landmarks.regions import LIDS, opening
+from fye_model.landmarks.regions import LIDS, opening, region_of_vertices
 from fye_model.landmarks.table import LandmarkSequence
 from tests.fye_model.landmarks.conftest import landmarks_of, pose, sequence_of
 
@@ -239,3 +239,36 @@ def test_a_mouth_that_is_never_closed_is_closed_for_the_neutral() -> None:
     driver = perform(mouth_cm=np.linspace(2, 3, FRAMES))
     neutral = choose_neutral(driver, FACE.estimate(driver.points, SIZE, SIZE)[0], FACE)
     assert "never closed" in neutral.words and opening(neutral.vertices[None], "mouth")[0][0] == pytest.approx(0)
+
+
+def test_a_still_picture_gives_its_pose_and_expression_and_is_eased_into() -> None:
+    still = perform(mouth_cm=1.5, roll_deg=15.0, frames=25)
+    reference = perform(frames=1, roll_deg=3.0)
+    np.testing.assert_allclose(-poses_of(carry(still, reference)), 3, atol=1, err_msg="against itself it gives no turn")
+    how = of_a_still(Transfer(limits=False), 1.0)
+    assert how.ease_s == 0.25 and of_a_still(Transfer(ease_s=0.1), 1.0).ease_s == 0.1
+    points = transfer_motion(still, reference, FACE, how).points
+    np.testing.assert_allclose(points[0], own_pixels(reference), atol=0.5)
+    roll = -poses_of(points)
+    assert roll[0] == pytest.approx(3, abs=1) and np.allclose(roll[7:18], 15, atol=1), "held, as the picture has it"
+    gaps = np.linalg.norm(points[:, 13] - points[:, 14], axis=1)
+    width = np.linalg.norm(points[12, 61] - points[12, 291])
+    shown = still.pixels()[0]
+    theirs = np.linalg.norm(shown[13] - shown[14]) / np.linalg.norm(shown[61] - shown[291])
+    assert gaps[0] < 1 and gaps[12] / width == pytest.approx(theirs, rel=0.15)
+    assert np.all(np.diff(gaps[:7]) > 0), "it sets in little by little"
+
+
+def test_a_mean_face_is_no_expression_of_a_face_of_other_measures() -> None:
+    """Somebody's wide eyes and long nose are theirs; a still picture of them at rest changes nothing."""
+    still = perform(frames=9)
+    points = still.points.copy()
+    eye = list(region_of_vertices(FACE) == 0)
+    middle = points[:, list(topology.RIGHT_EYE)].mean(axis=1, keepdims=True)
+    points[:, :468][:, eye] = middle + 1.15 * (points[:, :468][:, eye] - middle)
+    wide = replace(still, points=points)
+    reference = perform(frames=1)
+    moved = transfer_motion(wide, reference, FACE, of_a_still(Transfer(limits=False), 1.0)).points[4]
+    seen = [index for index in topology.EXPRESSION_POINTS if index < 468]
+    unit = float(topology.interocular_distance(own_pixels(reference)[None])[0])
+    assert np.linalg.norm(moved - own_pixels(reference), axis=1)[seen].mean() < 0.03 * unit
