@@ -175,7 +175,8 @@ class Away:
         )
         file = self.output / f"stage{number}.job.json"
         job.write(file)
-        _in_a_process(launch_command(file, "inproc" if self.processes == 1 else "torchrun", self.processes))
+        command = launch_command(file, "inproc" if self.processes == 1 else "torchrun", self.processes)
+        self._step(output.name, [job, folder_digest(self.encoders)], lambda: _in_a_process(command))
         losses = {path: validation_loss(path) for _, path in list_checkpoints(output)}
         best = min(losses, key=lambda path: (losses[path], path.name))
         self.log(f"stage {number}: {best.name} has the lowest validation loss, {losses[best]:.4f}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -69,36 +68,44 @@ def make_pack(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_a_model_and_its_reenactments_come_out_and_stay(tmp_path: Path) -> None:
-    folder, output = make_pack(tmp_path / "pack"), tmp_path / "out"
-    lines: list[str] = []
-    model = Away(folder, output, "cpu", 1, lines.append).run()
-    assert load_pipeline(model, "cpu").description.size == SIZE
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
+    """A pack, its output, and what was said."""
+    folder = make_pack(tmp_path_factory.mktemp("away") / "pack")
+    output, lines = folder.parent / "out", list[str]()
+    Away(folder, output, "cpu", 1, lines.append).run()
+    return folder, output, lines
+
+
+def test_a_model_and_its_reenactments_come_out_and_stay(done: tuple[Path, Path, list[str]]) -> None:
+    folder, output, lines = done
+    assert load_pipeline(output / "model", "cpu").description.size == SIZE
     made = read_pictures(output / "reenacted" / "a.parquet")
     assert made.shape == (3, SIZE, SIZE, 3) and made.std() > 0
     # the other crops were trained on: index.json names them, and holds nothing of them out
     index = (output / "index.json").read_text()
     assert '"a~1"' in index and '"b~2"' in index and not any("done already" in line for line in lines)
 
+    again: list[str] = []
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
-    Away(folder, output, "cpu", 1, lines.append).run()
-    assert sum("done already" in line for line in lines) == 4  # encoders, latents, model, reenactments
+    Away(folder, output, "cpu", 1, again.append).run()
+    assert sum("done already" in line for line in again) == 6  # encoders, latents, two stages, model, reenactments
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")} == before
 
 
-def test_reenactments_of_another_model_or_under_other_terms_are_refused(tmp_path: Path) -> None:
-    folder, output = make_pack(tmp_path / "pack", latents={"jitter": {"crops": 0}}), tmp_path / "out"
-    model = Away(folder, output, "cpu", 1, lambda line: None).run()
-    recipe, made = read_pack(folder).recipe, output / "reenacted"
-    check_reenacted(made, folder_digest(model), recipe.sampling, recipe.evaluation)
+def test_reenactments_of_another_model_or_under_other_terms_are_refused(
+    done: tuple[Path, Path, list[str]], tmp_path: Path
+) -> None:
+    folder, output, _ = done
+    recipe, made, model = read_pack(folder).recipe, output / "reenacted", folder_digest(output / "model")
+    check_reenacted(made, model, recipe.sampling, recipe.evaluation)
     with pytest.raises(ValueError, match="made with another model than given here"):
         check_reenacted(made, "another", recipe.sampling, recipe.evaluation)
     steps = recipe.sampling.model_copy(update={"steps": 9})
     with pytest.raises(ValueError, match="another sampling"):
-        check_reenacted(made, folder_digest(model), steps, recipe.evaluation)
-    shutil.rmtree(made)
+        check_reenacted(made, model, steps, recipe.evaluation)
     with pytest.raises(ValueError, match="let the training machine reenact again"):
-        check_reenacted(made, folder_digest(model), recipe.sampling, recipe.evaluation)
+        check_reenacted(tmp_path, model, recipe.sampling, recipe.evaluation)
 
 
 def test_asked_to_stop_it_ends_with_a_checkpoint_and_goes_on_from_there(tmp_path: Path) -> None:
