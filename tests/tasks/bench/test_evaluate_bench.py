@@ -38,13 +38,13 @@ def _evaluate(model: Path, bench: Bench, output: Path, assets: Path, workers: in
 
     runtime = Runtime(workers=workers, assets=assets, device="cpu")
     places = {"model": str(model), "bench": str(bench.folder), "output": str(output)}
-    evaluate_bench(**places, sampling=SAMPLING, runtime=runtime, return_state=True).result()
+    evaluate_bench(**places, sampling=SAMPLING, warp=True, runtime=runtime, return_state=True).result()
 
 
 def _digits(output: Path) -> dict[str, bytes]:
     return {
         path.relative_to(output).as_posix(): path.read_bytes()
-        for folder in ("scores", "videos")
+        for folder in ("scores", "videos", "videos-mesh-warp")
         for path in (output / folder).iterdir()
     }
 
@@ -53,7 +53,7 @@ def test_killed_and_resumed_and_with_other_workers_the_digits_are_the_same(
     model: Path, mini_bench: Bench, landmarker_task: Path, tmp_path: Path
 ) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    words = ["evaluate", "--model", str(model), "--bench", str(mini_bench.folder), "--work", str(killed)]
+    words = ["evaluate", "--model", str(model), "--bench", str(mini_bench.folder), "--work", str(killed), "--warp"]
     words += [word for name, value in SAMPLING.items() for word in ("--set", f"sampling.{name}={value}")]
     outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     process = subprocess.Popen(
@@ -82,7 +82,8 @@ def test_killed_and_resumed_and_with_other_workers_the_digits_are_the_same(
     assert _digits(killed) == _digits(whole)
 
     found = json.loads((whole / "scores" / "scores.json").read_text())
-    assert found["methods"] == ["model", "reference"] and len(found["pairs"]) == 2 * len(mini_bench.pairs)
+    assert found["methods"] == ["model", "mesh warp", "reference"]
+    assert len(found["pairs"]) == 3 * len(mini_bench.pairs)
     assert '"steps":1' in found["protocol"]["sampling"]
     for pair in mini_bench.pairs:
         info = probe(whole / "videos" / f"{pair.name}.mp4")
@@ -102,6 +103,7 @@ def test_what_cannot_be_evaluated_is_refused_before_anything_starts(model: Path,
         ({"bench": mini_bench.folder, "videos": mini_bench.folder}, "--bench goes without --videos"),
         ({"bench": mini_bench.folder, "recipe": "demo"}, "--bench goes without --videos and --recipe"),
         ({"protocol": "moving"}, "--protocol goes with --bench"),
+        ({"warp": True}, "--warp goes with --bench"),
     ):
         with pytest.raises(ValueError, match=what):
             evaluate(model=model, **given)
