@@ -22,6 +22,8 @@ from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import NOTHING, Given, Item, Nothing, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef
+from tasks.results.known_damage import known_damage
+from tasks.results.known_damage import lines as damage_lines
 from tasks.results.made import Made, made_here
 from tasks.results.report_pictures import gallery, svg
 from tasks.results.report_previous import against
@@ -86,6 +88,8 @@ def write_report(
         made=made.lines(),
         licences=facts.licences,
         settings=facts.settings,
+        damage=known_damage(),
+        damage_lines=damage_lines(known_damage()),
     )
     target = out_dir / REPORT_NAME
     write_atomic(target, page.encode())
@@ -208,7 +212,7 @@ def report_item(facts: ReportFacts, inputs: Mapping[str, FileRef]) -> Item[Repor
 
 REPORT = Stage(
     "report",
-    "3",
+    "4",
     settings=lambda recipe: NOTHING,
     reads={
         "curves/*": Kind.CURVE,

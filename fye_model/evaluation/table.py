@@ -239,7 +239,7 @@ def _invented() -> list[Metric]:
     return [
         _mean(
             f"invented.{region}",
-            f"Invented {place} when the head turns",
+            f"Invented {place}",
             "grey levels",
             "lower",
             "picture",
