@@ -34,9 +34,14 @@ def read_pictures(path: Path) -> np.ndarray:
         found = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
         if found != SCHEMA:
             raise ValueError(f"schema {found!r}, expected {SCHEMA!r}")
-        return np.stack([np.asarray(Image.open(io.BytesIO(cell.as_py())).convert("RGB")) for cell in table["webp"]])
+        return np.stack([_decoded(cell.as_py()) for cell in table["webp"]])
     except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
         raise ValueError(f"{path}: not a readable file of pictures ({error}); pack it again") from error
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=("WEBP",)) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def _encoded(frame: np.ndarray, how: dict[str, int | bool]) -> bytes:
