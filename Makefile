@@ -1,13 +1,14 @@
 # make demo: set up, then run the whole pipeline on sample clips, or on VIDEOS=DIR
 # make test: set up, then lint, types and tests
 # make quick: the tests that take no models, servers or seconds: under a minute
+# make bench: extraction, drawing and loading beside plain loops, red or green; by hand, never in CI
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VIDEOS ?=
 WORK ?= work/demo$(if $(VIDEOS),-$(notdir $(patsubst %/,%,$(VIDEOS))))
 
-.PHONY: demo test quick lint setup clean
+.PHONY: demo test quick bench lint setup clean
 
 setup: $(VENV)/.installed
 
@@ -32,6 +33,9 @@ test: lint
 quick: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 		-m 'not slow and not mediapipe and not prefect and not gpu'
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks.gate
 
 clean:
 	rm -rf $(VENV) work

@@ -7,7 +7,7 @@ pass: each track's span is cut, cropped to a square around the face and resized 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from tasks.workspace.sources import Source
 
 _SCENE_SIDE = 160  # pixels of the longer side that cuts are detected on
 _MOST_FACES = 4  # tracked at one time
+_HELD_BYTES = 400 * 2**20  # of decoded frames: 40 s at 640x480, 11 s at 1280x720
 _SEARCH_EVERY_S = 1.0  # a scene without a face is searched in tiles this often: that costs 20 detections
 
 
@@ -95,7 +96,10 @@ class ClipWorker(FaceWorker[Nothing, ClipsRow]):
 
 @dataclass(frozen=True)
 class Scan:
-    """What the first pass found: faces in the frames that were looked at, and the first frames of new scenes."""
+    """What the first pass found: faces in the frames that were looked at, and the first frames of new scenes.
+
+    held: the decoded frames of a short video, so that the second pass need not decode it again; None of a longer one.
+    """
 
     looks: list[Look]
     cuts: list[int]
@@ -103,10 +107,18 @@ class Scan:
     fps: float
     width: int
     height: int
+    held: list[av.VideoFrame] | None = None
+
+    def decoded(self, video: Path, start: int, stop: int) -> Iterator[av.VideoFrame]:
+        """Frames start .. stop, decoded anew where they are not held."""
+        return iter_constant_rate(video, start, stop) if self.held is None else iter(self.held[start:stop])
 
 
 def scan_video(video: Path, detector: FaceLandmarker, config: ClipConfig) -> Scan:
-    """Decode a normalised video once: scene cuts, and faces where they are needed. Holds `detect_stride` frames."""
+    """Decode a normalised video once: scene cuts, and faces where they are needed.
+
+    Holds `detect_stride` frames of a long video, all of one that fits into `_HELD_BYTES`.
+    """
     scenes = ContentDetector(threshold=config.scene_threshold, min_scene_len=0)
     looker = _Looker(detector, config)
     cuts: list[int] = []
@@ -115,7 +127,13 @@ def scan_video(video: Path, detector: FaceLandmarker, config: ClipConfig) -> Sca
         small = _scene_size(info.width, info.height)
         shrink = VideoReformatter()
         count = 0
+        most_held = _HELD_BYTES // (info.width * info.height * 3 // 2)
+        held: list[av.VideoFrame] | None = []
         for index, frame in enumerate(reader):
+            if held is not None:
+                held.append(frame)
+                if len(held) > most_held:
+                    held = None
             image = shrink.reformat(frame, width=small[0], height=small[1], format="bgr24", interpolation="AREA")
             is_cut = bool(scenes.process_frame(FrameTimecode(index, info.fps), image.to_ndarray()))
             if is_cut:
@@ -123,7 +141,7 @@ def scan_video(video: Path, detector: FaceLandmarker, config: ClipConfig) -> Sca
             looker.see(index, frame, is_cut, info.fps)
             count = index + 1
         looker.finish()
-    return Scan(looker.looks, cuts, count, info.fps, info.width, info.height)
+    return Scan(looker.looks, cuts, count, info.fps, info.width, info.height, held)
 
 
 class _Looker:
@@ -227,7 +245,7 @@ def _write_clip(
     square = face_square(box, scan.width, scan.height, config.margin)
     left, top, side = square.left, square.top, square.side
     convert = VideoReformatter()
-    frames = iter_constant_rate(video, start, stop)
+    frames = scan.decoded(video, start, stop)
     first = next(frames)
     with VideoWriter(
         path,

@@ -96,6 +96,19 @@ def test_the_same_video_gives_the_same_row_and_bytes(run: Run, heads: dict[str, 
         assert (out / "000" / name).read_bytes() == (other / "000" / name).read_bytes(), name
 
 
+def test_a_video_too_long_to_be_held_gives_the_same_bytes(
+    run: Run, heads: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clips of it, cut in one decoding or with a second one."""
+    both = np.concatenate([heads["talking"], heads["turning"]])
+    row, out = run(both)
+    monkeypatch.setattr("tasks.clips._HELD_BYTES", 240 * 240 * 3 // 2 * 60)
+    again, other = run(both)
+    assert len(row.clips) == 2 and row == again
+    for name in ("000/clip.mp4", "001/clip.mp4"):
+        assert (out / name).read_bytes() == (other / name).read_bytes(), name
+
+
 def test_no_clip_crosses_a_cut(run: Run, heads: dict[str, np.ndarray]) -> None:
     both = np.concatenate([heads["talking"][:23], heads["turning"][:17]])
     row, out = run(both)
