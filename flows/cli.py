@@ -259,11 +259,12 @@ def _text(path: Path | None) -> str | None:
 def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from flows.console import hide_tracebacks
+    from flows.early import early_ray
     from flows.server import server_told, start_server
     from tasks.workspace.summary import Results, result_lines
 
     hide_tracebacks()
-    start_server()
+    start_server(early_ray(flow.name, parameters))
     with server_told():
         state = flow(**parameters, return_state=True)
         error = None if state.is_completed() else state.result(raise_on_failure=False)

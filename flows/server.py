@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -34,9 +34,10 @@ class NoServer(ConnectionError):
     """Prefect's server cannot be started or reached."""
 
 
-def start_server() -> None:
+def start_server(meanwhile: Callable[[], None] | None = None) -> None:
     """Start the temporary server, unless Prefect is told of another one. Prefect uses this one, and stops it at exit.
 
+    meanwhile: what else takes seconds, done in this thread while the server starts.
     Raises NoServer with the cause: a home that cannot be written, an address where nothing answers, the server's own
     last words.
     """
@@ -57,7 +58,8 @@ def start_server() -> None:
 
         def start(self, timeout: int | None = None) -> None:
             if not self.running:
-                self.port = temporary.start(settings.to_environment_variables(exclude_unset=True))
+                variables = settings.to_environment_variables(exclude_unset=True)
+                self.port = temporary.start(variables, meanwhile)
                 self.server_process, self.running = temporary.process, True
                 atexit.register(self.stop)
 
@@ -94,10 +96,12 @@ class _Temporary:
         self.answers = threading.Event()
         self.problem: Exception | None = None
 
-    def start(self, settings: dict[str, str]) -> int:
-        """Start it and wait until it answers; returns its port."""
+    def start(self, settings: dict[str, str], meanwhile: Callable[[], None] | None = None) -> int:
+        """Start it, do something else meanwhile, and wait until it answers; returns its port."""
         # it ends with the thread that started it: so that thread lives as long as this process
         threading.Thread(target=self._keep, args=(settings,), daemon=True, name="prefect-server").start()
+        if meanwhile is not None:
+            meanwhile()
         self.answers.wait()
         if self.problem is not None:
             raise self.problem

@@ -1,0 +1,39 @@
+"""Ray started while Prefect's server starts, where a run is sure to have clips to work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+_WITH_DATA = ("retrain", "refresh", "capture", "evaluate")
+
+
+def early_ray(flow: str, parameters: Mapping[str, Any]) -> Callable[[], None] | None:
+    """What starts Ray for this call of a flow; None where the run may find everything done, or needs no Ray.
+
+    Sure to have work is a work folder in which nothing was ingested yet, and a folder of videos that is new to it. Ray
+    is started in this thread, because only the main one can keep signals as they are.
+    """
+    runtime, work = parameters.get("runtime"), str(parameters.get("work", ""))
+    if flow not in _WITH_DATA or runtime is None or not runtime.workers or work.startswith("memory:"):
+        return None
+    if not _new_work(work, parameters.get("videos") or parameters.get("folder")):
+        return None
+    from tasks.engine.cluster import start_ray
+
+    return start_ray
+
+
+def _new_work(work: str, videos: str | None) -> bool:
+    from tasks.engine.store import Store
+    from tasks.ingest import INGEST
+    from tasks.workspace.sources import registered_roots
+
+    if "://" not in work and not Path(work).is_dir():
+        return True
+    store = Store(work)
+    if not store.names(f"items/{INGEST.name}"):
+        return True
+    known = {Path(root.path) for root in registered_roots(store)}
+    return videos is not None and Path(videos).expanduser().resolve() not in known

@@ -1,0 +1,53 @@
+"""Ray is started early where there is sure to be work, and never where a run may find everything done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.early import early_ray
+from flows.server import _Temporary
+from fye_model.config import Runtime
+from tasks.engine.store import Store
+from tasks.workspace.registry import change_registry
+from tasks.workspace.sources import Root
+
+
+def starts(flow: str, work: Path | str, videos: Path | None = None, workers: int = 2) -> bool:
+    name = "folder" if flow == "capture" else "videos"
+    parameters = {"work": str(work), name: None if videos is None else str(videos), "runtime": Runtime(workers=workers)}
+    return early_ray(flow, parameters) is not None
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Path:
+    """A work folder with one ingested item, of one known root."""
+    store = Store(tmp_path / "work")
+    store.write_bytes("items/ingest/key/receipt.json", b"{}")
+    roots = (Root(str(tmp_path / "known")),)
+    change_registry(store, lambda registry: registry.model_copy(update={"roots": roots}))
+    return tmp_path / "work"
+
+
+def test_a_new_work_folder_and_a_new_folder_of_videos_are_sure_work(tmp_path: Path, done: Path) -> None:
+    assert starts("retrain", tmp_path / "none") and starts("refresh", Store(tmp_path / "empty").url)
+    assert starts("refresh", done, tmp_path / "new") and starts("capture", done, tmp_path / "anna")
+
+
+def test_what_may_be_done_already_starts_nothing(tmp_path: Path, done: Path) -> None:
+    assert not starts("refresh", done) and not starts("refresh", done, tmp_path / "known")
+    assert not starts("retrain", tmp_path / "none", workers=0)
+    assert not starts("animate", tmp_path / "none") and not starts("retrain", "memory://work")
+
+
+def test_something_else_is_done_while_the_server_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, order = _Temporary(5.0), []
+
+    def answer(settings: dict[str, str]) -> None:
+        order.append("answers")
+        server.answers.set()
+
+    monkeypatch.setattr(server, "_keep", lambda settings: None)
+    server.start({}, lambda: (order.append("meanwhile"), answer({}))[0])
+    assert order == ["meanwhile", "answers"]
