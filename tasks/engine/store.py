@@ -111,7 +111,13 @@ class Store:
         return bytes(self.fs.cat_file(full))
 
     def read_json(self, rel: str) -> Any:
-        return parse_json(self.read_bytes(rel))
+        """The values of a JSON file. Raises ValueError that names it where it is damaged."""
+        try:
+            return parse_json(self.read_bytes(rel))
+        except ValueError as error:
+            raise ValueError(
+                f"{self.url}/{rel} is damaged ({error}); delete it, and the next run makes it anew"
+            ) from error
 
     def write_bytes(self, rel: str, data: bytes) -> None:
         """Write a whole file; a reader sees the old or the new one, never a part."""

@@ -48,13 +48,15 @@ def take_decisions(store: Store, path: Path) -> tuple[int, int]:
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); give the file that the page saved") from error
-    taken, known = _parsed(data, str(path)).decisions, read_decisions(store)
+    taken = _parsed(data, str(path)).decisions
     nothing = Decision(keep=None)
-    changed = sum(known.get(clip, nothing).keep != decision.keep for clip, decision in taken.items())
-    if changed:
-        kept = {clip: decision for clip, decision in (known | taken).items() if decision.keep is not None}
-        merged = Decisions(schema=DECISIONS_SCHEMA, decisions=kept)
-        store.write_json(DECISIONS, merged.model_dump(mode="json", by_alias=True))
+    with store.exclusive(DECISIONS):
+        known = read_decisions(store)
+        changed = sum(known.get(clip, nothing).keep != decision.keep for clip, decision in taken.items())
+        if changed:
+            kept = {clip: decision for clip, decision in (known | taken).items() if decision.keep is not None}
+            merged = Decisions(schema=DECISIONS_SCHEMA, decisions=kept)
+            store.write_json(DECISIONS, merged.model_dump(mode="json", by_alias=True))
     return changed, len(taken)
 
 

@@ -26,6 +26,13 @@ def test_what_is_written_is_read_back(store: Store) -> None:
     assert not store.exists("a/b.bin") and store.size("a/b.bin") is None
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_damaged_json_is_named(store: Store, damage: bytes) -> None:
+    store.write_bytes("deep/a.json", damage)
+    with pytest.raises(ValueError, match=r"deep/a\.json is damaged \(.*the next run makes it anew"):
+        store.read_json("deep/a.json")
+
+
 def test_a_published_folder_is_complete_and_its_scratch_is_gone(store: Store) -> None:
     with store.claimed("stage/key") as scratch:
         (scratch / "deep").mkdir()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,19 @@ def test_later_decisions_go_over_earlier_ones(tmp_path: Path) -> None:
     assert take_decisions(store, first) == (0, 2)
     assert take_decisions(store, saved(tmp_path / "2.json", {"b": {"keep": True}})) == (1, 1)
     assert read_decisions(store) == {"a": Decision(keep=True, name="x"), "b": Decision(keep=True)}
+
+
+def test_decisions_taken_at_once_are_all_kept(tmp_path: Path) -> None:
+    files = [saved(tmp_path / f"{number}.json", {f"clip-{number}": {"keep": True}}) for number in range(40)]
+    together = threading.Barrier(8, timeout=20)
+
+    def take(path: Path) -> None:
+        together.wait()
+        take_decisions(Store(tmp_path / "work"), path)
+
+    with ThreadPoolExecutor(8) as several:
+        list(several.map(take, files))
+    assert len(read_decisions(Store(tmp_path / "work"))) == 40
 
 
 @pytest.mark.parametrize(
