@@ -196,7 +196,10 @@ def _answer(address: str) -> str | None:
             status = client.get(f"{address.rstrip('/')}/health").status_code
     except httpx.HTTPError as error:
         return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return None if status < 400 or status in (401, 403) else f"its answer is status {status}: another program's?"
+    # servers elsewhere answer in many ways; on this machine it may be another program that has the port
+    return (
+        None if status < 400 or not here or status in (401, 403) else f"status {status}: is it another program's port?"
+    )
 
 
 def _check_home(home: Path) -> None:
