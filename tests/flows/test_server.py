@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -133,15 +135,19 @@ def test_a_run_outlives_its_server_and_a_killed_one_is_marked_by_the_next(tmp_pa
     [
         ("PREFECT_HOME", "{tmp}/file/home", r"Prefect keeps its data base in .*/file/home, which cannot be written"),
         ("PREFECT_API_URL", "http://127.0.0.1:9/api", r"server at http://127.0.0.1:9/api does not answer"),
+        ("PREFECT_API_URL", "http://127.0.0.1:{port}/api", r"\(status 404: is it another program's port\?\)"),
     ],
 )
 def test_what_keeps_a_run_from_its_server_is_named_at_once(tmp_path: Path, setting: str, value: str, says: str) -> None:
+    other = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
     (tmp_path / "file").touch()
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_text("no video")
-    there = environment(tmp_path, **{setting: value.format(tmp=tmp_path)})
+    there = environment(tmp_path, **{setting: value.format(tmp=tmp_path, port=other.server_port)})
     words = ["refresh", "--videos", str(tmp_path / "videos"), "--work", str(tmp_path / "work"), "--recipe", "debug"]
     done = subprocess.run([FYE, *words], env=there, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("fye: ")]
     assert done.returncode == 1 and re.search(says, line), done.stderr
     assert "Traceback" not in done.stderr
+    other.shutdown()
