@@ -135,6 +135,45 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         return run(flow, **paths, settings=settings, sampling=sampling, runtime=runtime)
 
 
+def add_animate_many_command(app: App) -> None:
+    """Add `fye animate-many`."""
+
+    @app.command
+    def animate_many(
+        portraits: Annotated[Path, Parameter(help="Folder of pictures, or one picture.")],
+        driving: Annotated[Path, Parameter(help="Folder of videos and landmark tables, or one driver.")],
+        *,
+        model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
+        output: Annotated[Path, Parameter(help="Folder for the results, PORTRAIT--DRIVER each.")],
+        ending: Annotated[
+            str, Parameter(help="Of the results: .mp4, .webm, .gif, .webp, or '' for PNG pictures.")
+        ] = ".mp4",
+        faces: Faces = _FACES,
+        motion: Motion = _MOTION,
+        result: Result = _RESULT,
+        set_: Annotated[
+            list[str] | None, Parameter(name="--set", help="A sampling setting, as KEY=VALUE.", negative="")
+        ] = None,
+        device: Device = "auto",
+    ) -> int:
+        """Animate every portrait of a folder with every driver of another; what is done is kept."""
+        from tasks.animate import sampling_of
+        from tasks.animate_many import animate_many as animate_all
+        from tasks.faces.landmarker import resolve_landmarker
+        from tasks.workspace.recipes import parse_overrides
+
+        if result.preview or result.plan:
+            raise ValueError("--preview and --plan are of one pair: see `fye animate`")
+        sampling = sampling_of(model, parse_overrides(set_ or []))
+        runtime, _ = runtime_and_recipe([], device=device)
+        settings = _settings(faces, motion, result)
+        asset = resolve_landmarker(runtime.assets)
+        records = animate_all(portraits, driving, model, output, asset, settings, sampling, ending, device)
+        failed = [name for name, record in records.items() if record.error is not None]
+        print(f"\n{len(records) - len(failed)} of {len(records)} results are in {output}; see animations.json there")
+        return 1 if failed else 0
+
+
 def _look_first(request: AnimateRequest, assets: Path | None, plan_only: bool) -> int:
     """Preview or plan, in this process: starting Prefect takes longer."""
     from tasks.animate import plan, preview

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
 from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, sources_cli, stage_cli, study_cli
-from flows.animate_cli import add_animate_command
+from flows.animate_cli import add_animate_command, add_animate_many_command
 from flows.bench_cli import Protocol, Warp, add_bench_commands, evaluate_on_bench
 from flows.options import (
     Device,
@@ -284,6 +284,7 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
 add_bench_commands(app, _run)
 ablate_cli.register(app, _run)
 add_animate_command(app, _run)
+add_animate_many_command(app)
 
 
 def main() -> None:

@@ -1,0 +1,83 @@
+"""Folders of portraits and drivers become one result a pair; what is done is kept, what fails is written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from tasks.animate import AnimateSettings
+from tasks.animate_many import animate_many
+from tasks.animation.pairs import find_pairs
+from tasks.faces.landmarker import LandmarkerAsset
+from tasks.media.read import read_frames
+from tests.tasks.performing import QUICK
+from tests.tasks.videos import encode
+
+
+@pytest.fixture
+def folders(tmp_path: Path, sample_clips: list[Path]) -> Path:
+    """Two portraits, and two drivers of which one shows nobody."""
+    for name in ("portraits", "drivers"):
+        (tmp_path / name).mkdir()
+    face = Image.fromarray(data.astronaut()).crop((90, 0, 370, 280))
+    face.save(tmp_path / "portraits" / "anna.png")
+    face.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "portraits" / "bob.jpg")
+    (tmp_path / "portraits" / "notes.txt").touch()
+    frames = read_frames(sample_clips[0], slice(0, 4))
+    encode(tmp_path / "drivers" / "talk.mp4", frames)
+    encode(tmp_path / "drivers" / "wall.mp4", frames * 0 + 90)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folders: Path, model: Path, landmarker_asset: LandmarkerAsset) -> Any:
+    def animate(**changes: Any) -> tuple[dict[str, Any], list[str]]:
+        lines: list[str] = []
+        places = (folders / "portraits", folders / "drivers", model, folders / "out", landmarker_asset)
+        settings = AnimateSettings.model_validate(changes)
+        return animate_many(*places, settings, QUICK, device="cpu", log=lines.append), lines
+
+    return animate
+
+
+def test_every_pair_is_made_once_and_made_again_only_where_something_changed(run: Any, folders: Path) -> None:
+    records, lines = run()
+    assert sorted(path.name for path in (folders / "out").glob("*.mp4")) == ["anna--talk.mp4", "bob--talk.mp4"]
+    assert "none of 4 frames" in records["anna--wall.mp4"].error and records["bob--talk.mp4"].frames == 4
+    assert set(json.loads((folders / "out" / "animations.json").read_text())) == set(records)
+    assert len(lines) == 4 + len([line for line in lines if line.startswith("device")])
+    times = {path.name: path.stat().st_mtime_ns for path in (folders / "out").glob("*.mp4")}
+    (folders / "out" / "bob--talk.mp4").write_bytes(b"damaged")
+    _, lines = run()
+    assert any(line.startswith("1 of 4 anna--talk.mp4: kept") for line in lines)
+    assert any(line.startswith("3 of 4 bob--talk.mp4: made") for line in lines), "damaged"
+    assert (folders / "out" / "anna--talk.mp4").stat().st_mtime_ns == times["anna--talk.mp4"]
+    _, lines = run(paste_back=True)
+    assert not any("kept" in line for line in lines), "other settings, other results"
+
+
+def test_pairs_have_names_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    Image.new("RGB", (8, 8)).save(frames / "0.png")
+    names = [pair.output.name for pair in find_pairs(tmp_path, frames, tmp_path / "out", ".webp")]
+    assert names == ["a_jpg--frames.webp", "a_png--frames.webp", "b--frames.webp"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"neither videos .* nor frames"):
+        find_pairs(tmp_path, tmp_path / "empty", tmp_path / "out", ".mp4")
+    with pytest.raises(ValueError, match="the portraits"):
+        find_pairs(tmp_path / "empty", frames, tmp_path / "out", ".mp4")
+
+
+def test_records_of_somebody_else_are_not_overwritten(run: Any, folders: Path) -> None:
+    (folders / "out").mkdir()
+    (folders / "out" / "animations.json").write_text('{"songs": 3}')
+    with pytest.raises(ValueError, match="is not what animations write down"):
+        run()
