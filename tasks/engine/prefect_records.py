@@ -13,25 +13,53 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Generic, Literal
 
 from prefect.filesystems import WritableFileSystem
 from prefect.serializers import Serializer
 
+from tasks.engine.items import Outcome, Row
 from tasks.engine.receipts import Receipts, StageReceipt
 from tasks.engine.store import Store
 
 RESULTS = "results"
 _FAILED = b'{"failed": true}'  # in place of a receipt; never kept
-_asking: ContextVar[tuple[Receipts[Any], str]] = ContextVar("receipts and key of the stage that runs")
+
+
+@dataclass
+class Checked(Generic[Row]):
+    """A stage that asks for its record: what it is checked against, and what was found good.
+
+    Prefect reads a record more than once; within one run of a stage the outputs are looked at once.
+    """
+
+    receipts: Receipts[Row]
+    key: str
+    good: tuple[StageReceipt, list[Outcome[Row]]] | None = None
+
+    def check(self, receipt: StageReceipt) -> None:
+        """ValueError unless every output is there."""
+        if self.good is None or self.good[0] != receipt:
+            self.good = receipt, self.receipts.verify(receipt, self.key)
+
+    def outcomes(self, receipt: StageReceipt) -> list[Outcome[Row]]:
+        """What the receipt of the stage's run names."""
+        if self.good is not None and self.good[0] == receipt:
+            return self.good[1]
+        return self.receipts.outcomes(receipt)
+
+
+_asking: ContextVar[Checked[Any]] = ContextVar("the stage that runs")
 
 
 @contextmanager
-def checked_against(receipts: Receipts[Any], key: str) -> Iterator[None]:
+def checked_against(receipts: Receipts[Row], key: str) -> Iterator[Checked[Row]]:
     """Within the body, records are checked against these receipts and this key of the stage."""
-    token = _asking.set((receipts, key))
+    checked = Checked(receipts, key)
+    token = _asking.set(checked)
     try:
-        yield
+        yield checked
     finally:
         _asking.reset(token)
 
@@ -50,9 +78,8 @@ class ReceiptSerializer(Serializer):  # type: ignore[type-arg]  # its generic fo
         return json.dumps(obj.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True).encode()
 
     def loads(self, blob: bytes) -> StageReceipt:
-        receipts, key = _asking.get()
         receipt = StageReceipt.model_validate_json(blob)
-        receipts.verify(receipt, key)
+        _asking.get().check(receipt)
         return receipt
 
 

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -88,7 +88,7 @@ class Stage(Generic[Settings, Facts, Row]):
     def key(self, settings: JsonValue, landmark_model: str | None, item: Item[Any]) -> str:
         """The digest of all that can change an item's result. `settings`: as `settings_by_content` gives them."""
         inputs: dict[str, JsonValue] = {name: ref.sha256 for name, ref in item.inputs.items()}
-        tools: dict[str, JsonValue] = {name: version(name) for name in self.tools}
+        tools: dict[str, JsonValue] = {name: _version(name) for name in self.tools}
         code: list[JsonValue] = [RECEIPT_SCHEMA, self.name, self.version, tools, landmark_model]
         return digest([code, settings, item.id, inputs, as_json(item.facts)])
 
@@ -122,10 +122,10 @@ class Stage(Generic[Settings, Facts, Row]):
         job: _Job[Row] = _Job(self, store, runtime, list(items), settings, asset, device)
         from tasks.engine.prefect_records import checked_against
 
-        with checked_against(job.receipts, job.key):
+        with checked_against(job.receipts, job.key) as checked:
             state: State[Any] = _prefect_task(self, job)(job, return_state=True)  # type: ignore[assignment]
             receipt: StageReceipt = state.result(raise_on_failure=True)  # type: ignore[assignment]
-            outcomes = job.receipts.outcomes(receipt)
+            outcomes = checked.outcomes(receipt)
         cached = state.name == "Cached"
         return StageResult(
             stage=self.name,
@@ -139,6 +139,7 @@ class Stage(Generic[Settings, Facts, Row]):
 
 
 AnyStage = Stage[Any, Any, Any]
+_version = lru_cache(version)  # asks the disk, and every item's key asks
 
 
 class _Job(Generic[Row]):

@@ -67,13 +67,13 @@ class Store:
 
     # Everything that names a file goes through here.
     def _full(self, rel: str) -> str:
-        pure = PurePosixPath(rel)
-        if pure.is_absolute() or ".." in pure.parts:
+        if rel.startswith("/") or ".." in rel.split("/"):
             raise ValueError(f"{rel!r} leaves the store {self.url}")
         return f"{self._root.rstrip('/')}/{rel}"
 
     def exists(self, rel: str) -> bool:
-        return bool(self.fs.exists(self._full(rel)))
+        full = self._full(rel)
+        return os.path.exists(full) if self.local_root is not None else bool(self.fs.exists(full))
 
     def names(self, rel: str) -> list[str]:
         """The names in a folder of the store, sorted; none where it does not exist."""
@@ -96,12 +96,16 @@ class Store:
 
         Other file systems than the local one are asked for the size only.
         """
-        if self.size(rel) != size:
-            return False
         if self.local_root is None:
-            return True
-        path, known = Path(self._full(rel)), Path(self._full(since))
-        return path.stat().st_mtime_ns <= known.stat().st_mtime_ns or file_digest(path) == sha256
+            return self.size(rel) == size
+        path = self._full(rel)
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if found.st_size != size:
+            return False
+        return found.st_mtime_ns <= os.stat(self._full(since)).st_mtime_ns or file_digest(Path(path)) == sha256
 
     def read_bytes(self, rel: str) -> bytes:
         """What a file holds. Raises OSError for what is no file: reading a named pipe would wait for ever."""
