@@ -1,4 +1,4 @@
-"""Sound and pictures that belong together stay together to one frame, however the file keeps its time."""
+"""A video is shown in step with its sound, to one frame, and in the range of ordinary video, however it is stored."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tasks.faces.tracks import Look
 from tasks.ingest import normalise
 from tasks.media.audio import AudioSource
 from tasks.media.read import VideoReader, read_frames
+from tasks.media.shown import ShownVideo, ShowSettings
 
 RATE = 16000
 FRAME_S = 0.04
@@ -113,3 +114,37 @@ def test_sound_and_pictures_stay_together(tmp_path: Path, case: str, suffix: str
         assert abs(lag_s(clip, clip)) <= FRAME_S
         with VideoReader(clip) as reader:
             assert reader.info.start_s == 0
+
+
+def pq_level(nits: float) -> int:
+    """The 10-bit luma, limited range, in which PQ video stores a grey of this luminance (SMPTE ST 2084)."""
+    power = (nits / 10_000) ** 0.1593017578125
+    signal = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    return round(64 + 876 * signal)
+
+
+def test_hdr_keeps_its_greys_up_to_the_white_of_ordinary_video(tmp_path: Path) -> None:
+    """203 nits, by convention the white of a page, become white; what is brighter is cut; darker greys stay apart."""
+    luminances = (0.1, 1, 10, 50, 100, 203, 1000)
+    with av.open(str(tmp_path / "pq.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 32 * len(luminances), 32, "yuv420p10le"
+        stream.colorspace, stream.color_primaries, stream.color_trc, stream.color_range = 9, 9, 16, 1
+        frame = av.VideoFrame(stream.width, stream.height, "yuv420p10le")
+        for plane in frame.planes:
+            np.frombuffer(memoryview(plane), np.uint16)[:] = 512
+        luma = np.frombuffer(memoryview(frame.planes[0]), np.uint16).reshape(32, -1)
+        for i, nits in enumerate(luminances):
+            luma[:, 32 * i : 32 * i + 32] = pq_level(nits)
+        for i in range(3):
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = 9, 9, 16, 1
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    with ShownVideo(tmp_path / "pq.mp4", ShowSettings(fps=25.0)) as video:
+        rgb = next(video.pictures())[1]
+        assert video.notes() == ("PQ (HDR) is brought to the range of ordinary video",)
+    greys = [int(rgb[16, 32 * i + 16, 1]) for i in range(len(luminances))]
+    assert all(np.ptp(rgb[16, 32 * i + 16].astype(int)) <= 2 for i in range(len(luminances))), "grey stays grey"
+    assert np.diff(greys[:6]).min() > 10
+    assert greys[5] >= 245 and greys[6] == 255 and 130 <= greys[3] <= 155
