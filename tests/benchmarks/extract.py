@@ -7,6 +7,18 @@ other, video by video, in processor seconds, so that a busy machine slows both a
 machine.
 
 Without videos, sample clips are made. Nothing is kept.
+
+Measured on three real heads (646 frames, 480x480 to 720x1280) on a busy 2-core x86-64 machine, Python 3.11, PyAV 18.1,
+mediapipe 0.10.33; processor milliseconds a normalised frame, and the ratio to the plain loop:
+
+| | ingest | clips | landmarks | ratio |
+|---|---|---|---|---|
+| before | 4.8 | 7.8 | 12.2 (82 frames/s) | 1.74 |
+| masks counted, landmarks out of memory, a scan for points alone, no decoding to count | 4.7 | 7.0 | 10.8 (92) | 1.68 |
+| short videos decoded once for cutting | 4.6 | 5.4 | 10.3 (97) | 1.55 |
+
+Of a landmark frame 8.1 ms are MediaPipe's graph, 1.3 decoding, 0.7 masks. The plain loop spends 8.5 ms in the same
+graph and has no other copy to encode: parity needs a faster graph, not less around it.
 """
 
 from __future__ import annotations

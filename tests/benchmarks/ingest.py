@@ -59,7 +59,7 @@ def main() -> None:
             item = Given(video.name, {"source": video}, IngestFacts(), out)
             row = IngestWorker(IngestConfig(), context).process(item)
             marks.append(time.process_time())
-            scan = scan_video(out / "video.mp4", clips.detector, config)
+            scan = scan_video(out / "video.mp4", clips.landmarker, config)
             marks.append(time.process_time())
             audio = out / "audio.flac" if row.has_audio else None
             times = pq.read_table(out / "frames.parquet")
