@@ -65,13 +65,18 @@ SLOW = (
     "tests/tasks/faces/test_plausible.py",
     "tests/tasks/results/test_plots.py",
     "tests/tasks/samples/test_samples.py",
+    "tests/tasks/animation/",
+    "tests/tasks/faces/test_reader.py",
+    "tests/tasks/faces/test_search.py",
     "tests/tasks/test_animate.py",
+    "tests/tasks/test_animate_many.py",
     "tests/tasks/test_animate_drivers.py",
     "tests/tasks/test_import_release.py",
     "tests/tasks/study/",
     "tests/tasks/test_report.py",
     "tests/tasks/test_review.py",
     "tests/test_architecture.py::test_every_module",
+    "tests/test_readme.py::test_the_python_example",
 )
 CLIPS, SECONDS, SIDE = 2, 1.6, 240  # of the sample clips: 40 frames each
 
