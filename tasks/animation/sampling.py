@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
+from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.schedule import progressive_windows
@@ -27,6 +28,7 @@ _COMPILE_FROM_FRAMES = 2000  # compiling takes about a minute and saves a fortie
 
 def sampling_of(model: Path, changes: Mapping[str, object]) -> SamplingConfig:
     """The sampling settings that a model was evaluated with, with changes; ValueError for an unknown setting."""
+    check_folder(model)
     settings = merge_settings(need_description(model).sampling.model_dump(mode="json"), dict(changes))
     try:
         return SamplingConfig.model_validate(settings)

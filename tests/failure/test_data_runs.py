@@ -61,7 +61,7 @@ def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
 ) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
-    good = sorted(videos.glob("*.mp4"))[0]
+    good, other = sorted(videos.glob("*.mp4"))
     (folder / "good.mp4").write_bytes(good.read_bytes())
     (folder / "zero.mp4").touch()
     (folder / "text.mp4").write_text("not a video\n" * 50)
@@ -71,7 +71,7 @@ def test_each_bad_file_has_its_reason_and_the_good_ones_go_through(
     sound_only(folder / "sound.mp4")
     # as other systems and accidents leave them; the first is a good video under a name that is not UTF-8
     empty_box = b"\0\0\0\x08free"
-    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4")).write_bytes(good.read_bytes() + empty_box)
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4")).write_bytes(other.read_bytes() + empty_box)
     Path(os.fsdecode(os.fsencode(folder) + b"/b\xe4d.mp4")).write_text("no video either\n" * 50)
     (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\ngood.mp4\n")
     (folder / "._good.mp4").write_bytes(b"\0\5\x16\7" * 20)

@@ -52,7 +52,7 @@ def test_a_run_on_a_full_disk_says_so_keeps_what_is_done_and_goes_on(
     (videos / "a-small.mp4").write_bytes(sample_clips[0].read_bytes())
     grain = np.random.default_rng(0).integers(-40, 40, (40, 240, 240, 3))
     noisy = np.clip(read_frames(sample_clips[1]) + grain, 0, 255).astype(np.uint8)
-    write_video(videos / "b-noisy.mp4", noisy, 25.0, crf=10)
+    write_video(videos / "b-noisy.mp4", noisy, 25.0, crf=10)  # the largest is the first, and fits
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(DISK - FREE))
 
@@ -67,7 +67,7 @@ def test_a_run_on_a_full_disk_says_so_keeps_what_is_done_and_goes_on(
     full = refresh()
     assert full.returncode == 1, full.stdout[-3000:]
     (last,) = [line for line in full.stderr.splitlines() if line.startswith("fye: ")]
-    for words in ("no space left on the disk of", str(work), "ingest of b-noisy", "free some space", "same command"):
+    for words in ("no space left on the disk of", str(work), "ingest of a-small", "free some space", "same command"):
         assert words in last, last
     assert "Traceback" not in full.stderr
     (done,) = (work / "items" / "ingest").glob("*/receipt.json")

@@ -158,10 +158,10 @@ def test_a_captured_subject_joins_without_recomputing_the_rest(
 ) -> None:
     from flows.capture import capture
 
-    # another length than the clips that are there: other bytes, another source
+    # backwards it is another motion: a copy of a clip that is there would not be kept
     (tmp_path / "shorter").mkdir()
     talking = sorted(lab.videos.glob("astronaut-*.mp4"))[0]
-    write_video(tmp_path / "shorter" / "talking.mp4", read_frames(talking, slice(0, 32)), 25.0)
+    write_video(tmp_path / "shorter" / "talking.mp4", read_frames(talking)[31::-1], 25.0)
     _, summary = lab.run(capture, folder=str(tmp_path / "shorter"), subject="anna")
     done = stages(summary)
     assert done["landmarks"]["items"] == 3
