@@ -50,13 +50,13 @@ DEMO: dict[str, JsonValue] = {
     },
     "train": {
         "stage1": {
-            "steps": 900,
+            "steps": 1200,
             "batch_size": 8,
             "learning_rate": 2e-3,
             "warmup_steps": 20,
             "decay": "cosine",
-            "checkpoint_every": 300,
-            "validate_every": 300,
+            "checkpoint_every": 400,
+            "validate_every": 400,
             "precision": "fp32",
         },
         "stage2": {
