@@ -181,6 +181,7 @@ def test_back_skip_undo_and_a_second_rater_on_the_same_device(built: tuple[Path,
         assert rater.script("state.at") == [0, 1]
         before = rater.script("state.rater")
         browser.refresh()
+        wait_for(rater.element("#another").is_displayed)  # the page's script shows it
         rater.element("#another").click()
         browser.switch_to.alert.accept()
         assert rater.script("state.rater") != before and rater.script("Object.keys(state.answers)") == []
