@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from fye_model.config import NoiseConfig
+from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks
 from tasks.faces.detector import FaceLandmarker
+from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
@@ -64,7 +66,7 @@ def held_out_data(
             frames = _face_crop(read_frames(path, slice(0, 2 * FRAMES, 2)), detector)
             (folder / name).mkdir()
             write_video(folder / name / "clip.mp4", frames, 25.0)
-            _write_clip_landmarks(folder / name, detector)
+            _write_clip_landmarks(folder / name, detector, load_geometry(landmarker_asset))
             clips.append(
                 {
                     "clip": f"id-{name}",
@@ -120,13 +122,13 @@ def _face_crop(frames: np.ndarray, detector: FaceLandmarker) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(f).resize((SIZE, SIZE), box=box)) for f in frames])
 
 
-def _write_clip_landmarks(folder: Path, detector: FaceLandmarker) -> None:
+def _write_clip_landmarks(folder: Path, detector: FaceLandmarker, geometry: FaceGeometry) -> None:
     found = [detector.detect(frame)[0] for frame in read_frames(folder / "clip.mp4")]
-    matrices = [face.matrix for face in found if face.matrix is not None]
+    points = np.stack([face.points for face in found])
     everywhere = np.ones(len(found), bool)
     sequence = LandmarkSequence(
-        points=np.stack([face.points for face in found]),
-        matrix=np.stack(matrices) if matrices else None,
+        points=points,
+        matrix=geometry.estimate(points, SIZE, SIZE)[1].astype(np.float32),  # as the landmark stage does
         blendshapes=None,
         valid=everywhere,
         interpolated=~everywhere,

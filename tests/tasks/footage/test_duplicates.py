@@ -29,7 +29,6 @@ from tests.tasks.test_screening import row
 from tests.tasks.videos import encode
 
 THRESHOLD = ScreeningConfig().copy_correlation
-DRIVING = Path(__file__).resolve().parents[3] / "../shared/data/driving"
 
 
 def take(seed: int, frames: int = 150, size: int = 128) -> list[np.ndarray]:
@@ -128,10 +127,8 @@ def test_clips_of_one_source_never_repeat_each_other_and_a_still_picture_is_no_c
     assert find_pairs([stored(tmp_path, still.stem, still) for still in stills], THRESHOLD) == []
 
 
-def test_two_halves_of_a_real_take_are_not_copies_and_its_copies_are(tmp_path: Path) -> None:
-    source = DRIVING / "d18.mp4"
-    if not source.is_file():
-        pytest.skip("needs ../shared/data/driving")
+def test_two_halves_of_a_real_take_are_not_copies_and_its_copies_are(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "driving" / "d18.mp4"
     frames = [np.asarray(Image.fromarray(frame).resize((256, 256))) for frame in iter_frames(source)][:150]
     whole = copies_of(tmp_path, "whole", frames, 28)
     assert len(find_pairs(whole, THRESHOLD)) == 6
