@@ -81,7 +81,7 @@ DEMO: dict[str, JsonValue] = {
     "evaluation": {"frames": 24, "size": 96, "window": "moving"},
 }
 
-# for a GPU of 24 GB or more and some minutes of footage: from nothing to a face that follows, in about ten minutes
+# for a GPU of 24 GB or more and some minutes of footage, from nothing
 SMALL: dict[str, JsonValue] = {
     "clips": {"size": 256, "margin": 0.25},
     "screening": {"min_sharpness": 0.0},

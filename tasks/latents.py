@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fye_model.config import Config, LatentConfig, Recipe
 from fye_model.landmarks.table import read_landmarks
-from fye_model.training.records import JITTERED, LATENTS_FILE, LatentRow
+from fye_model.training.records import JITTERED, LATENTS_FILE, LatentRow, of_crop
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Nothing, Quarantine, StageResult, Worker
 from tasks.engine.stage import Context, Stage
@@ -88,7 +88,7 @@ def training_clips(clips: Iterable[Clip], encoded: StageResult[LatentRow]) -> li
         files = outcomes[clip.id].refs(JITTERED)
         for number in range(1, len(files) // len(_OF_A_CROP) + 1):
             names = {name: files[f"{JITTERED}{number}/{file}"] for name, file in _OF_A_CROP.items()}
-            other = {"clip": f"{clip.id}~{number}", "name": f"{clip.record.name}~{number}", "val": (0, 0)}
+            other = of_crop(clip.id, clip.record.name, number)
             found.append(Clip(clip.record.model_copy(update=other), names))
     return found
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fye_model.config import Config, Recipe
-from fye_model.files import json_digest, whole_folder
+from fye_model.files import file_digest, json_digest, whole_folder
 from fye_model.landmarks.placement import measure_placement
 from fye_model.landmarks.poses import measure_poses
 from fye_model.landmarks.table import read_landmarks
@@ -75,7 +75,7 @@ class PackWorker(Worker[ClipSet, PackRow]):
             shutil.copyfile(asset.path, out / pack.GEOMETRY)
         tables = [read_landmarks(path) for name, path in sorted(item.files.items()) if name.endswith("/landmarks")]
         Pack(
-            content=json_digest([record.model_dump() for record in facts.clips]),
+            content=json_digest({name: file_digest(path) for name, path in item.files.items()}),
             recipe=self.recipe,
             landmark_model=facts.landmark_model,
             geometry="face_landmarker.task" if asset.has_matrix else "mean_mesh",
@@ -92,7 +92,7 @@ class PackWorker(Worker[ClipSet, PackRow]):
 
 PACK = Stage(
     "pack",
-    "1",
+    "2",
     settings=lambda recipe: PackSettings(recipe=recipe),
     reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "clips/*/masks": Kind.MASKS},
     writes={f"{_FOLDER}*": Kind.PACK},

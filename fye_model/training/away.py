@@ -13,31 +13,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from fye_model.animation.description import Crop, ModelDescription
 from fye_model.animation.folder import FrozenParts, assemble_pipeline, load_pipeline, save_model
-from fye_model.config import Config, Runtime
+from fye_model.config import Runtime
 from fye_model.devices import choose_device
 from fye_model.evaluation.reenact import reenact
-from fye_model.files import folder_digest, json_digest, write_json
+from fye_model.files import file_digest, folder_digest, write_atomic, write_json
 from fye_model.landmarks.table import read_landmarks
-from fye_model.networks.autoencoder import load_autoencoder
-from fye_model.networks.image_encoder import load_image_encoder
 from fye_model.pictures import read_pictures, write_pictures
 from fye_model.processes import die_with_parent
 from fye_model.training import pack
 from fye_model.training.checkpoint import list_checkpoints
+from fye_model.training.encoders import IMAGE_ENCODER, VAE, FitClip, make_encoders
+from fye_model.training.index import SCHEMA, ClipEntry, TrainingIndex
 from fye_model.training.job import TrainJob, choose_loader_workers, launch_command
+from fye_model.training.latents import LatentEncoder, candidate_references, write_jittered, write_latents
 from fye_model.training.pack import REENACTED, Pack, PackedClip, Reenacted, read_pack
-from fye_model.training.records import JITTERED, LATENTS_FILE, validation_loss
+from fye_model.training.records import JITTERED, LATENTS_FILE, of_crop, validation_loss
 
-MOST_FIT_FRAMES = 4000  # over all clips; neighbouring frames are nearly alike
 Log = Callable[[str], None]
 
 
@@ -57,64 +56,62 @@ class Away:
         log(f"device: {place}")
 
     def run(self) -> Path:
-        """Do what is not done yet; returns the model folder."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        recipe = self.recipe
-        self._step("encoders", [self.pack.content, recipe.autoencoder, recipe.image_encoder], self._fit_encoders)
-        self._step("latents", [recipe.latents, recipe.landmarks, folder_digest(self.encoders)], self._encode)
+        """Do what is not done yet; returns the model folder. Raises ValueError for an output of another pack."""
+        self._claim()
+        self._step("encoders", self._make_encoders)
+        self._step("latents", self._encode)
         index = self._write_index()
         stage1 = self._train(1, index, None)
         stage2 = self._train(2, index, stage1)
         model = self.output / "model"
-        chosen = f"{stage2.parent.name}/{stage2.name}"
-        self._step("model", [chosen, folder_digest(stage2)], lambda: self._save(stage2, chosen, model))
-        terms: list[Config | str] = [recipe.sampling, recipe.evaluation, folder_digest(model)]
-        self._step(REENACTED, terms, lambda: self._reenact(model))
+        self._step("model", lambda: self._save(stage2, model))
+        self._step(REENACTED, lambda: self._reenact(model))
         return model
 
     @property
     def encoders(self) -> Path:
         return self.output / "encoders"
 
-    def _step(self, name: str, depends: Sequence[Config | str], work: Callable[[], None]) -> None:
-        """Do `work` unless its marker says that it was done with the same settings and inputs."""
-        values = [value.model_dump(mode="json") if isinstance(value, Config) else value for value in depends]
-        key, marker = json_digest([name, values]), self.output / f"{name}.done.json"
-        if marker.is_file() and marker.read_text() == f'"{key}"\n':
+    def _claim(self) -> None:
+        """Bind the output to this pack: what is finished there was made of it, and is not looked at again."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        mine, claimed = file_digest(self.folder / pack.PACK), self.output / "pack.sha256"
+        if not claimed.exists():
+            write_atomic(claimed, mine.encode())
+        elif claimed.read_text() != mine:
+            raise ValueError(
+                f"{self.output} was begun with another pack, or another recipe in it; give an output folder that is "
+                "not there yet, or the pack that it was begun with"
+            )
+
+    def _step(self, name: str, work: Callable[[], None]) -> None:
+        """Do `work` unless its marker says that it is done."""
+        marker = self.output / f"{name}.done"
+        if marker.is_file():
             self.log(f"{name}: done already")
             return
         begun = time.monotonic()
         work()
-        write_json(marker, key)
+        write_atomic(marker, b"")
         self.log(f"{name}: {time.monotonic() - begun:.1f} s")
 
     def _clip(self, clip: PackedClip, name: str) -> Path:
         return self.folder / "clips" / clip.clip / name
 
-    def _fit_encoders(self) -> None:
-        from fye_model.training.autoencoder import expression_pixels, fit_autoencoder
+    def _make_encoders(self) -> None:
+        clips = [
+            FitClip(clip.subject, clip.train, self._clip(clip, pack.LANDMARKS), partial(self._frames, clip))
+            for clip in self.pack.clips
+        ]
+        recipe = self.recipe
+        make_encoders(self.encoders, recipe.autoencoder, recipe.image_encoder, clips, self.device, self.log)
 
-        load_image_encoder(self.recipe.image_encoder).save(self.encoders / "image_encoder")
-        if self.recipe.autoencoder.path is not None:
-            load_autoencoder(self.recipe.autoencoder.path).save_pretrained(self.encoders / "vae")
-            return
-        clips = [clip for clip in self.pack.clips if clip.train[1] > clip.train[0]]
-        stride = -(-sum(clip.train[1] - clip.train[0] for clip in clips) // MOST_FIT_FRAMES) or 1
-        chosen = [slice(*clip.train, stride) for clip in clips]
-        frames = [read_pictures(self._clip(c, pack.FRAMES))[s] for c, s in zip(clips, chosen, strict=True)]
-        points = [read_landmarks(self._clip(c, pack.LANDMARKS)).pixels()[s] for c, s in zip(clips, chosen, strict=True)]
-        subjects = [clip.subject for clip, part in zip(clips, frames, strict=True) for _ in part]
-        count = Counter(subjects)
-        weights = np.array([1 / count[subject] for subject in subjects])
-        marked = expression_pixels(np.concatenate(points), self.pack.size)
-        rest = (self.log, weights, self.device, marked)
-        fit_autoencoder(np.concatenate(frames), self.recipe.autoencoder, self.encoders / "vae", *rest)
+    def _frames(self, clip: PackedClip, numbers: Sequence[int]) -> np.ndarray:
+        return read_pictures(self._clip(clip, pack.FRAMES))[list(numbers)]
 
     def _encode(self) -> None:
-        from fye_model.training.latents import LatentEncoder, candidate_references, write_jittered, write_latents
-
         config = self.recipe.latents
-        parts = (self.encoders / "vae", self.encoders / "image_encoder")
+        parts = (self.encoders / VAE, self.encoders / IMAGE_ENCODER)
         encoder = LatentEncoder(*parts, device=self.device, half=config.precision == "fp16")
         for clip in self.pack.clips:
             out = self.output / "latents" / clip.clip
@@ -131,25 +128,19 @@ class Away:
         """The training index of the pack's clips and their other crops."""
         entries = []
         for clip in self.pack.clips:
-            out = self.output / "latents" / clip.clip
-            record = clip.model_dump(mode="json")
+            latents = self.output / "latents" / clip.clip
             files = {"landmarks": self._clip(clip, pack.LANDMARKS), "masks": self._clip(clip, pack.MASKS)}
-            entries.append(record | _texts({**files, "latents": out / LATENTS_FILE}))
+            entries.append(_entry(clip.model_dump(), files, latents))
             for number in range(1, self.recipe.latents.jitter.crops + 1):
-                folder = out / f"{JITTERED}{number}"
+                folder = latents / f"{JITTERED}{number}"
                 files = {"landmarks": folder / pack.LANDMARKS, "masks": folder / pack.MASKS}
-                other = {"clip": f"{clip.clip}~{number}", "name": f"{clip.name}~{number}", "val": [0, 0]}
-                entries.append(record | other | _texts({**files, "latents": folder / LATENTS_FILE}))
+                entries.append(_entry(clip.model_dump() | of_crop(clip.clip, clip.name, number), files, folder))
         geometry = self.pack.geometry
-        header = {
-            "landmark_model": self.pack.landmark_model,
-            "size": self.pack.size,
-            "factor": self.pack.factor,
-            "fps": self.pack.fps,
-            "geometry": geometry if geometry == pack.MEAN_MESH else str((self.folder / geometry).resolve()),
-        }
+        header = self.pack.model_dump(include={"landmark_model", "size", "factor", "fps"})
+        place = geometry if geometry == pack.MEAN_MESH else str((self.folder / geometry).resolve())
+        index = TrainingIndex.model_validate({"schema": SCHEMA, **header, "geometry": place, "clips": entries})
         path = self.output / "index.json"
-        write_json(path, {"schema": 1, **header, "clips": entries})
+        write_json(path, index.model_dump(mode="json", by_alias=True))
         return path
 
     def _train(self, number: int, index: Path, init: Path | None) -> Path:
@@ -176,16 +167,16 @@ class Away:
         file = self.output / f"stage{number}.job.json"
         job.write(file)
         command = launch_command(file, "inproc" if self.processes == 1 else "torchrun", self.processes)
-        self._step(output.name, [job, folder_digest(self.encoders)], lambda: _in_a_process(command))
+        self._step(output.name, lambda: _in_a_process(command))
         losses = {path: validation_loss(path) for _, path in list_checkpoints(output)}
         best = min(losses, key=lambda path: (losses[path], path.name))
         self.log(f"stage {number}: {best.name} has the lowest validation loss, {losses[best]:.4f}")
         return best
 
-    def _save(self, checkpoint: Path, name: str, model: Path) -> None:
-        parts = FrozenParts(self.encoders / "vae", self.encoders / "image_encoder", self.recipe.noise)
+    def _save(self, checkpoint: Path, model: Path) -> None:
+        parts = FrozenParts(self.encoders / VAE, self.encoders / IMAGE_ENCODER, self.recipe.noise)
         description = ModelDescription(
-            checkpoint=name,
+            checkpoint=f"{checkpoint.parent.name}/{checkpoint.name}",
             landmark_model=self.pack.landmark_model,
             landmark_variant=self.recipe.train.landmark_image.variant,
             size=self.pack.size,
@@ -199,9 +190,6 @@ class Away:
 
     def _reenact(self, model: Path) -> None:
         pipeline, folder = load_pipeline(model, self.device), self.output / REENACTED
-        if self.device.startswith("cuda"):
-            pipeline.to(torch.float16)
-            self.log(str(pipeline.enable_fast_path()))
         folder.mkdir(exist_ok=True)
         for name in self.pack.reenactments:
             source = self.folder / pack.REENACTMENTS / name
@@ -227,8 +215,10 @@ def _in_a_process(command: list[str]) -> None:
         raise ValueError(f"training ended with exit code {code}; its last lines say why")
 
 
-def _texts(files: dict[str, Path]) -> dict[str, str]:
-    return {name: str(path.resolve()) for name, path in files.items()}
+def _entry(record: dict[str, object], files: dict[str, Path], latents: Path) -> ClipEntry:
+    """An index entry; its paths are absolute: it belongs to one output."""
+    paths = {name: path.resolve() for name, path in {**files, "latents": latents / LATENTS_FILE}.items()}
+    return ClipEntry.model_validate(record | paths)
 
 
 def main() -> int:

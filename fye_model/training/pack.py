@@ -42,7 +42,7 @@ class PackedClip(Config):
 class Pack(Config):
     """What a pack holds.
 
-    content: digest of the clips that it was made of; faces, poses: where faces lie in them and how heads are
+    content: digest of the files that it was made of; faces, poses: where faces lie in them and how heads are
     turned, for the model folder to say; reenactments: names of those that are to be made.
     """
 

@@ -12,6 +12,11 @@ LATENTS_FILE = "latents.safetensors"
 JITTERED = "jitter-"  # and a number: the folder of one of a clip's other crops
 
 
+def of_crop(clip: str, name: str, number: int) -> dict[str, object]:
+    """What the record of a clip's `number`-th other crop has otherwise than the clip's: nothing of it is held out."""
+    return {"clip": f"{clip}~{number}", "name": f"{name}~{number}", "val": (0, 0)}
+
+
 class AutoencoderFit(Config):
     """How a fit ended: `l1` is the mean absolute error in [0, 1] over frames spread over all."""
 

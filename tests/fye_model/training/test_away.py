@@ -108,6 +108,15 @@ def test_reenactments_of_another_model_or_under_other_terms_are_refused(
         check_reenacted(tmp_path, model, recipe.sampling, recipe.evaluation)
 
 
+def test_an_output_belongs_to_one_pack(done: tuple[Path, Path, list[str]], tmp_path: Path) -> None:
+    _, output, _ = done
+    other = make_pack(tmp_path / "pack", sampling={"steps": 9})
+    before = (output / "index.json").read_bytes()
+    with pytest.raises(ValueError, match="was begun with another pack, or another recipe in it"):
+        Away(other, output, "cpu", 1, lambda line: None).run()
+    assert (output / "index.json").read_bytes() == before
+
+
 def test_asked_to_stop_it_ends_with_a_checkpoint_and_goes_on_from_there(tmp_path: Path) -> None:
     values = DEBUG.train.model_dump(mode="json")
     values["stage1"] |= {"steps": 400, "checkpoint_every": 400, "validate_every": 400}
