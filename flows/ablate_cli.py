@@ -11,11 +11,14 @@ from flows.options import (
     Device,
     FollowLinks,
     Overrides,
+    Processes,
     RecipeName,
     SourceName,
     Videos,
     Work,
     Workers,
+    checked_recipe,
+    footage,
     runtime_and_recipe,
 )
 from fye_model.ablations import ABLATION_NAMES, FULL
@@ -41,27 +44,22 @@ def register(app: App, run: Callable[..., int]) -> None:
         seeds: Annotated[int, Parameter(help="Seeds of training for each variant, the recipe's own first.")] = 1,
         workers: Workers = 2,
         device: Device = "auto",
-        processes: Annotated[int, Parameter(help="GPUs to train on.")] = 1,
+        processes: Processes = 1,
     ) -> int:
         """Train the method and its variants, and tell what each part is worth. Goes on where an earlier run stopped."""
         from tasks.engine.store import Store
-        from tasks.workspace.recipes import check_weights, load_recipe
-        from tasks.workspace.sources import Root, checked_root
+        from tasks.workspace.recipes import check_weights
         from tasks.workspace.variants import variants_of
 
-        launch: dict[str, int | str] = {"processes": processes, **({"launcher": "torchrun"} if processes > 1 else {})}
-        runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, **launch)
-        resolved = load_recipe(recipe, overrides)
+        runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, processes=processes)
+        added = footage(videos, source, follow_links)
+        resolved = checked_recipe(recipe, overrides, work, **added)
         variants_of(resolved, variant or [], seeds)
         check_weights(resolved)
-        Store(work)
-        if videos is not None:
-            checked_root(Root(str(videos), None, source, follow_links))
         from flows.ablate import ablate as flow  # Prefect takes seconds to import
 
-        place = {"videos": None if videos is None else str(videos), "source": source, "follow_links": follow_links}
         rest = {"overrides": overrides, "variants": variant, "seeds": seeds, "runtime": runtime}
-        code = run(flow, **place, work=work, recipe=recipe, **rest)
+        code = run(flow, **added, work=work, recipe=recipe, **rest)
         if code == 0 and (root := Store(work).local_root) is not None:
             print(f"\n{(root / 'ablation' / 'table.md').read_text(encoding='utf-8')}", end="")
         return code

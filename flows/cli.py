@@ -17,11 +17,14 @@ from flows.options import (
     Device,
     FollowLinks,
     Overrides,
+    Processes,
     RecipeName,
     SourceName,
     Videos,
     Work,
     Workers,
+    checked_recipe,
+    footage,
     runtime_and_recipe,
 )
 
@@ -84,17 +87,17 @@ def retrain(
     set_: Overrides = None,
     workers: Workers = 2,
     device: Device = "auto",
-    processes: Annotated[int, Parameter(help="GPUs to train on.")] = 1,
+    processes: Processes = 1,
 ) -> int:
     """Videos in; a trained, selected, evaluated model and its report out. Goes on where an earlier run stopped."""
-    from flows.retrain import retrain as flow
     from tasks.workspace.recipes import check_weights
 
-    launch: dict[str, int | str] = {"processes": processes, **({"launcher": "torchrun"} if processes > 1 else {})}
-    runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, **launch)
-    place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
-    check_weights(_check(recipe, overrides, work, **place))
-    return _run(flow, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+    runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, processes=processes)
+    added = footage(videos, source, follow_links)
+    check_weights(checked_recipe(recipe, overrides, work, **added))
+    from flows.retrain import retrain as flow  # Prefect takes seconds to import
+
+    return _run(flow, **added, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
@@ -110,15 +113,16 @@ def refresh(
     shard: Annotated[str | None, Parameter(help="Make the clips of one part alone: 2/4 is the second of four.")] = None,
 ) -> int:
     """Bring a data set up to date with its video folders; says what was added, dropped and why."""
-    from flows.refresh import refresh as flow
     from tasks.footage.shards import Shard
 
     if shard is not None:
         Shard.parse(shard)
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
-    place: dict[str, Any] = {"videos": _text(videos), "source": source, "follow_links": follow_links}
-    _check(recipe, overrides, work, **place)
-    return _run(flow, 200, **place, work=work, recipe=recipe, overrides=overrides, runtime=runtime, shard=shard)
+    added = footage(videos, source, follow_links)
+    checked_recipe(recipe, overrides, work, **added)
+    from flows.refresh import refresh as flow
+
+    return _run(flow, 200, **added, work=work, recipe=recipe, overrides=overrides, runtime=runtime, shard=shard)
 
 
 @app.command
@@ -134,13 +138,12 @@ def capture(
     workers: Workers = 2,
 ) -> int:
     """Add one newly captured subject to a data set, without recomputing the rest."""
+    runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    checked_recipe(recipe, overrides, work, **footage(folder, source, follow_links))
     from flows.capture import capture as flow
 
-    runtime, overrides = runtime_and_recipe(set_, workers=workers)
-    place: dict[str, Any] = {"source": source, "follow_links": follow_links}
-    _check(recipe, overrides, work, str(folder), **place)
-    arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
-    return _run(flow, folder=str(folder), subject=subject, **place, **arguments)
+    place = {"folder": str(folder), "source": source, "follow_links": follow_links, "work": work}
+    return _run(flow, subject=subject, **place, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
@@ -174,12 +177,13 @@ def evaluate(
         raise ValueError("--warp goes with --bench")
     if protocol != "paper":
         raise ValueError("--protocol goes with --bench; without one, it is --set evaluation.window=moving")
-    from flows.evaluate import evaluate as flow
     from fye_model.animation.folder import check_model
 
     check_model(model if away is None else away / "model")  # type: ignore[arg-type]  # one of the two is given
     runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
-    _check(recipe, overrides, work, _text(videos))
+    checked_recipe(recipe, overrides, work, **footage(videos))
+    from flows.evaluate import evaluate as flow
+
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
     return _run(flow, model=_text(model), videos=_text(videos), away=_text(away), **arguments)
 
@@ -195,10 +199,10 @@ def pack(
     workers: Workers = 2,
 ) -> int:
     """Pack a data set for a machine that trains with the library alone; `evaluate --away` scores what comes back."""
+    runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    checked_recipe(recipe, overrides, work, **footage(videos))
     from flows.pack import pack as flow
 
-    runtime, overrides = runtime_and_recipe(set_, workers=workers)
-    _check(recipe, overrides, work, _text(videos))
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
     return _run(flow, output=str(output), videos=_text(videos), **arguments)
 
@@ -230,26 +234,6 @@ def show(*, recipe: RecipeName = "paper", set_: Overrides = None) -> int:
 
     print(dump_recipe(load_recipe(recipe, set_ or [])), end="")
     return 0
-
-
-def _check(
-    recipe: str,
-    overrides: list[str] | None,
-    work: str,
-    videos: str | None = None,
-    source: str | None = None,
-    follow_links: bool = False,
-) -> Any:
-    """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up; the recipe."""
-    from tasks.engine.store import Store
-    from tasks.workspace.recipes import load_recipe
-    from tasks.workspace.sources import Root, checked_root
-
-    resolved = load_recipe(recipe, overrides or [])
-    Store(work)
-    if videos is not None:
-        checked_root(Root(videos, None, source, follow_links))
-    return resolved
 
 
 def _text(path: Path | None) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from cyclopts import Parameter
 
 from fye_model.recipes import NAMED
 
 if TYPE_CHECKING:
-    from fye_model.config import Runtime
+    from fye_model.config import Recipe, Runtime
 
 Videos = Annotated[Path | None, Parameter(help="Folder of videos, or table of them (.csv, .parquet), to add.")]
 SourceName = Annotated[
@@ -31,7 +31,44 @@ Overrides = Annotated[
 ]
 Workers = Annotated[int, Parameter(help="Processes for per-clip stages; 0 works in this process, without Ray.")]
 Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
+Processes = Annotated[int, Parameter(help="GPUs to train on.")]
 _RUNTIME = "runtime."
+
+
+class Footage(TypedDict):
+    """Videos to add to a data set, under the names that the flows have for them."""
+
+    videos: str | None
+    source: str | None
+    follow_links: bool
+
+
+def footage(videos: Path | None, source: str | None = None, follow_links: bool = False) -> Footage:
+    """What a command's options say of videos, for a flow's parameters."""
+    return {"videos": None if videos is None else str(videos), "source": source, "follow_links": follow_links}
+
+
+def checked_recipe(
+    recipe: str,
+    overrides: Sequence[str],
+    work: str,
+    videos: str | None = None,
+    source: str | None = None,
+    follow_links: bool = False,
+) -> Recipe:
+    """Look at what was asked for before anything starts, so that a slip of the pen costs no start-up; the recipe.
+
+    Raises ValueError for a recipe, a work folder or videos that cannot be taken.
+    """
+    from tasks.engine.store import Store
+    from tasks.workspace.recipes import load_recipe
+    from tasks.workspace.sources import Root, checked_root
+
+    resolved = load_recipe(recipe, overrides)
+    Store(work)
+    if videos is not None:
+        checked_root(Root(videos, None, source, follow_links))
+    return resolved
 
 
 def runtime_and_recipe(set_: Sequence[str] | None, **options: int | str) -> tuple[Runtime, list[str]]:

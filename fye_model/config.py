@@ -382,7 +382,7 @@ class Runtime(Config):
     item_attempts: Positive = 3  # then quarantined
     device: Literal["auto", "cpu", "cuda"] = "auto"
     launcher: Literal["inproc", "torchrun"] = "inproc"
-    processes: Positive = 1  # torchrun processes (GPUs)
+    processes: Positive = 1  # GPUs; more than one always under torchrun
     loader_workers: Annotated[int, Field(ge=0)] | None = None  # of each training process; None: by device and CPUs
     threads: Annotated[int, Field(ge=0)] = 0  # torch threads of training; 0: torch's default
     cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from flows.options import runtime_and_recipe
+from fye_model.training.job import launch_command
+
+ROOT = Path(__file__).resolve().parents[2]
+WRONG = """
+import sys
+from flows.cli import app
+for words in (["retrain"], ["ablate"], ["refresh"], ["capture", ".", "--subject", "anna"], ["pack", "out"]):
+    try:
+        app([*words, "--recipe", "nothere"], result_action="return_value")
+    except ValueError as error:
+        assert "no recipe named" in str(error), error
+    else:
+        raise AssertionError(words)
+    assert "prefect" not in sys.modules, words
+"""
 
 
 def test_settings_of_the_runtime_are_taken_from_set_and_the_others_left() -> None:
@@ -25,3 +45,17 @@ def test_settings_of_the_runtime_are_taken_from_set_and_the_others_left() -> Non
 def test_a_wrong_setting_of_the_runtime_is_named(setting: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         runtime_and_recipe([setting], workers=2)
+
+
+def test_a_slip_of_the_pen_does_not_wait_for_prefect(tmp_path: Path) -> None:
+    there = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", WRONG]
+    done = subprocess.run(words, env=there, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_processes_train_under_torchrun_without_being_told() -> None:
+    runtime, _ = runtime_and_recipe([], processes=2)
+    command = launch_command(Path("job.json"), runtime.launcher, runtime.processes)
+    assert "torch.distributed.run" in command and "--nproc-per-node=2" in command
