@@ -159,7 +159,7 @@ class Store:
                 parent.unlink()
         if os.path.lexists(path) and not path.is_file():
             logger.warning("%s is no file, as it should be: it is removed", path)
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            self.delete(rel.as_posix())
 
     def publish(self, folder: Path, rel: str, receipt: bytes) -> None:
         """Move a finished local folder to `rel`. Its receipt.json is what makes it visible, and comes last."""
@@ -276,12 +276,7 @@ class HashMemory:
     def digest(self, path: Path) -> tuple[str, int]:
         """(sha256, size in bytes); OSError when the file cannot be read."""
         status = path.stat()
-        entry = self._known.get(str(path))
-        if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
-            entry = [status.st_size, status.st_mtime_ns, file_digest(path)]
-            self._known[str(path)] = entry
-            self._fresh.add(str(path))
-        return str(entry[2]), status.st_size
+        return self._remembered(str(path), status.st_size, status.st_mtime_ns, lambda: file_digest(path))
 
     def digest_of(self, place: str) -> tuple[str, int]:
         """The same of a file, a folder (names and contents of what lies in it, one size) or an fsspec address."""
@@ -298,7 +293,7 @@ class HashMemory:
             place, size, stamp, lambda: digest([[os.fsencode(file.name).hex(), file_digest(file)] for file in files])
         )
 
-    def _remembered(self, place: str, size: int, stamp: str, read: Callable[[], str]) -> tuple[str, int]:
+    def _remembered(self, place: str, size: int, stamp: int | str, read: Callable[[], str]) -> tuple[str, int]:
         entry = self._known.get(place)
         if entry is None or entry[:2] != [size, stamp]:
             entry = [size, stamp, read()]
