@@ -43,8 +43,9 @@ def mark_killed(folder: Path) -> list[UUID]:
     killed = []
     for path in sorted(folder.iterdir()):
         with contextlib.suppress(Timeout, OSError), FileLock(path, timeout=0):
-            killed.append(UUID(path.name))
             path.unlink()
+            with contextlib.suppress(ValueError):  # a file of another name tells of no run
+                killed.append(UUID(path.name))
     if not killed:
         return []
     with get_client(sync_client=True) as client:

@@ -158,9 +158,10 @@ def _new_folder() -> Path:
     if not os.access(base, os.W_OK):
         base = Path(tempfile.gettempdir())
     for left in base.glob(f"{_FOLDER}*"):
-        if left.stat().st_uid == os.getuid() and (left / _LOCK).is_file():
-            with contextlib.suppress(Timeout, OSError), FileLock(left / _LOCK, timeout=0):
-                _remove(left)
+        with contextlib.suppress(Timeout, OSError):  # another process may be removing it
+            if left.stat().st_uid == os.getuid() and (left / _LOCK).is_file():
+                with FileLock(left / _LOCK, timeout=0):
+                    _remove(left)
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=base))
     _held = FileLock(folder / _LOCK)
     _held.acquire()

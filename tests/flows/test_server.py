@@ -151,3 +151,10 @@ def test_what_keeps_a_run_from_its_server_is_named_at_once(tmp_path: Path, setti
     assert done.returncode == 1 and re.search(says, line), done.stderr
     assert "Traceback" not in done.stderr
     other.shutdown()
+
+
+def test_a_file_that_tells_of_no_run_stops_none(tmp_path: Path) -> None:
+    from flows.running import mark_killed
+
+    (tmp_path / "notes").touch()
+    assert mark_killed(tmp_path) == [] and not list(tmp_path.iterdir())
