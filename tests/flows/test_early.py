@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -12,6 +16,21 @@ from fye_model.config import Runtime
 from tasks.engine.store import Store
 from tasks.workspace.registry import change_registry
 from tasks.workspace.sources import Root
+
+ANSWERS = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.02)
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
 
 
 def starts(flow: str, work: Path | str, videos: Path | None = None, workers: int = 2) -> bool:
@@ -41,13 +60,26 @@ def test_what_may_be_done_already_starts_nothing(tmp_path: Path, done: Path) -> 
     assert not starts("animate", tmp_path / "none") and not starts("retrain", "memory://work")
 
 
-def test_something_else_is_done_while_the_server_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    server, order = _Temporary(5.0), []
+class Waiting(_Temporary):
+    """In place of Prefect's server a program that answers only once a file is there."""
 
-    def answer(settings: dict[str, str]) -> None:
-        order.append("answers")
-        server.answers.set()
+    def __init__(self, go: Path) -> None:
+        super().__init__(patience_s=5.0)
+        self.go = go
 
-    monkeypatch.setattr(server, "_keep", lambda settings: None)
-    server.start({}, lambda: (order.append("meanwhile"), answer({}))[0])
-    assert order == ["meanwhile", "answers"]
+    def _command(self, settings: dict[str, str], said: IO[bytes]) -> subprocess.Popen[Any]:
+        return subprocess.Popen([sys.executable, "-c", ANSWERS, str(self.port), str(self.go)], stderr=said)
+
+
+def test_something_else_is_done_while_the_server_starts(tmp_path: Path) -> None:
+    server, threads = Waiting(tmp_path / "go"), []
+
+    def meanwhile() -> None:
+        threads.extend(thread.name for thread in threading.enumerate())
+        server.go.touch()
+
+    try:
+        assert server.start({}, meanwhile) > 0, "it would not answer to one who waits for it first"
+        assert "prefect-server" in threads, "it was being started already"
+    finally:
+        server.stop()
