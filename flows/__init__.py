@@ -17,9 +17,9 @@ for _name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
 # Threads wait awake for a moment, then asleep: endless spinning on busy cores made training three times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # What runs on this machine is never asked through a proxy.
-_HERE = ("127.0.0.1", "localhost", "::1")
+HERE = ("127.0.0.1", "localhost", "::1")
 for _name in ("NO_PROXY", "no_proxy"):
     _set = os.environ.get(_name, os.environ.get("NO_PROXY", os.environ.get("no_proxy", ""))).split(",")
-    os.environ[_name] = ",".join([*filter(None, _set), *(host for host in _HERE if host not in _set)])
+    os.environ[_name] = ",".join([*filter(None, _set), *(host for host in HERE if host not in _set)])
 for _name in ("tasks", "fye_model"):
     logging.getLogger(_name).setLevel(logging.INFO)

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from flows import HERE
 from fye_model.processes import die_with_parent
 
 RESTARTS = 3  # of a server that died in a run
@@ -190,7 +191,7 @@ def _answer(address: str) -> str | None:
     """Why no Prefect server answers at an address; None where one does. Our own machine is asked without a proxy."""
     import httpx
 
-    here = httpx.URL(address).host in ("127.0.0.1", "localhost", "::1")
+    here = httpx.URL(address).host in HERE
     try:
         with httpx.Client(trust_env=not here, timeout=SERVED_S) as client:
             status = client.get(f"{address.rstrip('/')}/health").status_code

@@ -26,11 +26,11 @@ from fye_model.files import whole_folder
 from fye_model.networks import Networks
 from fye_model.networks.bundle import COMPONENTS
 from fye_model.training.job import Json, differences
+from fye_model.training.records import VALIDATION
 
 SCHEMA = 1
 STATE = "state.safetensors"
 META = "meta.json"
-VALIDATION = "validation.json"
 REQUESTED = "on_request"  # in a checkpoint that a stop asked for: the next one that was due takes its place
 _NAME = re.compile(r"checkpoint-(\d{6,})")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from fye_model.config import Config
 
 LATENTS_FILE = "latents.safetensors"
+VALIDATION = "validation.json"  # of a checkpoint
 JITTERED = "jitter-"  # and a number: the folder of one of a clip's other crops
 
 
@@ -37,7 +38,7 @@ class LatentRow(Config):
 
 def validation_loss(checkpoint: Path) -> float:
     """The loss that training measured on held-out batches for this checkpoint; ValueError where there is none."""
-    path = checkpoint / "validation.json"
+    path = checkpoint / VALIDATION
     try:
         loss = float(json.loads(path.read_text())["loss"])
     except (OSError, ValueError, KeyError, TypeError) as error:
