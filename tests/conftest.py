@@ -73,7 +73,7 @@ SLOW = (
     "tests/tasks/test_animate_drivers.py",
     "tests/tasks/test_import_release.py",
     "tests/tasks/study/",
-    "tests/tasks/test_report.py",
+    "tests/tasks/report/",
     "tests/tasks/test_review.py",
     "tests/test_architecture.py::test_every_module",
     "tests/test_readme.py::test_the_python_example",

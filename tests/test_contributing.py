@@ -88,7 +88,7 @@ def test_a_metric_takes_two_files_and_is_in_every_table(tmp_path: Path) -> None:
     from tasks.plan import stage_named
     from tasks.results.tables import nested_means, summarise, write_results
     from tests.fye_model.evaluation.moving_face import face, track
-    from tests.tasks.test_report import _record
+    from tests.tasks.report.made import clip_record
 
     frames = np.full((2, 32, 32, 3), 100, np.uint8)
     faces = track([face(), face(mouth=0.5)], 32)
@@ -98,7 +98,7 @@ def test_a_metric_takes_two_files_and_is_in_every_table(tmp_path: Path) -> None:
         assert np.isclose(values["colour_shift"], expected)
 
     with tempfile.TemporaryDirectory() as place:
-        records = [_record(Path(place), name, noise) for name, noise in (("good", 5), ("bad", 60))]
+        records = [clip_record(Path(place), name, noise) for name, noise in (("good", 5), ("bad", 60))]
         table = summarise(records, {})
         assert nested_means(table["model"])["colour_shift"] == table["model"]["colour_shift"]["mean"] > 0
         assert table["difference"]["colour_shift"]["outcome"] in ("better", "worse", "cannot tell")
