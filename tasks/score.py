@@ -15,7 +15,7 @@ from pydantic import Field
 
 from fye_model.config import Config, Recipe
 from fye_model.evaluation.compare import Comparison, Truth
-from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
+from fye_model.evaluation.cross import METRICS_OF
 from fye_model.evaluation.extra import installed
 from fye_model.evaluation.faces import FaceTrack
 from fye_model.evaluation.scores import ClipScores, score
@@ -37,8 +37,6 @@ from tasks.engine.store import FileRef, Store, digest
 from tasks.faces.follow import build_sequence, load_geometry
 from tasks.faces.worker import FaceWorker
 from tasks.results.records import scores_from_json, scores_to_json
-
-METRICS_OF = {"self": SELF_METRICS, "cross": CROSS_METRICS}
 
 
 class FacesSettings(Config):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ from fye_model.evaluation.metric import Metric, mean_of_clips, rate
 from fye_model.evaluation.metrics import AP_THRESHOLDS, NO_FACE_ERROR, landmark_precision
 from fye_model.evaluation.table import BY_NAME, METRICS
 
+Task = Literal["self", "cross"]
 # Of the table's metrics, those that mean the same for another identity.
 _SAME_FOR_ALL = ("correlation", "slope")
 _CELLS = 8  # a head that turns stays mostly inside its cells
@@ -174,3 +176,4 @@ CROSS_METRICS: tuple[Metric, ...] = (
     *(_of_the_driver(m) for m in METRICS if m.question == "pose" and m.name.endswith(_SAME_FOR_ALL)),
     FAILURES,
 )
+METRICS_OF: dict[Task, tuple[Metric, ...]] = {"self": SELF_METRICS, "cross": CROSS_METRICS}

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fye_model.config import Config
 from fye_model.evaluation.aggregate import INTERVAL, Outcome, compare, estimate, json_number
-from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
+from fye_model.evaluation.cross import METRICS_OF
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.metrics import MISSING_NOTE
 from fye_model.evaluation.scores import ClipScores
@@ -23,7 +23,6 @@ from tasks.results.verdict import show
 SCHEMA = 1
 TABLES_FOLDER = "scores"  # in the output folder
 _TASKS: tuple[Kind, ...] = ("cross", "self")
-_METRICS: dict[Kind, tuple[Metric, ...]] = {"cross": CROSS_METRICS, "self": SELF_METRICS}
 _TITLES: dict[Kind, str] = {
     "cross": "Cross reenactment: a portrait performs another one's video",
     "self": "Self reenactment: a video's first frame performs the rest of it",
@@ -121,7 +120,7 @@ def side_by_side(bench: Bench, digest: str, protocol: dict[str, str | int], scor
 
 
 def _task(kind: Kind, scores: Mapping[str, Sequence[ClipScores]]) -> TaskScores:
-    metrics = _METRICS[kind]
+    metrics = METRICS_OF[kind]
     methods = {name: {metric.name: _cell(metric, clips) for metric in metrics} for name, clips in scores.items()}
     unmeasured = [m for m in metrics if all(cells[m.name].value is None for cells in methods.values())]
     return TaskScores(
@@ -160,10 +159,10 @@ def _pair_score(pair: PairRow, method: str, scores: ClipScores) -> PairScore:
         frames=scores.frames,
         no_face_in_result=scores.no_face_in_result,
         no_face_in_truth=scores.no_face_in_truth,
-        values={metric.name: json_number(scores.value(metric)) for metric in _METRICS[pair.kind]},
+        values={metric.name: json_number(scores.value(metric)) for metric in METRICS_OF[pair.kind]},
         statistics={
             metric.name: tuple(json_number(value) for value in scores.statistics[metric.name])
-            for metric in _METRICS[pair.kind]
+            for metric in METRICS_OF[pair.kind]
         },
     )
 
@@ -177,7 +176,7 @@ def _strata(bench: Bench, scores: Scores) -> dict[str, dict[str, dict[str, Cell]
         groups.setdefault(portrait.style, []).append(pair)
         if not portrait.detectable:
             groups.setdefault("not detectable", []).append(pair)
-    shown = [metric for metric in CROSS_METRICS if metric.decides or metric.name == "failure_rate"]
+    shown = [metric for metric in METRICS_OF["cross"] if metric.decides or metric.name == "failure_rate"]
     return {
         group: {
             method: {metric.name: _cell(metric, [of[pair.name] for pair in pairs]) for metric in shown}
@@ -212,7 +211,7 @@ def all_metrics(found: BenchScores) -> list[Grid]:
             task = found.tasks[kind]
             rows = tuple(
                 (_label(kind, metric.name), *(_value(task, method, metric.name) for method in task.methods))
-                for metric in _METRICS[kind]
+                for metric in METRICS_OF[kind]
             )
             tables.append(Grid(f"{_TITLES[kind]}: all metrics", ("metric", *task.methods), rows))
     return tables
@@ -230,7 +229,7 @@ def notes(found: BenchScores) -> list[str]:
     lines.append(f"intervals: {INTERVAL.replace('clips', 'pairs')}")
     for kind in _TASKS:
         if kind in found.tasks:
-            labels = {metric.name: metric.label for metric in _METRICS[kind]}
+            labels = {metric.name: metric.label for metric in METRICS_OF[kind]}
             lines += [f"{labels[name]}: {reason}" for name, reason in found.tasks[kind].missing.items()]
     return [*dict.fromkeys(lines), MISSING_NOTE]
 
@@ -253,7 +252,7 @@ def _value_rows(found: BenchScores) -> list[list[object]]:
     head: list[object] = [*("task", "method", "metric", "unit", "better", "value", "low", "high", "pairs", "reason")]
     rows = [head]
     for kind, task in found.tasks.items():
-        units = {metric.name: (metric.unit, metric.better) for metric in _METRICS[_kind(kind)]}
+        units = {metric.name: (metric.unit, metric.better) for metric in METRICS_OF[_kind(kind)]}
         for method, cells in task.methods.items():
             for name, cell in cells.items():
                 low, high = cell.interval or (None, None)
@@ -272,7 +271,7 @@ def _difference_rows(found: BenchScores) -> list[list[object]]:
 
 
 def _pair_rows(found: BenchScores) -> list[list[object]]:
-    names = list(dict.fromkeys(metric.name for kind in _TASKS for metric in _METRICS[kind]))
+    names = list(dict.fromkeys(metric.name for kind in _TASKS for metric in METRICS_OF[kind]))
     rows: list[list[object]] = [["kind", "pair", "method", "frames", "no_face_in_result", "no_face_in_truth", *names]]
     for row in found.pairs:
         counts = (row.frames, row.no_face_in_result, row.no_face_in_truth)
@@ -285,7 +284,7 @@ def _kind(name: str) -> Kind:
 
 
 def _label(kind: Kind, name: str) -> str:
-    return heading(next(metric for metric in _METRICS[kind] if metric.name == name))
+    return heading(next(metric for metric in METRICS_OF[kind] if metric.name == name))
 
 
 def _value(task: TaskScores, method: str, name: str) -> str:

@@ -10,14 +10,13 @@ from pydantic import Field, JsonValue
 from fye_model.ablations import FULL, Ablation
 from fye_model.config import Config
 from fye_model.evaluation.aggregate import Outcome, compare, estimate, json_number
-from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
+from fye_model.evaluation.cross import METRICS_OF
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.scores import ClipScores, merged
 from tasks.results.grids import Interval, Number
-from tasks.results.runs import ScoredRun, Task
+from tasks.results.runs import ScoredRun
 
 SCHEMA = 1
-METRICS_OF: dict[Task, tuple[Metric, ...]] = {"self": SELF_METRICS, "cross": CROSS_METRICS}
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fye_model.ablations import FULL
 from fye_model.evaluation.aggregate import INTERVAL
+from fye_model.evaluation.cross import METRICS_OF, Task
 from fye_model.evaluation.metric import Metric, is_lack
 from fye_model.files import write_atomic, write_json
-from tasks.results.ablation import METRICS_OF, AblationTable, Cell, Contrast
+from tasks.results.ablation import AblationTable, Cell, Contrast
 from tasks.results.grids import Grid, as_csv, as_markdown, as_page, between, heading, value_text
-from tasks.results.runs import Task
 from tasks.results.verdict import show
 
 _TITLES: dict[Task, str] = {

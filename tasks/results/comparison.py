@@ -10,21 +10,19 @@ from pydantic import Field, JsonValue
 
 from fye_model.config import Config
 from fye_model.evaluation.aggregate import INTERVAL, Difference, Estimate, Outcome, compare, estimate, json_number
-from fye_model.evaluation.cross import CROSS_METRICS, SELF_METRICS
+from fye_model.evaluation.cross import METRICS_OF, Task
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.scores import COUNTS
 from fye_model.evaluation.table import BY_NAME
-from tasks.results.runs import Scored, ScoredRun, Task
+from tasks.results.grids import Interval, Number
+from tasks.results.runs import Scored, ScoredRun
 from tasks.results.verdict import FEW_CLIPS, NO_IDENTITY, answers, show
 
 SCHEMA = 1
-_METRICS: dict[Task, tuple[Metric, ...]] = {"self": SELF_METRICS, "cross": CROSS_METRICS}
 TITLES: dict[Task, str] = {"self": "self reenactment", "cross": "cross reenactment"}
 # The repeated reference scores the same wherever pictures, frames and reference are the same: a larger share than
 # this is no rounding.
 _SAME_PICTURES = 1e-3
-
-Number = float | str | None  # as `json_number` writes it
 
 
 class Side(Config):
@@ -40,7 +38,7 @@ class Cell(Config):
     """A value with its interval and the clips in it; `reason` where there is no value."""
 
     value: Number
-    interval: tuple[float, float] | None
+    interval: Interval
     clips: int
     reason: str | None = None
 
@@ -94,7 +92,7 @@ def compare_runs(a: ScoredRun, b: ScoredRun) -> RunComparison:
             f"{a.folder} (A) and {b.folder} (B) have no clip in common: A has {_names(a, a.clips)}; B has "
             f"{_names(b, b.clips)}. Evaluate both on the same videos"
         )
-    sections = [_section(task, a, b, [clip for clip in both if a.clips[clip].task == task]) for task in _METRICS]
+    sections = [_section(task, a, b, [clip for clip in both if a.clips[clip].task == task]) for task in METRICS_OF]
     return RunComparison(
         schema=SCHEMA,
         a=_side(a, both),
@@ -142,8 +140,8 @@ def _section(task: Task, a: ScoredRun, b: ScoredRun, clips: Sequence[str]) -> Se
     if not clips:
         return None
     ours, theirs = [a.clips[clip] for clip in clips], [b.clips[clip] for clip in clips]
-    lacking = {metric.name: _lacking(metric, ours, theirs) for metric in _METRICS[task]}
-    metrics = [metric for metric in _METRICS[task] if lacking[metric.name] is None]
+    lacking = {metric.name: _lacking(metric, ours, theirs) for metric in METRICS_OF[task]}
+    metrics = [metric for metric in METRICS_OF[task] if lacking[metric.name] is None]
     rows = tuple(_row(metric, ours, theirs) for metric in metrics)
     outcomes = {row.metric: {"outcome": row.outcome} for row in rows}
     return Section(

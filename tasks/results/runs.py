@@ -6,19 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from pydantic import JsonValue
 
 from fye_model.evaluation.aggregate import json_number
-from fye_model.evaluation.cross import FAILURES
+from fye_model.evaluation.cross import FAILURES, Task
 from fye_model.evaluation.scores import ClipScores
 from fye_model.evaluation.table import BY_NAME
 from tasks.results.cross_tables import CrossRecord
 from tasks.results.records import METHODS, ClipRecord
 from tasks.results.tables import METRICS_SCHEMA
 
-Task = Literal["self", "cross"]
 EVALUATION, RECORDS, CROSS_RECORDS = "evaluation", "records", "cross/records"
 # Of an evaluation's protocol: what belongs to the method, and what only counts or says how intervals were made.
 _OF_METHOD = ("landmark_variant", "sampling")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from fye_model.evaluation.compare import Comparison, Truth
+from fye_model.evaluation.cross import METRICS_OF
 from fye_model.evaluation.scores import ClipScores, score
 from fye_model.files import write_json
 from tasks.bench.manifest import Bench, Header, Kind, PairRow, PortraitRow
 from tasks.bench.tables import side_by_side, write_tables
 from tasks.compare import read_run
 from tasks.results.comparison import compare_runs
-from tasks.score import METRICS_OF
 from tests.fye_model.evaluation.moving_face import face, track
 
 FRAMES, SIZE = 10, 24
