@@ -17,18 +17,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import Field
 
 from fye_model.animation.description import check_description
 from fye_model.animation.folder import load_pipeline
 from fye_model.config import Config, EvaluationConfig, LandmarkImageConfig, Recipe, SamplingConfig
 from fye_model.evaluation.cross import CROSS_METRICS
-from fye_model.evaluation.extra import installed
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.reenact import Reenactment
 from fye_model.evaluation.scores import ClipScores
 from fye_model.evaluation.table import METRICS, NAMES
-from fye_model.evaluation.weights import weights_here
+from fye_model.evaluation.tools import MetricTools
 from fye_model.files import folder_digest, write_atomic
 from fye_model.landmarks.drawing import Variant
 from fye_model.pictures import read_pictures
@@ -180,7 +178,7 @@ class _Job:
         write_atomic(self.out_dir / name, _json({**record.to_json(), "schema": SCHEMA, "key": key, "files": files}))
 
 
-class EvaluateSettings(Config):
+class EvaluateSettings(MetricTools):
     """What is measured, and how results are sampled and drawn."""
 
     evaluation: EvaluationConfig
@@ -189,8 +187,6 @@ class EvaluateSettings(Config):
     # an evaluation without a metric of today's tables is made anew
     metrics: tuple[str, ...] = NAMES
     cross_metrics: tuple[str, ...] = tuple(metric.name for metric in CROSS_METRICS)
-    metric_packages: tuple[str, ...] = installed()  # likewise once `pip install '.[metrics]'` was done
-    metric_weights: tuple[str, ...] = Field(default_factory=weights_here)  # and once weights are where they belong
 
 
 class EvaluateRow(Config):

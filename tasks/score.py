@@ -11,15 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from fye_model.config import Config, Recipe
 from fye_model.evaluation.compare import Comparison, Truth
 from fye_model.evaluation.cross import METRICS_OF
-from fye_model.evaluation.extra import installed
 from fye_model.evaluation.faces import FaceTrack
 from fye_model.evaluation.scores import ClipScores, score
-from fye_model.evaluation.weights import weights_here
+from fye_model.evaluation.tools import MetricTools
 from fye_model.evaluation.windows import moving_window
 from fye_model.files import write_json
 from fye_model.landmarks.table import read_landmarks, write_landmarks
@@ -47,12 +45,8 @@ class FacesSettings(Config):
     window: str
 
 
-class ScoreSettings(FacesSettings):
+class ScoreSettings(FacesSettings, MetricTools):
     """The same, and what the metrics are made with."""
-
-    # scores without a package of `pip install '.[metrics]'`, or without weights that are here now, are made anew
-    metric_packages: tuple[str, ...] = installed()
-    metric_weights: tuple[str, ...] = Field(default_factory=weights_here)
 
 
 class ProbeWorker(Worker[Nothing, ProbeRow]):

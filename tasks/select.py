@@ -17,7 +17,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from fye_model.animation.description import Crop, ModelDescription
 from fye_model.animation.folder import FrozenParts, assemble_pipeline, save_model
@@ -31,11 +30,10 @@ from fye_model.config import (
     SelectionConfig,
 )
 from fye_model.evaluation.aggregate import aggregate, compare, is_better
-from fye_model.evaluation.extra import installed
 from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.evaluation.scores import COUNTS, ClipScores
 from fye_model.evaluation.table import BY_NAME, METRICS, NAMES
-from fye_model.evaluation.weights import weights_here
+from fye_model.evaluation.tools import MetricTools
 from fye_model.files import write_atomic
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement, measure_placement
@@ -130,7 +128,7 @@ def select(
     return result
 
 
-class SelectSettings(Config):
+class SelectSettings(MetricTools):
     """The ranking, the small reenactment, and what the model folder keeps."""
 
     selection: SelectionConfig
@@ -141,8 +139,6 @@ class SelectSettings(Config):
     crop_margin: float
     max_gap_frames: int
     metrics: tuple[str, ...] = NAMES  # a selection without a metric of today's table is made anew
-    metric_packages: tuple[str, ...] = installed()  # likewise once `pip install '.[metrics]'` was done
-    metric_weights: tuple[str, ...] = Field(default_factory=weights_here)  # and once weights are where they belong
 
 
 class SelectRow(Config):
