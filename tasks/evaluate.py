@@ -6,7 +6,6 @@ under the same key are not done again, and the outputs come out the same.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -27,7 +26,7 @@ from fye_model.evaluation.reenact import Reenactment
 from fye_model.evaluation.scores import ClipScores
 from fye_model.evaluation.table import METRICS, NAMES
 from fye_model.evaluation.tools import MetricTools
-from fye_model.files import folder_digest, write_atomic
+from fye_model.files import folder_digest, json_digest, write_json
 from fye_model.landmarks.drawing import Variant
 from fye_model.pictures import read_pictures
 from fye_model.training.pack import check_reenacted
@@ -107,7 +106,7 @@ def evaluate(
     cross = summarise_cross(crossed, None if crossed else why_none(held_out, config.cross_pairs))
     result = {**summarise(records, terms), "cross": cross}
     write_results(records, out_dir / "results.parquet")
-    write_atomic(out_dir / "metrics.json", _json(result))
+    write_json(out_dir / "metrics.json", result)
     return result
 
 
@@ -135,7 +134,7 @@ class _Job:
     def clip(self, entry: Entry, place: str) -> ClipRecord:
         """One clip's record, from an earlier call or made now."""
         label, kept = f"evaluate {place} {entry.name}", f"records/{file_stem(entry.clip)}.json"
-        key = _digest([SCHEMA, *self.key, entry.clip, entry.val])
+        key = json_digest([SCHEMA, *self.key, entry.clip, entry.val])
         record = _finished(self.out_dir, kept, key, ClipRecord.from_json)
         if record is not None:
             self.log(f"{label}: already done")
@@ -151,7 +150,7 @@ class _Job:
     def pair(self, pair: CrossPair, place: str) -> CrossRecord:
         """One pair's record, likewise."""
         label, kept = f"evaluate cross {place} {pair.name}", f"cross/records/{file_stem(pair.id)}.json"
-        key = _digest([SCHEMA, *self.key, pair.id, pair.portrait.val, pair.driver.val])
+        key = json_digest([SCHEMA, *self.key, pair.id, pair.portrait.val, pair.driver.val])
         record = _finished(self.out_dir, kept, key, CrossRecord.from_json)
         if record is not None:
             self.log(f"{label}: already done")
@@ -175,7 +174,7 @@ class _Job:
     def _keep(self, name: str, key: str, record: ClipRecord | CrossRecord) -> None:
         """Write a record, which makes its clip or pair count as done."""
         files = {file: (self.out_dir / file).stat().st_size for file in (record.video, record.strip)}
-        write_atomic(self.out_dir / name, _json({**record.to_json(), "schema": SCHEMA, "key": key, "files": files}))
+        write_json(self.out_dir / name, {**record.to_json(), "schema": SCHEMA, "key": key, "files": files})
 
 
 class EvaluateSettings(MetricTools):
@@ -329,11 +328,3 @@ def _line(scores: Mapping[str, ClipScores], metrics: Sequence[Metric], names: Se
     known = {metric.name: metric for metric in metrics}
     model, baseline = ({name: scores[method].value(known[name]) for name in names} for method in METHODS)
     return ", ".join(f"{name} {model[name]:.4f} (baseline {baseline[name]:.4f})" for name in names)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()

@@ -34,7 +34,7 @@ from fye_model.evaluation.ranking import RULE, order, weighted_ranks
 from fye_model.evaluation.scores import COUNTS, ClipScores
 from fye_model.evaluation.table import BY_NAME, METRICS, NAMES
 from fye_model.evaluation.tools import MetricTools
-from fye_model.files import write_atomic
+from fye_model.files import write_atomic, write_json
 from fye_model.landmarks.drawing import Variant
 from fye_model.landmarks.placement import FacePlacement, measure_placement
 from fye_model.landmarks.poses import measure_poses
@@ -268,7 +268,7 @@ def _write(out_dir: Path, result: Json, winner: Any, description: ModelDescripti
     save_model(winner, out_dir / MODEL_FOLDER, description)
     _write_parquet(result["rows"], out_dir / "selection.parquet")
     write_atomic(out_dir / "selection.png", selection_png(result["rows"], result["baseline"], result["first"]))
-    write_atomic(out_dir / "selection.json", _json(result))
+    write_json(out_dir / "selection.json", result)
 
 
 def _rank(rows: list[Json], losses: Sequence[float], config: SelectionConfig) -> Json:
@@ -349,7 +349,3 @@ def _write_parquet(rows: Sequence[Json], path: Path) -> None:
 def _step(name: str, number: int) -> int:
     digits = re.search(r"(\d+)$", name)
     return int(digits.group(1)) if digits else number
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode()
