@@ -25,7 +25,7 @@ from tasks.bench.publish import publish_scores, publish_videos
 from tasks.bench.tables import Scores
 from tasks.engine.store import Store
 from tasks.faces.landmarker import resolve_landmarker
-from tasks.generate import DRIVERS, GENERATE, driver_items, gap_frames_of, generate_items
+from tasks.generate import DRIVERS, GENERATE, driver_items, gap_frames_of, generate_items, pair_items
 from tasks.score import (
     FACES,
     PROBE,
@@ -37,7 +37,7 @@ from tasks.score import (
     probe_items,
     score_items,
 )
-from tasks.warp import WARP, warp_items
+from tasks.warp import WARP
 from tasks.workspace.run import Run
 
 
@@ -134,7 +134,7 @@ def _generate(run: Run, bench: Bench, model: Path) -> Videos:
 def _warp(run: Run, bench: Bench, max_gap_frames: int) -> dict[str, Videos]:
     """Driving videos → landmarks → every pair's video by the mesh warp."""
     drivers = run.stage(DRIVERS, driver_items(bench, max_gap_frames)).all_done()
-    made = run.stage(WARP, warp_items(bench, drivers)).all_done()
+    made = run.stage(WARP, pair_items(bench, drivers)).all_done()
     return {WARP_METHOD: {name: outcome.ref("result.mp4") for name, outcome in made.items()}}
 
 

@@ -1,11 +1,13 @@
-"""Processes that must not outlive the one that started them, and the CPUs that there are for them."""
+"""Processes that must not outlive the one that started them, and the CPUs and threads that there are for them."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 
 def die_with_parent() -> None:
@@ -20,3 +22,16 @@ def usable_cpus() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: sums of several threads are added in another order, and differ in their last digits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,13 +18,14 @@ from fye_model.animation.description import need_description
 from fye_model.config import Config, Recipe, SamplingConfig
 from fye_model.devices import choose_device
 from fye_model.landmarks.table import write_landmarks
+from fye_model.processes import one_thread
 from tasks.animate import AnimateRequest, animate, load_for_animation
 from tasks.bench.inputs import bench_file
 from tasks.bench.manifest import Bench
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import NOTHING, Given, Item, Nothing, Outcome, Quarantine, Worker
 from tasks.engine.stage import Context, Stage
-from tasks.engine.store import Store
+from tasks.engine.store import FileRef, Store
 from tasks.faces.driver import read_driver
 from tasks.faces.worker import FaceWorker
 from tasks.workspace.dataset import folder_inputs
@@ -97,7 +98,7 @@ class GenerateWorker(Worker[Nothing, GenerateRow]):
 
     def __enter__(self) -> Self:
         if not choose_device(self.context.device).is_cuda:
-            self._threads.enter_context(_one_thread())
+            self._threads.enter_context(one_thread())
         return self
 
     def __exit__(
@@ -128,19 +129,6 @@ class GenerateWorker(Worker[Nothing, GenerateRow]):
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = model, load_for_animation(model, choose_device(self.context.device), logger.info)
         return self._loaded[1]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: sums of several threads are added in another order, and differ in their last digits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _sampling(recipe: Recipe) -> SamplingConfig:
@@ -176,7 +164,13 @@ def generate_items(
     store: Store, bench: Bench, model: Path, drivers: Mapping[str, Outcome[DriverRow]]
 ) -> list[Item[Nothing]]:
     """A bench's pairs, to be made by a model folder. drivers: what DRIVERS made, by the driving video's id."""
-    networks = folder_inputs(store, model, "model")
+    return pair_items(bench, drivers, folder_inputs(store, model, "model"))
+
+
+def pair_items(
+    bench: Bench, drivers: Mapping[str, Outcome[DriverRow]], more: Mapping[str, FileRef] | None = None
+) -> list[Item[Nothing]]:
+    """A bench's pairs, to be made of portrait, the driver's landmarks, and what else a method reads of every pair."""
     return [
         Item(
             pair.name,
@@ -184,7 +178,7 @@ def generate_items(
             {
                 "portrait": bench_file(bench, bench.portrait(pair).file),
                 "landmarks": drivers[pair.driving].ref("landmarks.parquet"),
-                **networks,
+                **(more or {}),
             },
             NOTHING,
         )

@@ -6,7 +6,7 @@ pixel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,14 +14,11 @@ from fye_model.animation.mesh_warp import mesh_warp, relative_points
 from fye_model.config import Config
 from fye_model.landmarks.smoothing import smooth_sequence
 from fye_model.landmarks.table import read_landmarks
-from tasks.bench.inputs import bench_file
-from tasks.bench.manifest import Bench
 from tasks.engine.contract import Kind, Resources
-from tasks.engine.items import NOTHING, Given, Item, Nothing, Outcome, Quarantine
+from tasks.engine.items import Given, Nothing, Quarantine
 from tasks.engine.stage import Context, Stage
 from tasks.faces.follow import build_sequence, load_geometry
 from tasks.faces.worker import FaceWorker
-from tasks.generate import DriverRow
 from tasks.media.pictures import read_picture
 from tasks.media.read import write_video
 
@@ -79,19 +76,3 @@ WARP = Stage(
     tools=("mediapipe", "av", "scipy", "scikit-image"),
     uses_landmarker=True,
 )
-
-
-def warp_items(bench: Bench, drivers: Mapping[str, Outcome[DriverRow]]) -> list[Item[Nothing]]:
-    """A bench's pairs. drivers: what DRIVERS made, by the driving video's id."""
-    return [
-        Item(
-            pair.name,
-            pair.name,
-            {
-                "portrait": bench_file(bench, bench.portrait(pair).file),
-                "landmarks": drivers[pair.driving].ref("landmarks.parquet"),
-            },
-            NOTHING,
-        )
-        for pair in bench.pairs
-    ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fye_model.config import Config
 from fye_model.devices import choose_device
+from fye_model.processes import usable_cpus
 from fye_model.version import source_commit, this_software
 
 _PACKAGES = ("torch", "diffusers", "transformers", "mediapipe", "av", "numpy", "scikit-image", "prefect", "ray")
@@ -46,7 +47,7 @@ def made_here() -> Made:
         software=this_software(),
         commit=source_commit() or "not known: this is no git checkout",
         packages=", ".join([f"Python {platform.python_version()}", *map(_with_version, _PACKAGES)]),
-        machine=f"{platform.system()} {platform.release()}, {_processor()}, {_cpus()} CPUs",
+        machine=f"{platform.system()} {platform.release()}, {_processor()}, {usable_cpus()} CPUs",
         device=str(choose_device()),
     )
 
@@ -67,8 +68,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fye_model.networks.weights import assign
+from fye_model.processes import one_thread
 
 Network = TypeVar("Network", bound=nn.Module)
 # ImageNet's mean and standard deviation of red, green and blue on the scale 0 to 1.
@@ -19,14 +20,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @contextmanager
 def measuring() -> Iterator[None]:
-    """Inference on one thread: how many there are changes the order of sums, and with it the last digits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    """Inference on one thread, so that every digit is the same however many there are."""
+    with one_thread(), torch.inference_mode():
+        yield
 
 
 def as_batch(frames: np.ndarray) -> Tensor:
