@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,12 +21,10 @@ from fye_model.evaluation.weights import lacking, weight_file
 
 if TYPE_CHECKING:
     from fye_model.evaluation.graphs.hyperiqa import HyperIqa
-    from fye_model.evaluation.graphs.lpips import Lpips
-
-Backbone = Literal["alexnet", "vgg16"]
+    from fye_model.evaluation.graphs.lpips import Kind, Lpips
 
 
-def lpips_lacks(kind: Backbone) -> str | None:
+def lpips_lacks(kind: Kind) -> str | None:
     """Why LPIPS cannot be measured here; None where it can."""
     return lacking(f"lpips_{kind}", f"lpips_{kind}_linear")
 
@@ -36,7 +34,7 @@ def hyperiqa_lacks() -> str | None:
     return lacking("hyperiqa")
 
 
-def lpips_frames(kind: Backbone) -> Callable[[Comparison], np.ndarray]:
+def lpips_frames(kind: Kind) -> Callable[[Comparison], np.ndarray]:
     """LPIPS of result and truth on every frame, (f,); NaN without the weights."""
 
     def frames(comparison: Comparison) -> np.ndarray:
@@ -68,7 +66,7 @@ def hyperiqa_frames(comparison: Comparison) -> np.ndarray:
     return values
 
 
-def _distances(kind: Backbone, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _distances(kind: Kind, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     from fye_model.evaluation.graphs.lpips import distances
 
     network = _lpips(kind, weight_file(f"lpips_{kind}"), weight_file(f"lpips_{kind}_linear"))
@@ -76,7 +74,7 @@ def _distances(kind: Backbone, first: np.ndarray, second: np.ndarray) -> np.ndar
 
 
 @cache
-def _lpips(kind: Backbone, backbone: Path, linear: Path) -> Lpips:
+def _lpips(kind: Kind, backbone: Path, linear: Path) -> Lpips:
     from fye_model.evaluation.graphs.lpips import read_lpips
 
     return read_lpips(kind, backbone, linear)
