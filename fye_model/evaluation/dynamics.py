@@ -26,8 +26,6 @@ from fye_model.landmarks import topology
 _PICTURE_PX = 256.0
 _STILL = 1e-6  # rounding: nothing that moves is below
 _LIPS = topology.INNER_LIPS + topology.OUTER_LIPS
-_RIGHT_BROW = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
-_LEFT_BROW = (276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
 Movement = Callable[[FaceTrack, np.ndarray], float]
 
 
@@ -57,7 +55,7 @@ def brow_dynamics(track: FaceTrack, counted: np.ndarray) -> float:
         return math.nan
     pixels = track.pixels[there]
     eyes = [pixels[:, points].mean(axis=1) for points in (topology.RIGHT_EYE, topology.LEFT_EYE)]
-    brows = [pixels[:, points].mean(axis=1) for points in (_RIGHT_BROW, _LEFT_BROW)]
+    brows = [pixels[:, points].mean(axis=1) for points in (topology.RIGHT_BROW, topology.LEFT_BROW)]
     apart = np.linalg.norm(eyes[0] - eyes[1], axis=1)
     heights = np.stack([np.linalg.norm(brow - eye, axis=1) for brow, eye in zip(brows, eyes, strict=True)]) / apart
     return float(np.abs(np.diff(heights, axis=1)).sum() / (2 * (counted.sum() - 1)))

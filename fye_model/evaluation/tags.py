@@ -12,18 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fye_model.evaluation.faces import FaceTrack
+from fye_model.landmarks.blendshapes import shape
 from fye_model.landmarks.geometry import euler_deg
 
 LASTING = 3
-# Places of the blendshapes that are read, in MediaPipe's order of all 52; "left" is the subject's.
-BLENDSHAPES: dict[str, int] = {
-    **{"browDownLeft": 1, "browDownRight": 2, "browInnerUp": 3},
-    **{"eyeBlinkLeft": 9, "eyeBlinkRight": 10},
-    **{"eyeLookInLeft": 13, "eyeLookInRight": 14, "eyeLookOutLeft": 15, "eyeLookOutRight": 16},
-    **{"eyeWideLeft": 21, "eyeWideRight": 22},
-    **{"jawOpen": 25, "mouthPucker": 38, "mouthRollLower": 40, "mouthRollUpper": 41},
-    **{"mouthSmileLeft": 44, "mouthSmileRight": 45},
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Seen:
         """A shape's value, (f,); NaN without a face."""
         if self.shapes is None:
             return np.full(len(self.angles), np.nan)
-        return np.asarray(self.shapes[:, BLENDSHAPES[name]])
+        return np.asarray(shape(self.shapes, name))
 
     def _sides(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         return self.one(f"{name}Left"), self.one(f"{name}Right")

@@ -11,6 +11,7 @@ import numpy as np
 from fye_model.landmarks import topology
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.pupils import gaze, place_pupils
+from fye_model.landmarks.regions import brow_height, opening
 from fye_model.landmarks.table import LandmarkSequence, sequences_same_model
 
 # The release divides by depth through a matrix with clip planes at 1 cm and 10000 cm, in a way that makes its focal
@@ -85,14 +86,12 @@ def expression_score(sequence: LandmarkSequence, vertices: np.ndarray, usable: n
     blendshape sums. vertices: (f, 468, 3) canonical space; usable: (f,) bool.
     """
     unit = topology.interocular_distance(vertices)
-    mouth_opening, mouth_width = _opening(vertices, topology.MOUTH_OPENING)
-    eyes = [_opening(vertices, eye) for eye in (topology.RIGHT_EYE_OPENING, topology.LEFT_EYE_OPENING)]
-    eye_opening = np.mean([opening / width for opening, width in eyes], axis=0)
+    mouth_opening, mouth_width = opening(vertices, "mouth")
+    eyes = [opening(vertices, eye) for eye in ("right_eye", "left_eye")]
+    eye_opening = np.mean([gap / width for gap, width in eyes], axis=0)
     closed = np.maximum(0, np.quantile(eye_opening[usable], 0.75) - eye_opening)
-    brows, corners = vertices[:, topology.BROW_MIDDLES, 1], vertices[:, topology.EYE_CORNERS, 1]
-    brow_height = (brows.mean(axis=1) - corners.mean(axis=1)) / unit
     pupils = gaze(sequence.pixels())[..., 0]
-    changes = [0.7 * _off_median(value, usable) for value in (mouth_width / unit, brow_height)]
+    changes = [0.7 * _off_median(value, usable) for value in (mouth_width / unit, brow_height(vertices))]
     result: np.ndarray = (
         mouth_opening / mouth_width + 0.5 * closed + sum(changes) + _off_median(pupils, usable).mean(axis=1)
     )
@@ -102,12 +101,6 @@ def expression_score(sequence: LandmarkSequence, vertices: np.ndarray, usable: n
 def _off_median(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
     result: np.ndarray = np.abs(values - np.median(values[usable], axis=0))
     return result
-
-
-def _opening(vertices: np.ndarray, indices: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Distance between upper and lower lid (or lip), and between the corners: (f,) each."""
-    upper, lower, corner, other = (vertices[:, index] for index in indices)
-    return np.linalg.norm(upper - lower, axis=1), np.linalg.norm(corner - other, axis=1)
 
 
 def check_in_front(vertices: np.ndarray, pose: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from scipy.interpolate import RBFInterpolator
 from fye_model.landmarks import topology
 from fye_model.landmarks.boxes import PixelBox
 from fye_model.landmarks.geometry import FaceGeometry
+from fye_model.landmarks.pupils import put_irises
 
 NAMES = ("left eye", "right eye", "nose", "left corner of the mouth", "right corner of the mouth")  # as one sees them
 _NOSE, _MOUTH_CORNERS = 1, (61, 291)
@@ -48,12 +49,8 @@ def face_from_box(box: PixelBox, geometry: FaceGeometry) -> np.ndarray:
 def _flat(geometry: FaceGeometry) -> np.ndarray:
     """The mean face seen from the front, y down, irises in the middle of their eyes: (478, 2)."""
     mesh = geometry.canonical[:, :2] * (1, -1)
-    points = np.empty((topology.POINTS, 2))
-    points[: topology.MESH_POINTS] = mesh
-    for eye, iris in ((topology.RIGHT_EYE, topology.RIGHT_IRIS), (topology.LEFT_EYE, topology.LEFT_IRIS)):
-        contour = mesh[list(eye)]
-        points[list(iris)] = (contour.min(axis=0) + contour.max(axis=0)) / 2
-    return points
+    flat: np.ndarray = put_irises(mesh[None], np.full((1, 10, 2), 0.5))[0]
+    return flat
 
 
 def _iris_depth(geometry: FaceGeometry) -> np.ndarray:

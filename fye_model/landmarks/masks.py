@@ -34,9 +34,7 @@ def expression_mask(points_px: np.ndarray, height: int, width: int, radius_fract
 def _stamp_discs(mask: np.ndarray, centres: np.ndarray, radius: float) -> None:
     """Set the pixels of `mask` (h, w) whose centres are within `radius` of one of the centres (n, 2)."""
     height, width = mask.shape
-    near = np.ones(len(centres), bool)
-    near &= ((centres > -radius) & (centres < np.array([width, height]) + radius)).all(axis=1)
-    centres = centres[near]
+    centres = centres[((centres > -radius) & (centres < np.array([width, height]) + radius)).all(axis=1)]
     reach = np.arange(-int(np.ceil(radius)), int(np.ceil(radius)) + 1)
     columns = np.floor(centres[:, 0]).astype(int)[:, None] + reach
     rows = np.floor(centres[:, 1]).astype(int)[:, None] + reach

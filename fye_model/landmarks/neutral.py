@@ -13,7 +13,7 @@ import numpy as np
 from fye_model.landmarks import topology
 from fye_model.landmarks.alignment import neutral_frame
 from fye_model.landmarks.geometry import FaceGeometry
-from fye_model.landmarks.regions import LIDS, OPENINGS, REGIONS, opening, region_of_vertices
+from fye_model.landmarks.regions import LIDS, OPENINGS, REGIONS, brow_height, opening, region_of_vertices
 from fye_model.landmarks.table import LandmarkSequence
 
 _RELAXED = 0.1  # of the frames are averaged in each region
@@ -85,10 +85,8 @@ def _expression_left(sequence: LandmarkSequence, vertices: np.ndarray, frame: in
     """What a frame still does that a neutral face does not, judged by the driver's other frames; None: nothing."""
     usable = _usable(sequence)
     gap, width = opening(vertices[usable], "mouth")
-    here = opening(vertices[[frame]], "mouth")
-    if float((here[0] / here[1])[0]) > float(np.quantile(gap / width, _RELAXED)) + _OPEN_MOUTH:
-        return "the mouth open"
-    if float((here[0] / here[1])[0]) > _NEVER_CLOSED:
+    here, here_width = opening(vertices[[frame]], "mouth")
+    if (here / here_width)[0] > min(np.quantile(gap / width, _RELAXED) + _OPEN_MOUTH, _NEVER_CLOSED):
         return "the mouth open"
     for eye in ("right_eye", "left_eye"):
         usual = np.quantile(opening(vertices[usable], eye)[0], 0.75)
@@ -110,8 +108,7 @@ def _composite(sequence: LandmarkSequence, vertices: np.ndarray, geometry: FaceG
     words = f"neutral: put together from the {count} calmest frames of eyes, brows and mouth ({why})"
     gap, width = opening(result[None], "mouth")
     if gap[0] / width[0] > _NEVER_CLOSED:
-        upper, lower = (np.array(side) for side in zip(*LIDS["mouth"], strict=True))
-        result[upper] = result[lower] = (result[upper] + result[lower]) / 2
+        _close_mouth(result)
         words += "; the mouth is never closed, so a closed one is assumed"
     return Neutral(result, None, words)
 
@@ -120,8 +117,7 @@ def _mean(faces: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
     """The canonical face, fitted to the driver's where that says who it is: expressions do not move the eyes' corners,
     nor the mouth as a whole. How wide the mouth is, and how high the brows are, is taken for expression."""
     driver, mean = faces.mean(axis=0), geometry.canonical.copy()
-    upper, lower = (np.array(side) for side in zip(*LIDS["mouth"], strict=True))
-    mean[upper] = mean[lower] = (mean[upper] + mean[lower]) / 2
+    _close_mouth(mean)
     region = region_of_vertices(geometry)
     for index, name in enumerate(REGIONS):
         if name not in OPENINGS:
@@ -136,17 +132,22 @@ def _mean(faces: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
     return mean
 
 
+def _close_mouth(face: np.ndarray) -> None:
+    """Lay the inner lips of one face (468, 3) together, each pair of points half-way."""
+    upper, lower = (np.array(side) for side in zip(*LIDS["mouth"], strict=True))
+    face[upper] = face[lower] = (face[upper] + face[lower]) / 2
+
+
 def _tension(faces: np.ndarray, region: str) -> np.ndarray:
     """How far a region is from relaxed in each frame: (f,), to be compared within one driver."""
-    unit = topology.interocular_distance(faces)
     if region == "brows":
-        brows, corners = faces[:, topology.BROW_MIDDLES, 1], faces[:, topology.EYE_CORNERS, 1]
-        height = (brows.mean(axis=1) - corners.mean(axis=1)) / unit
+        height = brow_height(faces)
         tension: np.ndarray = np.abs(height - np.median(height))
+        return tension
+    unit = topology.interocular_distance(faces)
+    gap, width = opening(faces, region)
+    if region == "mouth":
+        tension = gap / width + 0.7 * np.abs(width - np.median(width)) / unit
     else:
-        gap, width = opening(faces, region)
-        if region == "mouth":
-            tension = gap / width + 0.7 * np.abs(width - np.median(width)) / unit
-        else:
-            tension = np.abs(gap - np.quantile(gap, 0.75)) / unit
+        tension = np.abs(gap - np.quantile(gap, 0.75)) / unit
     return tension

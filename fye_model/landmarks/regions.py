@@ -7,13 +7,11 @@ import numpy as np
 from fye_model.landmarks import topology
 from fye_model.landmarks.geometry import FaceGeometry
 
-_RIGHT_BROW = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
-_LEFT_BROW = (276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
 REGIONS = ("right_eye", "left_eye", "brows", "mouth")
 _SEEDS = (
     topology.RIGHT_EYE,
     topology.LEFT_EYE,
-    _RIGHT_BROW + _LEFT_BROW,
+    topology.RIGHT_BROW + topology.LEFT_BROW,
     topology.INNER_LIPS + topology.OUTER_LIPS,
 )
 
@@ -47,6 +45,13 @@ def opening(vertices: np.ndarray, region: str) -> tuple[np.ndarray, np.ndarray]:
     """How far an eye or the mouth is open in the middle, and its width: (f, 468, 3) -> (f,) each, in its unit."""
     upper, lower, corner, other = (vertices[:, index] for index in OPENINGS[region])
     return np.linalg.norm(upper - lower, axis=1), np.linalg.norm(corner - other, axis=1)
+
+
+def brow_height(vertices: np.ndarray) -> np.ndarray:
+    """How high the brows are above the corners of the eyes, in interocular distances: (f, 468, 3), y up -> (f,)."""
+    brows, corners = vertices[:, topology.BROW_MIDDLES, 1], vertices[:, topology.EYE_CORNERS, 1]
+    height: np.ndarray = (brows.mean(axis=1) - corners.mean(axis=1)) / topology.interocular_distance(vertices)
+    return height
 
 
 def part_crossed(vertices: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fye_model.evaluation.tags import BLENDSHAPES, BY_HAND, TAGS, Seen, largest_angles, see, tags_of
+from fye_model.evaluation.tags import BY_HAND, TAGS, Seen, largest_angles, see, tags_of
+from fye_model.landmarks.blendshapes import NAMES
 from tests.fye_model.evaluation.moving_face import face, track
 
 FRAMES = 30
@@ -27,7 +28,7 @@ DOES = {
 def seen(*names: str, frames: int = 5, angles: np.ndarray | None = None) -> Seen:
     shapes = np.zeros((FRAMES, 52))
     for name in names:
-        shapes[10 : 10 + frames, BLENDSHAPES[name]] = 0.95
+        shapes[10 : 10 + frames, NAMES.index(name)] = 0.95
     return Seen(shapes, np.zeros((FRAMES, 3)) if angles is None else angles)
 
 
