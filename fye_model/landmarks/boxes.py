@@ -6,12 +6,13 @@ right, y downwards; a box holds what lies between its sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+_DOUBLE = 0.3  # overlap from which two boxes are of one face
 _FACE_ROOM = 1.1  # a square never holds less than the face's box and 5% on each side
 
 
@@ -69,6 +70,15 @@ def overlap(a: AnyBox, b: AnyBox) -> float:
         return 0.0
     common = width * height
     return common / (a.area + b.area - common)
+
+
+def distinct(boxes: Sequence[AnyBox]) -> list[int]:
+    """Places of the boxes that are of different faces: largest first, without those that overlap one already taken."""
+    kept: list[int] = []
+    for place in sorted(range(len(boxes)), key=lambda place: boxes[place].area, reverse=True):
+        if all(overlap(boxes[place], boxes[other]) < _DOUBLE for other in kept):
+            kept.append(place)
+    return kept
 
 
 def union(boxes: Iterable[PixelBox]) -> PixelBox:

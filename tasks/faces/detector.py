@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fye_model.landmarks.boxes import FractionBox, fraction_box, overlap
+from fye_model.landmarks.boxes import FractionBox, distinct, fraction_box, overlap
 
 BLENDSHAPE_COUNT = 52
 POINT_COUNT = 478
@@ -237,20 +237,16 @@ def _centre_inside(inner: FractionBox, outer: FractionBox) -> bool:
 def _tiles(height: int, width: int, level: int) -> Iterator[tuple[int, int, int]]:
     """Squares (left, top, side) of 1/level of the longer side, covering the picture with half a tile of overlap."""
     side = min(max(height, width) // level, height, width)
-
-    def starts(length: int) -> list[int]:
-        count = 1 + -(-(length - side) // max(side // 2, 1))
-        return [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
-
-    for top in starts(height):
-        for left in starts(width):
+    for top in tile_starts(height, side, side // 2):
+        for left in tile_starts(width, side, side // 2):
             yield left, top, side
 
 
+def tile_starts(length: int, side: int, step: int) -> list[int]:
+    """Where tiles of `side` begin that cover a length from end to end, evenly and at most `step` (at least 1) apart."""
+    count = 1 + -(-(length - side) // max(step, 1))
+    return [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
+
+
 def _distinct(faces: list[DetectedFace]) -> list[DetectedFace]:
-    """Largest first, without those that overlap one already taken."""
-    kept: list[DetectedFace] = []
-    for face in sorted(faces, key=lambda face: face.box.area, reverse=True):
-        if all(overlap(face.box, other.box) < 0.3 for other in kept):
-            kept.append(face)
-    return kept
+    return [faces[place] for place in distinct([face.box for face in faces])]

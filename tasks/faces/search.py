@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,8 +17,8 @@ from PIL import Image, ImageOps
 from fye_model.animation.portrait import Cut
 from fye_model.animation.turn import Turn
 from fye_model.landmarks import topology
-from fye_model.landmarks.boxes import PixelBox, Square, overlap, pixel_boxes
-from tasks.faces.detector import DetectedFace, FaceLandmarker
+from fye_model.landmarks.boxes import PixelBox, Square, distinct, overlap, pixel_boxes
+from tasks.faces.detector import DetectedFace, FaceLandmarker, tile_starts
 
 UPRIGHT_DEG = 20.0  # heads in videos tilt by no more: a face beyond is turned upright before it is animated
 SURE = 0.012  # of the distance between the eyes: people, paintings and statues stay below
@@ -60,7 +61,7 @@ def find_faces(landmarker: FaceLandmarker, picture: Image.Image) -> list[FoundFa
     """
     first = list(_first_look(landmarker, picture))
     if first:
-        return _distinct(first)
+        return [first[place] for place in distinct([face.box for face in first])]  # looks at a double may have met
     for points_px in _further_looks(landmarker, picture):
         face = looked_at(landmarker, picture, points_px)
         if face is not None:
@@ -157,16 +158,11 @@ def _bleached_and_cut(landmarker: FaceLandmarker, picture: Image.Image) -> Itera
             for face in landmarker.detect(np.asarray(small)):
                 yield _pixels(face, picture.size)
     for side in [max(8, round(part * min(picture.size))) for part in _CROPS]:
-        corners = [(left, top) for top in _starts(picture.height, side) for left in _starts(picture.width, side)]
-        for left, top in corners:
+        lefts, tops = (tile_starts(length, side, side // 4) for length in picture.size)
+        for top, left in product(tops, lefts):
             crop = picture.crop((left, top, left + side, top + side)).resize((_LOOK, _LOOK))
             for face in landmarker.detect(np.asarray(crop)):
                 yield face.points.astype(float) * side + np.array([left, top, 0.0])
-
-
-def _starts(length: int, side: int) -> list[int]:
-    count = 1 + -(-(length - side) // max(side // 4, 1))
-    return [round(i * (length - side) / max(count - 1, 1)) for i in range(count)]
 
 
 def _pixels(face: DetectedFace, size: tuple[int, int]) -> np.ndarray:
@@ -177,12 +173,3 @@ def _pixels(face: DetectedFace, size: tuple[int, int]) -> np.ndarray:
 
 def _box(points_px: np.ndarray) -> PixelBox:
     return pixel_boxes(points_px[None, :, :2])[0]
-
-
-def _distinct(faces: list[FoundFace]) -> list[FoundFace]:
-    """Largest first, without those that overlap one already taken: looks at a double may have met."""
-    kept: list[FoundFace] = []
-    for face in sorted(faces, key=lambda face: face.box.area, reverse=True):
-        if all(overlap(face.box, other.box) < 0.3 for other in kept):
-            kept.append(face)
-    return kept

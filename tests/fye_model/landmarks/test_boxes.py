@@ -9,6 +9,7 @@ from fye_model.landmarks.boxes import (
     FractionBox,
     PixelBox,
     Square,
+    distinct,
     face_square,
     fraction_box,
     overlap,
@@ -84,3 +85,11 @@ def test_boxes_are_found_joined_compared_and_brought_to_another_unit() -> None:
     box = fraction_box(points[0] / 100)
     assert box == FractionBox(0.1, 0.2, 0.3, 0.8)
     assert box.in_pixels(200, 50).in_fractions(200, 50) == pytest.approx(box)
+
+
+def test_of_boxes_of_one_face_the_largest_is_taken_and_others_are_left_alone() -> None:
+    small, large, beside = PixelBox(2, 2, 10, 10), PixelBox(0, 0, 10, 10), PixelBox(8, 0, 17, 9)
+    assert overlap(small, large) > 0.3 > overlap(beside, large)
+    assert distinct([small, beside, large]) == [2, 1]
+    assert distinct([small, beside]) == [1, 0]
+    assert distinct(list[PixelBox]()) == []
