@@ -6,7 +6,8 @@ metadata, so that a file explains itself and two landmark models are never mixed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,12 +116,11 @@ def write_landmarks(
 def read_landmarks(path: str | Path) -> LandmarkSequence:
     """Read what `write_landmarks` wrote. ValueError for a damaged file or another schema."""
     table, metadata = _read(path, LANDMARKS_SCHEMA)
-    names = set(table.column_names)
-    try:
+    with _described(path, f"the landmarks that {LANDMARKS_SCHEMA} describes"):
         return LandmarkSequence(
             points=_array(table, "points", (topology.POINTS, 3)),
-            matrix=_array(table, "matrix", (4, 4)) if "matrix" in names else None,
-            blendshapes=_array(table, "blendshapes", (BLENDSHAPES,)) if "blendshapes" in names else None,
+            matrix=_array_or_none(table, "matrix", (4, 4)),
+            blendshapes=_array_or_none(table, "blendshapes", (BLENDSHAPES,)),
             valid=table["valid"].to_numpy(),
             interpolated=table["interpolated"].to_numpy(),
             time_s=table["time_s"].to_numpy(),
@@ -129,8 +129,6 @@ def read_landmarks(path: str | Path) -> LandmarkSequence:
             height=int(metadata["height"]),
             model=metadata["model"],
         )
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not the landmarks that {LANDMARKS_SCHEMA} describes ({error}); {_ANEW}") from error
 
 
 def read_motion(path: str | Path) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray, float]:
@@ -140,25 +138,14 @@ def read_motion(path: str | Path) -> tuple[np.ndarray | None, np.ndarray | None,
     frames per second. ValueError for a damaged file or another schema.
     """
     table, metadata = _read(path, LANDMARKS_SCHEMA, ["matrix", "blendshapes", "valid"])
-    names = set(table.column_names)
-    try:
-        return (
-            _array(table, "matrix", (4, 4)) if "matrix" in names else None,
-            _array(table, "blendshapes", (BLENDSHAPES,)) if "blendshapes" in names else None,
-            table["valid"].to_numpy(),
-            float(metadata["fps"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not the landmarks that {LANDMARKS_SCHEMA} describes ({error}); {_ANEW}") from error
+    with _described(path, f"the landmarks that {LANDMARKS_SCHEMA} describes"):
+        matrix, shapes = _array_or_none(table, "matrix", (4, 4)), _array_or_none(table, "blendshapes", (BLENDSHAPES,))
+        return matrix, shapes, table["valid"].to_numpy(), float(metadata["fps"])
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """All metadata of a landmark or mask file, ours and the writer's extra keys, without reading the data."""
-    try:
-        raw = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: not a readable Parquet file ({error})") from error
-    return {key.decode(): value.decode() for key, value in raw.items()}
+    return _metadata(_read_schema(path))
 
 
 def write_masks(
@@ -176,11 +163,9 @@ def write_masks(
 def read_masks(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Read what `write_masks` wrote: expression and face masks, (f, h, w) float32 each."""
     table, metadata = _read(path, MASKS_SCHEMA)
-    try:
+    with _described(path, f"the masks that {MASKS_SCHEMA} describes"):
         shape = (int(metadata["height"]), int(metadata["width"]))
         return tuple(_array(table, name, shape).astype(np.float32) for name in ("expression", "face"))  # type: ignore
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not the masks that {MASKS_SCHEMA} describes ({error}); {_ANEW}") from error
 
 
 def sequences_same_model(models: Iterable[str]) -> str:
@@ -208,22 +193,47 @@ def _array(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return result
 
 
+def _array_or_none(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    return _array(table, name, shape) if name in table.column_names else None
+
+
+@contextmanager
+def _described(path: str | Path, what: str) -> Iterator[None]:
+    """Columns or metadata that are not as described become an error that names the file."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not {what} ({error}); {_ANEW}") from error
+
+
 def _write(columns: Mapping[str, pa.Array], metadata: Mapping[str, str], path: str | Path) -> None:
     table = pa.table(dict(columns)).replace_schema_metadata(dict(sorted(metadata.items())))
     with whole_file(Path(path)) as temporary, open(temporary, "wb") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False)
 
 
+def _read_schema(path: str | Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def _metadata(schema: pa.Schema) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+
+
 def _read(path: str | Path, schema: str, wanted: Sequence[str] | None = None) -> tuple[pa.Table, dict[str, str]]:
     """The table, or those of the wanted columns that it has, and its metadata."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
-    metadata = read_metadata(path)
+    stored = _read_schema(path)
+    metadata = _metadata(stored)
     found = metadata.get("schema_version")
     if found != schema:
         raise ValueError(f"{path}: schema_version is {found!r}, this version reads {schema!r}; {_ANEW}")
     try:
-        columns = None if wanted is None else [name for name in pq.read_schema(path).names if name in wanted]
+        columns = None if wanted is None else [name for name in stored.names if name in wanted]
         return pq.read_table(path, columns=columns, memory_map=False), metadata
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: damaged Parquet file ({error}); {_ANEW}") from error
