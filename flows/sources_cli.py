@@ -36,7 +36,7 @@ def check(
 
     With --lists, what is missing is named by the published lists.
     """
-    from tasks.footage.card import load_card
+    from tasks.footage.card import DEFAULT_CARD, load_card
     from tasks.footage.match import match_lines, match_lists
     from tasks.footage.published import read_lists
     from tasks.workspace.sources import Root, check_sources
@@ -45,7 +45,7 @@ def check(
     print("\n".join(checked.lines))
     if lists is None:
         return 0 if checked.complete else 1
-    card = load_card(source or "folder")
+    card = load_card(source or DEFAULT_CARD)
     listed = read_lists(card, lists)
     found = match_lists(card, listed, place, follow_links)
     print("\n".join(match_lines(card, listed, found)))
@@ -70,8 +70,6 @@ def manifest(
 
     card = load_card(source)
     listed = read_lists(card, lists)
-    if not videos.is_dir():
-        raise ValueError(f"{videos} is no folder; give the one that holds the files")
     found = match_lists(card, listed, videos, follow_links)
     print("\n".join(match_lines(card, listed, found, None if all_ else 20)))
     if not found.rows:

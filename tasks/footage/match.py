@@ -37,7 +37,9 @@ class Match:
 
 
 def match_lists(card: Card, lists: PublishedLists, videos: Path, follow_links: bool = False) -> Match:
-    """The listed spans and the files below a folder that hold them."""
+    """The listed spans and the files below a folder that hold them. Raises ValueError for what is no folder."""
+    if not videos.is_dir():
+        raise ValueError(f"{videos} is no folder; give the one that holds the files")
     entries = [
         entry
         for entry in list_files(videos, follow_links, frame_folders=True)
@@ -61,7 +63,7 @@ def match_lists(card: Card, lists: PublishedLists, videos: Path, follow_links: b
 def match_lines(card: Card, lists: PublishedLists, match: Match, most: int | None = 20) -> Iterator[str]:
     """What a list asks for, what is here, and every video that is not, with its address (`most` of them)."""
     seconds = sum(span.end_s - span.start_s for span in lists.spans)
-    here = sum(span.end_s - span.start_s for span in lists.spans) - sum(s.end_s - s.start_s for s in match.missing)
+    here = seconds - sum(span.end_s - span.start_s for span in match.missing)
     yield (
         f"{card.name}: {len(lists.spans)} spans of {len(lists.videos)} videos are listed, {seconds / 3600:.2f} h; "
         f"{len(match.rows)} spans are here, {here / 3600:.2f} h"
@@ -114,5 +116,4 @@ def _row(card: Card, span: ListedSpan, found: Entry, whole: bool) -> Row:
         subject=read_name(card, PurePosixPath(f"{name}.mp4")).subject,
         licence=card.licence.of_the_videos.text,
         fps=span.fps if found.found == Found.FRAMES else None,
-        split=None,
     )

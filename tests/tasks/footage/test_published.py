@@ -66,6 +66,13 @@ def test_a_whole_video_named_by_its_identifier_is_found(tmp_path: Path) -> None:
     assert [(row.name, row.start_s) for row in found.rows] == [("RD_Radio11_0", 30.0), ("RD_Radio11_1", 90.0)]
 
 
+def test_what_is_no_folder_is_not_taken_for_one_in_which_everything_is_missing(tmp_path: Path) -> None:
+    listed, table = read_lists(load_card("hdtf"), lists(tmp_path / "lists")), tmp_path / "table.csv"
+    table.write_text("uri\na.mp4\n")
+    with pytest.raises(ValueError, match=r"table\.csv is no folder"):
+        match_lists(load_card("hdtf"), listed, table)
+
+
 def test_vfhq_annotations_give_rate_and_span_to_frame_folders_and_whole_videos(tmp_path: Path) -> None:
     card, meta, videos = load_card("vfhq"), tmp_path / "meta", tmp_path / "have"
     meta.mkdir()
