@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -257,7 +258,7 @@ def _write_clip(
         audio_start_s=start / scan.fps,
         colorspace=first.colorspace,
     ) as writer:
-        for frame in (item for part in ((first,), frames) for item in part):
+        for frame in chain((first,), frames):
             writer.write_frame(resize(cut(frame, left, top, side, side), config.size, config.size, convert))
     assert writer.frames == stop - start, (writer.frames, start, stop)  # the writer counts what is in the file
     scale = side / config.size

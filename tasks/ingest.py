@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -188,7 +189,7 @@ def _write(shown: ShownVideo, path: Path, config: IngestConfig) -> list[float]:
         return times
     width, height, colorspace = shown.shape.width, shown.shape.height, shown.shape.colorspace
     with VideoWriter(path, width, height, config.fps, crf=config.crf, gop=config.gop, colorspace=colorspace) as writer:
-        for time_s, frame in (item for part in ((start,), frames) for item in part):
+        for time_s, frame in chain((start,), frames):
             writer.write_frame(frame)
             times.append(time_s)
     return times

@@ -7,10 +7,9 @@ import stat
 from pathlib import Path
 
 import av
-from av.stream import Disposition
 
 from tasks.engine.items import Quarantine
-from tasks.media.opening import open_container
+from tasks.media.opening import moving_streams, open_container
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"})
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -78,8 +77,7 @@ def why_no_video(path: Path) -> str | None:
         return "no video by its content"
     try:
         with open_container(path) as container:
-            pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-            if pictures:
+            if moving_streams(container):
                 return None
             return "sound without moving pictures" if container.streams.audio else "no pictures in it"
     except Quarantine as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from tasks.engine.store import HashMemory, digest
+from tasks.engine.store import HashMemory, digest, is_address
 from tasks.footage.card import DEFAULT_CARD, Card, Naming, load_card, merged, plain_subject, read_name
 from tasks.footage.listing import Entry, Found, frame_folder, list_files, picture_names
 from tasks.footage.manifest import MANIFEST_SUFFIXES, Row, read_manifest
@@ -120,7 +120,7 @@ def _of_manifest(root: Root, card: Card, table: Path, reading: Reading) -> Itera
 
 
 def _of_row(root: Root, card: Card, table: Path, row: Row, reading: Reading) -> Source:
-    remote = "://" in row.uri and not row.uri.startswith("file://")
+    remote = is_address(row.uri) and not row.uri.startswith("file://")
     place = row.uri if remote else str(table.parent / row.uri.removeprefix("file://"))
     relative = PurePosixPath(printable(row.uri.partition("://")[2] if remote else row.uri).lstrip("/"))
     naming = read_name(card, relative)
@@ -213,7 +213,7 @@ def _no_rate(path: Path, card: Card) -> str:
     advice = (
         f"`fye sources manifest {card.name}` takes the rates from the published lists"
         if card.lists
-        else ("write `frame_rate` into a source.yaml of your own")
+        else "write `frame_rate` into a source.yaml of your own"
     )
     return (
         f"{printable(str(path))}: nothing says how many of its pictures make a second; {advice}, or give fps in a table"

@@ -40,12 +40,12 @@ def look_at(path: Path, frames_fps: float, still_s: float) -> Moving:
     """
     settings = ShowSettings(fps=frames_fps, max_hold_s=_MAX_HOLD_S, single_s=still_s, frames_fps=frames_fps)
     with closing(open_reader(path, frames_fps)) as reader:
-        times = np.array(list(reader.packet_times()), np.float64)
+        times = np.unique(np.fromiter(reader.packet_times(), np.float64))
         claimed, has_audio = reader.info.fps, reader.info.has_audio
     notes = []
     if path.is_dir():
-        notes.append(f"a folder of {len(np.unique(times))} frames, read at {frames_fps:g} a second")
-    elif len(np.unique(times)) > 1:
+        notes.append(f"a folder of {len(times)} frames, read at {frames_fps:g} a second")
+    elif len(times) > 1:
         settings = settings.model_copy(update={"fps": rate_of(times, claimed)})
     sound = path if has_audio and _has_sound(path) else None
     if has_audio and sound is None:

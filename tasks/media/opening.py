@@ -16,6 +16,7 @@ from typing import Any
 
 import av
 import av.error
+from av.stream import Disposition
 
 from tasks.engine.items import Quarantine
 
@@ -89,6 +90,11 @@ def open_container(path: Path) -> Any:
         raise Quarantine("unreadable", f"{printable(path)}: cannot be read ({error.strerror})") from None
     finally:
         os.close(handle)
+
+
+def moving_streams(container: Any) -> list[Any]:
+    """The video streams of a container, without the pictures that are attached to it, such as a record's cover."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def _not_understood(name: str, head: bytes, error: av.error.FFmpegError) -> Quarantine:

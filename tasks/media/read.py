@@ -20,11 +20,10 @@ from typing import Any, Self
 import av
 import av.error
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from tasks.engine.items import Quarantine
-from tasks.media.opening import index_is_cut_off, open_container, printable
+from tasks.media.opening import index_is_cut_off, moving_streams, open_container, printable
 from tasks.media.orientation import UPRIGHT, Orientation, orientation_of
 from tasks.media.write import CONSTANT_RATE_MARK, VideoWriter, write_video
 
@@ -313,7 +312,7 @@ def _shown_size(width: int, height: int, sample_aspect: Fraction | None, orienta
 
 def _video_stream(container: Any, path: Path) -> Any:
     name = printable(path)
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    streams = moving_streams(container)
     context: Any = streams[0].codec_context if streams else None
     usable = context is not None and context.width > 0 and context.height > 0
     if not usable and index_is_cut_off(path):
