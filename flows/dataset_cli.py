@@ -87,12 +87,12 @@ def review(
     take: Annotated[Path | None, Parameter(help="Bring in decisions that the page saved; the next run obeys.")] = None,
 ) -> int:
     """Make a page of every clip with landmarks, masks and reasons, on which clips are kept or rejected by key press."""
-    from tasks.engine.store import Store
+    from tasks.engine.store import Store, is_missing
     from tasks.review import review as make
     from tasks.workspace.decisions import DECISIONS, take_decisions
 
     if take is not None:
-        if "://" not in work and not Path(work).is_dir():
+        if is_missing(work):
             raise ValueError(f"there is no work folder {work}")
         changed, of = take_decisions(Store(work), take)
         print(f"{changed} of {of} decisions are new: {work}/{DECISIONS}; the next run with --work {work} obeys them")

@@ -26,11 +26,11 @@ def early_ray(flow: str, parameters: Mapping[str, Any]) -> Callable[[], None] | 
 
 
 def _new_work(work: str, videos: str | None) -> bool:
-    from tasks.engine.store import Store
+    from tasks.engine.store import Store, is_missing
     from tasks.ingest import INGEST
     from tasks.workspace.sources import registered_roots
 
-    if "://" not in work and not Path(work).is_dir():
+    if is_missing(work):
         return True
     store = Store(work)
     if not store.names(f"items/{INGEST.name}"):

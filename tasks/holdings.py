@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow.parquet as pq
@@ -19,7 +18,7 @@ from tasks.clips import CLIPS, ClipsRow, CutClip, clip_id
 from tasks.engine.items import FileList
 from tasks.engine.receipts import Receipts
 from tasks.engine.stage import AnyStage
-from tasks.engine.store import Store
+from tasks.engine.store import Store, is_missing
 from tasks.ingest import INGEST, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkRow
 from tasks.screening import SCREENING, KeptClip, RejectedClip, ScreeningRow
@@ -34,7 +33,7 @@ _RUN = "run fye refresh (or fye retrain) with this --work first"
 def read_holdings(work: str) -> Holdings:
     """Read a work folder. ValueError where there is none, where no run has ended in it, or where another version
     of this software has written it."""
-    if "://" not in work and not Path(work).is_dir():
+    if is_missing(work):
         raise ValueError(f"there is no work folder {work}; {_RUN}")
     store = Store(work)
     if not store.exists(SUMMARY) or not store.exists("manifest.parquet"):

@@ -250,6 +250,11 @@ def is_address(path: str) -> bool:
     return "://" in path
 
 
+def is_missing(work: str) -> bool:
+    """Whether there is no such work folder on this machine; an address may always be there."""
+    return not is_address(work) and not Path(work).is_dir()
+
+
 HASHES = "hashes.json"
 _ENTRIES = TypeAdapter(dict[str, tuple[int, int | str, str]])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import tempfile
 from collections.abc import Sequence
@@ -13,8 +12,10 @@ from typing import Any
 from tasks.engine.items import Outcome, StageResult
 from tasks.results.ablation import Trained, ablation_table
 from tasks.results.ablation_text import TABLE_FILES, write_ablation
+from tasks.results.report_pictures import data_uri
 from tasks.results.runs import read_evaluation
 from tasks.results.variant_pictures import variants_sheet
+from tasks.workspace.publish import place_of
 from tasks.workspace.run import Run
 from tasks.workspace.summary import Results
 from tasks.workspace.variants import Variant
@@ -56,9 +57,8 @@ def publish_ablation(run: Run, finished: Sequence[Finished]) -> Results:
         files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
         for name in sorted(files, key=lambda name: name in TABLE_FILES):
             store.write_bytes(f"{ABLATION_FOLDER}/{name}", (root / name).read_bytes())
-    place = f"{store.local_root or store.url.rstrip('/')}/{ABLATION_FOLDER}"
     names = {"table": "table.html", "markdown": "table.md", "numbers": "ablation.json"}
-    return Results(outputs={label: f"{place}/{name}" for label, name in names.items()})
+    return Results(outputs={label: place_of(store, f"{ABLATION_FOLDER}/{name}") for label, name in names.items()})
 
 
 def _trained(one: Finished, folder: Path) -> Trained:
@@ -78,6 +78,6 @@ def _pictures(finished: Sequence[Finished], root: Path) -> list[tuple[str, str]]
             )
             buffer = io.BytesIO()
             sheet.save(buffer, "PNG")
-            told = base64.b64encode(buffer.getvalue()).decode()
-            shown.append((f"{Path(name).stem}: reference, {third}, and each variant's result", told))
-    return [(title, f"data:image/png;base64,{data}") for title, data in shown]
+            title = f"{Path(name).stem}: reference, {third}, and each variant's result"
+            shown.append((title, data_uri(buffer.getvalue(), "image/png")))
+    return shown

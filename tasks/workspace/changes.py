@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fye_model.config import Config
 from tasks.engine.store import Store, is_address
 from tasks.footage.pieces import Source
 from tasks.media.opening import printable
+from tasks.workspace.rows import write_rows
 
 SOURCES = "sources.parquet"
 SCHEMA = "1"
@@ -69,7 +69,7 @@ def note_sources(store: Store, sources: Sequence[Source]) -> SourceChanges:
     """Compare what is found with the last look, and note it as the next one's."""
     before = read_sources(store)
     now = [_row(source) for source in sources]
-    _write(store, now)
+    write_rows(store, SOURCES, now, SourceRow, SCHEMA)
     counts = {status: sum(row.status == status for row in now) for status in ("taken", "set aside", "passed over")}
     return SourceChanges(
         taken=counts["taken"],
@@ -166,11 +166,3 @@ def _row(source: Source) -> SourceRow:
         reason=reason,
         message=message,
     )
-
-
-def _write(store: Store, rows: Sequence[SourceRow]) -> None:
-    kinds = {name: pa.float64() if name.endswith("_s") else pa.string() for name in SourceRow.model_fields}
-    schema = pa.schema(list(kinds.items()), metadata={"schema_version": SCHEMA})
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row.model_dump() for row in rows], schema=schema), sink)
-    store.write_bytes(SOURCES, sink.getvalue())

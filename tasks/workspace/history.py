@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from fye_model.config import Config
 from tasks.engine.items import Outcome
 from tasks.engine.store import FileRef, Store
+from tasks.workspace.yaml_text import parse_yaml
 
 HISTORY = "history.json"
 _METRICS = "metrics.json"
@@ -99,7 +99,7 @@ def note_run(
 
 def changed_settings(before: str, now: str) -> tuple[str, ...]:
     """`train.stage1.steps: 600, now 800` for every setting that differs between two recipes as YAML."""
-    first, second = (dict(_leaves(yaml.safe_load(text))) for text in (before, now))
+    first, second = (dict(_leaves(parse_yaml(text))) for text in (before, now))
     found = [
         f"{name}: {first.get(name, 'not known then')}, now {second.get(name, 'no longer known')}"
         for name in {**first, **second}

@@ -12,7 +12,6 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -20,7 +19,7 @@ from fye_model.config import Recipe, Runtime
 from tasks.engine.items import Facts, Item, Outcome, Row, StageResult
 from tasks.engine.receipts import Receipts
 from tasks.engine.stage import AnyStage, Settings, Stage
-from tasks.engine.store import Store, digest
+from tasks.engine.store import Store, digest, is_missing
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.earlier import written_by_another
 from tasks.workspace.recipes import load_recipe
@@ -152,7 +151,7 @@ def open_planned(
     work: str, recipe: str, overrides: list[str], runtime: Runtime, more: Sequence[Root] = (), wanted: str | None = None
 ) -> PlannedRun:
     """A run that only looks. Raises ValueError for a work folder that is not there, or of another landmark model."""
-    if "://" not in work and not Path(work).is_dir():
+    if is_missing(work):
         raise ValueError(f"there is no work folder {work} yet, so nothing is done there; the first run makes it")
     store = Store(work)
     if notice := written_by_another(store):

@@ -37,8 +37,8 @@ def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], sel
         link_model(store.local_root / MODEL_LINK, model)
     choice = store.read_json(selected.ref("selection.json").path)
     outputs = {
-        "report": _place(store, f"{REPORT_FOLDER}/report.html"),
-        "checkpoint": _place(store, MODEL_LINK if store.local_root is not None else model),
+        "report": place_of(store, f"{REPORT_FOLDER}/report.html"),
+        "checkpoint": place_of(store, MODEL_LINK if store.local_root is not None else model),
         **(results.outputs or {}),
     }
     note_run(
@@ -66,9 +66,9 @@ def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
         missing_metrics=metrics["missing"],
         cross=_crossed(metrics["cross"]),
         outputs={
-            "animation": _place(store, f"{EVALUATION_FOLDER}/{videos[0]}"),
-            "evaluation": _place(store, EVALUATION_FOLDER),
-            "summary": _place(store, "summary.json"),
+            "animation": place_of(store, f"{EVALUATION_FOLDER}/{videos[0]}"),
+            "evaluation": place_of(store, EVALUATION_FOLDER),
+            "summary": place_of(store, "summary.json"),
         },
     )
 
@@ -95,5 +95,6 @@ def _copy(store: Store, outcome: Outcome[Any], folder: str) -> None:
         store.write_bytes(f"{folder}/{name}", store.read_bytes(ref.path))
 
 
-def _place(store: Store, rel: str) -> str:
+def place_of(store: Store, rel: str) -> str:
+    """Where something of a work folder lies, for people: a path, or an address."""
     return str(store.local_root / rel) if store.local_root is not None else f"{store.url.rstrip('/')}/{rel}"

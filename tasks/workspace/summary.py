@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, JsonValue, TypeAdapter
 
 from fye_model.config import Config
@@ -16,10 +13,12 @@ from fye_model.version import this_software
 from tasks.engine.items import StageCounts, as_json
 from tasks.engine.store import Store
 from tasks.workspace.changes import SourceChanges, change_lines
+from tasks.workspace.rows import write_rows
 
 KEPT = "clips.json"
 SUMMARY = "summary.json"
 SUMMARY_SCHEMA = 2
+_TABLES_SCHEMA = "2"
 _KEPT = TypeAdapter(dict[str, str])
 logger = logging.getLogger(__name__)
 
@@ -162,18 +161,9 @@ def write_tables(
     store: Store, summary: Summary, manifest: Sequence[ManifestRow], quarantine: Sequence[QuarantineRow]
 ) -> None:
     """Write quarantine.parquet, manifest.parquet and, last, summary.json into the work folder."""
-    _write_table(store, "quarantine.parquet", quarantine, QuarantineRow)
-    _write_table(store, "manifest.parquet", manifest, ManifestRow)
+    write_rows(store, "quarantine.parquet", quarantine, QuarantineRow, _TABLES_SCHEMA)
+    write_rows(store, "manifest.parquet", manifest, ManifestRow, _TABLES_SCHEMA)
     store.write_json(SUMMARY, summary.as_json())
-
-
-def _write_table(store: Store, path: str, rows: Sequence[Config], record: type[Config]) -> None:
-    """One row a record; all columns are text."""
-    columns = [(name, pa.string()) for name in record.model_fields]
-    schema = pa.schema(columns, metadata={"schema_version": "2"})
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row.model_dump() for row in rows], schema=schema), sink)
-    store.write_bytes(path, sink.getvalue())
 
 
 def show(summary: Summary, quarantine: Sequence[QuarantineRow]) -> None:
