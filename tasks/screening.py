@@ -219,12 +219,13 @@ class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
         together = [(names[first], names[second]) for first, second in pairs]
         spans = split([row for row in rows if row.clip in good], self.settings.split, together)
         judged = list(zip(rows, verdicts, strict=True))
+        steps = funnel(rows, config)
         return ScreeningRow(
             kept=tuple(_kept(row, verdict, spans[row.clip]) for row, verdict in judged if verdict.kept),
             rejected=tuple(_rejected(row, verdict) for row, verdict in judged if not verdict.kept),
             funnel=(
-                *funnel(rows, config),
-                *_funnel_by_hand(rows, config, by_rules),
+                *steps,
+                *_funnel_by_hand(rows, steps[-1].clips, by_rules),
                 *_funnel_of_copies(rows, verdicts, copies),
             ),
             copies=tuple(copies),
@@ -294,13 +295,10 @@ def decided(verdicts: Sequence[Verdict], decisions: Mapping[str, bool]) -> list[
     return after
 
 
-def _funnel_by_hand(
-    rows: Sequence[ScoredClip], config: ScreeningConfig, verdicts: Sequence[Verdict]
-) -> list[FunnelStep]:
-    """What people took out or put back, behind the rules; nothing where nobody decided."""
+def _funnel_by_hand(rows: Sequence[ScoredClip], before: int, verdicts: Sequence[Verdict]) -> list[FunnelStep]:
+    """What people took out of the clips that the rules left, or put back; nothing where nobody decided."""
     if not any(verdict.by_hand for verdict in verdicts):
         return []
-    before = funnel(rows, config)[-1].clips
     left = [row.frames for row, verdict in zip(rows, verdicts, strict=True) if verdict.kept]
     return [FunnelStep(rule="by hand", lost=before - len(left), clips=len(left), frames=sum(left))]
 

@@ -110,7 +110,7 @@ def coverage_lines(coverage: Coverage, most: int = 12) -> list[str]:
         return lines
     lines += ["", f"What to record next (shown for less than {ENOUGH_S:g} s; the rarest in the set first):", ""]
     by_need = sorted(coverage.subjects, key=lambda subject: -len(coverage.missing(subject)))
-    lines += [f"- {line}" for subject in by_need[:most] for line in [_wanted(coverage, subject)]]
+    lines += [f"- {_wanted(coverage, subject)}" for subject in by_need[:most]]
     if len(by_need) > most:
         lines.append(f"- … and {len(by_need) - most} more subjects")
     return lines

@@ -16,7 +16,7 @@ from tasks.footage.card import Card
 from tasks.survey.coverage import Coverage
 from tasks.survey.records import HeldSource, Holdings
 from tasks.survey.stats import DatasetStats
-from tasks.survey.words import plain
+from tasks.survey.words import length, plain
 
 _UNKNOWN = "not known"
 _MOST_REASONS = 12
@@ -48,7 +48,7 @@ def datacard(holdings: Holdings, stats: DatasetStats, coverage: Coverage, title:
     parts = [
         f"---\n{head}---",
         f"# {plain(title)}",
-        f"{len(holdings.kept)} clips of {len(holdings.subjects)} people, {_length(stats.hours_kept)} of square video "
+        f"{len(holdings.kept)} clips of {len(holdings.subjects)} people, {length(stats.hours_kept)} of square video "
         "of one face each, with landmarks, head pose, blendshapes and two masks. Written by `fye card` from the set "
         "itself; numbers are those of its last run.",
         "\n".join(_source_lines(holdings, groups, cards)),
@@ -74,8 +74,8 @@ def _source_lines(holdings: Holdings, groups: Mapping[str | None, Sequence[HeldS
         told = "; ".join(text if len(licences) == 1 else f"{text} ({count})" for text, count in licences.items())
         title = plain(card.title) if card else plain(name or "no source named")
         clips = sum(kept[source.name] for source in sources)
-        length = _length(sum(source.seconds for source in sources) / 3600)
-        lines.append(f"| {title} | {len(sources)} | {length} | {clips} | {plain(told)} | {plain(_consent(card))} |")
+        lasts = length(sum(source.seconds for source in sources) / 3600)
+        lines.append(f"| {title} | {len(sources)} | {lasts} | {clips} | {plain(told)} | {plain(_consent(card))} |")
     for card in (cards[name] for name in sorted(filter(None, groups)) if name in cards):
         if not (card.citation or card.address):
             continue
@@ -144,10 +144,6 @@ def _coverage_lines(coverage: Coverage) -> list[str]:
     if lacking:
         lines += ["", f"Shown by nobody for a second: {', '.join(lacking)}."]
     return lines
-
-
-def _length(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 _LIMITS = """## Limits and rights

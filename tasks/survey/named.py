@@ -13,13 +13,13 @@ from typing import Literal
 
 from fye_model.config import Config
 from fye_model.landmarks.aspects import EXPRESSIONS
+from tasks.footage.card import TALKING
 from tasks.survey.coverage import ClipCoverage
 from tasks.survey.records import HeldClip
 from tasks.survey.words import plain
 
 _BY_NAME = {aspect.name: aspect for aspect in EXPRESSIONS}
 _LONGEST_FIRST = sorted(_BY_NAME, key=len, reverse=True)
-_TALKING = "talking"
 
 Said = Literal["shown", "weak", "cannot_be_told", "not_recorded", "no_clip_kept"]
 
@@ -43,7 +43,7 @@ def expression_of(source: str, subject: str) -> str | None:
     """The expression that a source is named after, `talking`, or None: `anna-crossed_eyes-2` of anna, for instance."""
     name = source.removeprefix(f"{subject}-").lower()
     name = re.sub(r"[\s-]+", "_", name).strip("_")
-    for known in (*_LONGEST_FIRST, _TALKING):
+    for known in (*_LONGEST_FIRST, TALKING):
         if re.fullmatch(rf"(?:.*_)?{known}(?:_?\d+)?", name):
             return known
     return None

@@ -41,8 +41,8 @@ class Card:
     video: str = ""
 
 
-def clip_card(holdings: Holdings, clip: HeldClip, seen: ClipCoverage | None, folder: Path) -> Card:
-    """A clip's card on the page in `folder`; what it shows is told where its coverage is given."""
+def clip_card(holdings: Holdings, clip: HeldClip, seen: ClipCoverage, folder: Path) -> Card:
+    """A clip's card on the page in `folder`."""
     scores = clip.scores
     facts = (
         clip.subject,
@@ -53,7 +53,7 @@ def clip_card(holdings: Holdings, clip: HeldClip, seen: ClipCoverage | None, fol
         f"motion {scores.motion:.2f}",
         f"id {clip.clip}",
     )
-    longest = sorted((seen.seconds if seen else {}).items(), key=lambda pair: -pair[1])
+    longest = sorted(seen.seconds.items(), key=lambda pair: -pair[1])
     shown = [f"{_LABELS[name]} {seconds:.1f} s" for name, seconds in longest if name in _LABELS and seconds > 0]
     video = ""
     if holdings.store.local_root is not None:  # a page cannot reach into an object store

@@ -13,7 +13,7 @@ from fye_model.config import Config
 from tasks.survey.coverage import AspectCoverage, Coverage
 from tasks.survey.named import NamedRecording
 from tasks.survey.records import Holdings
-from tasks.survey.words import plain
+from tasks.survey.words import length, plain
 
 _SIDES = (360, 480, 720, 1080, 2160)  # classes of the shorter side of a source, in pixels
 
@@ -131,15 +131,11 @@ def _funnel(holdings: Holdings) -> tuple[FunnelLine, ...]:
     return tuple(lines)
 
 
-def _time(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
-
-
 def stats_lines(stats: DatasetStats, most: int = 20) -> list[str]:
     """The numbers as Markdown, at most `most` subjects; coverage is told apart."""
     lines = [
-        f"{_time(stats.hours_kept)} of {_time(stats.hours_of_clips)} of clips are kept, out of "
-        f"{_time(stats.hours_of_sources)} of videos; subjects: {sum(line.kept > 0 for line in stats.subjects)}; "
+        f"{length(stats.hours_kept)} of {length(stats.hours_of_clips)} of clips are kept, out of "
+        f"{length(stats.hours_of_sources)} of videos; subjects: {sum(line.kept > 0 for line in stats.subjects)}; "
         f"landmark model {stats.landmark_model}.",
         "",
         "| step | left | lost |",

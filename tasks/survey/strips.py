@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from fye_model.files import whole_file
 from fye_model.landmarks.drawing import draw_landmarks
 from fye_model.landmarks.table import read_landmarks, read_masks
+from tasks.media.compose import pictures_in_a_row
 from tasks.media.read import count_frames, read_frames
 from tasks.results.overlay import tinted
 from tasks.results.pictures import spread_frames
@@ -84,10 +85,6 @@ def _enlarged(mask: np.ndarray) -> np.ndarray:
 
 
 def _save(pictures: list[Image.Image], path: Path) -> None:
-    sheet = Image.new("RGB", (sum(picture.width for picture in pictures), pictures[0].height))
-    left = 0
-    for picture in pictures:
-        sheet.paste(picture, (left, 0))
-        left += picture.width
+    row = pictures_in_a_row([np.asarray(picture) for picture in pictures], pictures[0].height)
     with whole_file(path) as temporary:
-        sheet.save(temporary, "JPEG", quality=_QUALITY)
+        Image.fromarray(row).save(temporary, "JPEG", quality=_QUALITY)
