@@ -17,7 +17,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +78,7 @@ def loading() -> float:
 BENCHES = {"extraction": extraction, "drawing": drawing, "loading": loading}
 
 
-def _seconds(work: object) -> float:
-    assert callable(work)
+def _seconds(work: Callable[[], None]) -> float:
     work()
     taken = []
     for _ in range(_ROUNDS):

@@ -44,7 +44,8 @@ from tasks.footage.duplicates import SIDE, write_thumbnails
 from tasks.ingest import IngestRow
 from tasks.landmarks import LandmarkRow
 from tasks.workspace.recipes import load_recipe
-from tasks.workspace.run import Run, claim_landmark_model
+from tasks.workspace.registry import claim_landmark_model
+from tasks.workspace.run import Run
 from tasks.workspace.sources import Root, register_root
 from tests.tasks.test_screening import row as scored
 
