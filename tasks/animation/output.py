@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
 from fye_model.animation.portrait import Cut
 from fye_model.config import Config
 from fye_model.files import whole_file, whole_folder
-from tasks.media.audio import AudioSource, write_audio
+from tasks.media.audio import AudioTrack, write_audio
 from tasks.media.compose import even_sides
 from tasks.media.opening import printable
 from tasks.media.pictures import open_picture
 from tasks.media.read import write_video
+from tasks.media.write import as_bt709, say_colours
 
 Codec = Literal["h264", "h265", "vp9"]
 ENDINGS = (".mp4", ".webm", ".gif", ".webp", "")  # without one: a folder of PNG pictures
@@ -31,7 +34,6 @@ _OPTIONS = {"h265": {"x265-params": "log-level=error"}, "vp9": {"b": "0"}}
 _SOUND = {"h265": "aac", "vp9": "libopus"}
 _CRF = {"h264": 16, "h265": 20, "vp9": 24}
 _WEBP_QUALITY = 90
-_OPUS_HZ = 48_000
 _OPAQUE = 128  # alpha from which a GIF's pixel, which knows no halves, is there
 
 
@@ -176,14 +178,20 @@ def _write_encoded(
     kind = output.suffix[1:].lower()
     rate = Fraction(fps).limit_denominator(1001)
     count = 0
-    with whole_file(output) as temporary, av.open(str(temporary), "w", format=kind) as container:
+    convert = VideoReformatter()
+    with ExitStack() as opened:
+        temporary = opened.enter_context(whole_file(output))
+        container = opened.enter_context(av.open(f"file:{temporary}", "w", format=kind))
         stream: Any = container.add_stream(_ENCODERS[codec], rate=rate, options={"crf": str(crf), **_OPTIONS[codec]})
         stream.width, stream.height, stream.pix_fmt = width, height, stored
+        say_colours(stream)
         if codec == "h265":
             stream.codec_context.codec_tag = "hvc1"  # without it, players by Apple show nothing
-        track = None if sound is None else _SoundTrack(container, sound, from_s, _SOUND[codec])
+        track = None
+        if sound is not None:
+            track = opened.enter_context(closing(AudioTrack(container, sound, from_s, _SOUND[codec])))
         for picture in chain((first,), pictures):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=shape).reformat(format=stored)
+            frame = as_bt709(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=shape), convert, stored)
             frame.pts, frame.time_base = count, 1 / rate
             container.mux(stream.encode(frame))
             count += 1
@@ -193,38 +201,3 @@ def _write_encoded(
         if track is not None:
             track.finish()
     return count
-
-
-class _SoundTrack:
-    """Sound of a file in an open container, at a rate that its encoder takes."""
-
-    def __init__(self, container: Any, path: Path, start_s: float, codec: str) -> None:
-        self._container, self._source = container, AudioSource(path)
-        self._hz = _OPUS_HZ if codec == "libopus" else self._source.rate
-        self._stream = container.add_stream(codec, rate=self._hz, layout=self._source.layout)
-        self._resampler = av.AudioResampler(format=self._stream.format.name, layout=self._source.layout, rate=self._hz)
-        self._blocks = self._source.blocks(start_s)
-        self._rest = np.zeros((1, 0), np.int16)
-        self._taken = 0
-
-    def write_until(self, end_s: float) -> None:
-        """Encode up to `end_s` seconds of the new file."""
-        channels = self._source.channels
-        wanted = (round(end_s * self._source.rate) - self._taken) * channels
-        while self._rest.shape[1] < wanted and (block := next(self._blocks, None)) is not None:
-            self._rest = np.concatenate([self._rest, block], axis=1)
-        now, self._rest = self._rest[:, :wanted], self._rest[:, wanted:]
-        if not now.size:
-            return
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(now), format="s16", layout=self._source.layout)
-        frame.sample_rate, frame.pts = self._source.rate, self._taken
-        frame.time_base = Fraction(1, self._source.rate)
-        self._taken += frame.samples
-        for piece in self._resampler.resample(frame):
-            self._container.mux(self._stream.encode(piece))
-
-    def finish(self) -> None:
-        for piece in self._resampler.resample(None):
-            self._container.mux(self._stream.encode(piece))
-        self._container.mux(self._stream.encode(None))
-        self._source.close()

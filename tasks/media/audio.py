@@ -20,6 +20,7 @@ import numpy as np
 from fye_model.files import whole_file
 from tasks.media.opening import open_container
 
+_OPUS_HZ = 48_000
 _GAP_S = 0.02  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
 
 
@@ -96,12 +97,16 @@ class AudioSource:
 
 
 class AudioTrack:
-    """An AAC track of an open mp4, filled as the pictures come so that the file is interleaved."""
+    """A sound track of an open file, filled as the pictures come so that the file is interleaved.
 
-    def __init__(self, container: Any, path: Path, start_s: float) -> None:
+    codec: `aac` at the sound's own rate, or `libopus`, which knows 48 kHz.
+    """
+
+    def __init__(self, container: Any, path: Path, start_s: float, codec: str = "aac") -> None:
         self._container = container
         self._source = AudioSource(path)
-        self._stream = container.add_stream("aac", rate=self._source.rate, layout=self._source.layout)
+        rate = _OPUS_HZ if codec == "libopus" else self._source.rate
+        self._stream = container.add_stream(codec, rate=rate, layout=self._source.layout)
         self._blocks = self._source.blocks(start_s)
         self._rest = np.zeros((1, 0), np.int16)
         self._written = 0

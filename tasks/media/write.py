@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -74,8 +74,7 @@ class VideoWriter:
         self._stream.width, self._stream.height = self._size
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
-        self._stream.colorspace = self._stream.color_primaries = self._stream.color_trc = colorspace
-        self._stream.color_range = LIMITED_RANGE
+        say_colours(self._stream, colorspace)
         self._audio = AudioTrack(self._container, audio, audio_start_s) if audio is not None else None
 
     def __enter__(self) -> Self:
@@ -90,11 +89,7 @@ class VideoWriter:
                 f"expected uint8 ({height}, {width}, 3)"
             )
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        self.write_frame(
-            self._convert.reformat(
-                frame, format="yuv420p", dst_colorspace=BT709, src_color_range=FULL_RANGE, dst_color_range=LIMITED_RANGE
-            )
-        )
+        self.write_frame(as_bt709(frame, self._convert))
 
     def write_frame(self, frame: av.VideoFrame) -> None:
         """Append a yuv420p frame of the right size, in the colour space given at the start; its time is overwritten."""
@@ -135,6 +130,19 @@ class VideoWriter:
             self._audio.close()
         with contextlib.suppress(OSError):
             self._container.close()
+
+
+def as_bt709(rgb: av.VideoFrame, convert: VideoReformatter, stored: str = "yuv420p") -> av.VideoFrame:
+    """An RGB frame in the colours of high definition, which `say_colours` says by default."""
+    return convert.reformat(
+        rgb, format=stored, dst_colorspace=BT709, src_color_range=FULL_RANGE, dst_color_range=LIMITED_RANGE
+    )
+
+
+def say_colours(stream: Any, colorspace: int = BT709) -> None:
+    """Write into a stream which colours its numbers mean: a player would otherwise guess by the size."""
+    stream.colorspace = stream.color_primaries = stream.color_trc = colorspace
+    stream.color_range = LIMITED_RANGE
 
 
 def write_video(

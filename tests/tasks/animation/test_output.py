@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tasks.animation.output import Encoding, check_encoding, write_result
+from tasks.animation.output import Codec, Encoding, check_encoding, write_result
 from tasks.media.read import probe
 from tests.tasks.performing import FRAMES
 from tests.tasks.videos import click, click_time, encode
@@ -80,6 +80,18 @@ def test_other_codecs_keep_rate_frames_and_sound_in_step(
     assert len(decoded) == 36 and float(probe(tmp_path / name).fps) == pytest.approx(FPS)
     assert np.abs(decoded[7].astype(int) - frames[7]).mean() < 8
     assert click_time(tmp_path / name) == pytest.approx(0.4, abs=0.04)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("x.mp4", "h264"), ("x.mp4", "h265"), ("x.webm", "vp9")])
+def test_every_codec_means_the_same_colours_and_says_which(tmp_path: Path, name: str, codec: Codec) -> None:
+    """Numbers of one colour space that a player takes for another turn red into orange."""
+    red = np.full((SIDE, SIDE, 3), (200, 30, 30), np.uint8)
+    write_result(tmp_path / name, [red] * 3, FPS, Encoding(codec=codec), None, 0.0)
+    with av.open(str(tmp_path / name)) as file:
+        frame = next(file.decode(video=0))
+    luma = 16 + 219 * (np.array([200, 30, 30]) / 255) @ (0.2126, 0.7152, 0.0722)  # BT.709
+    assert frame.to_ndarray(format="yuv420p")[0, 0] == pytest.approx(luma, abs=2)
+    assert (frame.colorspace, frame.color_range) == (1, 1), "BT.709, limited range"
 
 
 def test_quality_makes_files_smaller(tmp_path: Path, frames: list[np.ndarray]) -> None:
