@@ -16,13 +16,13 @@ from fye_model.landmarks.table import read_masks
 from fye_model.training.job import TrainJob
 from fye_model.training.loop import train
 from tasks.engine.items import Item, StageResult
-from tasks.engine.stage import AnyStage, _Job, _work
+from tasks.engine.stage import AnyStage
 from tasks.engine.store import Store
 from tasks.faces.landmarker import LandmarkerAsset, geometry_source
 from tasks.workspace.dataset import write_index
 from tasks.workspace.recipes import load_recipe
-from tasks.workspace.run import Run
 from tasks.workspace.sources import Root, register_root
+from tests.flows.plain import Plain
 
 pytestmark = pytest.mark.slow
 
@@ -31,18 +31,15 @@ class Reached(Exception):
     """The stage that the wiring was followed to; its one item."""
 
 
-class UntilTraining(Run):
-    """A run without Prefect and Ray: the stages' own work, in the flows' own wiring, up to the training process."""
+class UntilTraining(Plain):
+    """Up to the training process."""
 
     def stage(self, stage: AnyStage, items: Sequence[Item[Any]]) -> StageResult[Any]:
         if stage.name == "train_stage1":
             raise Reached(items[0])
-        job = _Job(
-            stage, self.store, self.runtime, list(items), stage.settings(self.recipe), self.landmarker, self.device
-        )
-        outcomes = [outcome for _, outcome in sorted(_work(job, list(range(len(items)))))]
-        assert all(outcome.done for outcome in outcomes), outcomes
-        return StageResult(stage.name, outcomes, job.key, 0.0, 0.0, len(items), "Completed")
+        result = super().stage(stage, items)
+        assert not result.quarantined, result.quarantined
+        return result
 
 
 def test_masks_latents_and_training_follow_the_factor_of_the_autoencoder(

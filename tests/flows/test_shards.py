@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flows.wiring import prepare_clips, prepare_data
 from fye_model.config import Runtime
-from tasks.engine.items import Item, Outcome, StageResult
-from tasks.engine.stage import AnyStage, _Job, _work
 from tasks.engine.store import HashMemory, Store
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.footage.shards import Shard
 from tasks.samples.clips import make_samples
 from tasks.workspace.recipes import load_recipe
-from tasks.workspace.run import Run
 from tasks.workspace.sources import Root, register_root, scan
+from tests.flows.plain import Plain
 
 pytestmark = pytest.mark.slow
-
-
-class Plain(Run):
-    """A run without Prefect and Ray: the stages' own receipts and work, in the flows' own wiring."""
-
-    def stage(self, stage: AnyStage, items: Sequence[Item[Any]]) -> StageResult[Any]:
-        job = _Job(
-            stage, self.store, self.runtime, list(items), stage.settings(self.recipe), self.landmarker, self.device
-        )
-        pairs = zip(job.items, job.keys, strict=True)
-        found: dict[int, Outcome[Any]] = {
-            place: outcome
-            for place, (item, key) in enumerate(pairs)
-            if (outcome := job.receipts.find(item, key)) is not None
-        }
-        missing = [place for place in range(len(items)) if place not in found]
-        made = {missing[position]: outcome for position, outcome in _work(job, missing)}
-        outcomes = [(found | made)[place] for place in range(len(items))]
-        result = StageResult(stage.name, outcomes, job.key, 0.0, 0.0, len(missing), "Completed")
-        self.results.append(result)
-        return result
 
 
 def contents(store: Store) -> dict[str, str]:
