@@ -248,7 +248,7 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
     from tasks.workspace.summary import Results, result_lines
 
     hide_tracebacks()
-    start_server(early_ray(flow.name, parameters))
+    start_server(early_ray(parameters))
     with server_told():
         state = flow(**parameters, return_state=True)
         error = None if state.is_completed() else state.result(raise_on_failure=False)

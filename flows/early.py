@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-_WITH_DATA = ("retrain", "refresh", "capture", "evaluate")
 
+def early_ray(parameters: Mapping[str, Any]) -> Callable[[], None] | None:
+    """What starts Ray for a flow that is called with these; None where it may find everything done, or needs no Ray.
 
-def early_ray(flow: str, parameters: Mapping[str, Any]) -> Callable[[], None] | None:
-    """What starts Ray for this call of a flow; None where the run may find everything done, or needs no Ray.
-
-    Sure to have work is a work folder in which nothing was ingested yet, and a folder of videos that is new to it. Ray
-    is started in this thread, because only the main one can keep signals as they are.
+    Sure to have work is, of the flows that take videos, one in a work folder in which nothing was ingested yet, and one
+    that is given a folder which is new to it. Ray is started in this thread, because only the main one can keep signals
+    as they are.
     """
     runtime, work = parameters.get("runtime"), str(parameters.get("work", ""))
-    if flow not in _WITH_DATA or runtime is None or not runtime.workers or work.startswith("memory:"):
+    footage = [parameters[name] for name in ("videos", "folder") if name in parameters]
+    if not footage or runtime is None or not runtime.workers or work.startswith("memory:"):
         return None
-    if not _new_work(work, parameters.get("videos") or parameters.get("folder")):
+    if not _new_work(work, footage[0]):
         return None
     from tasks.engine.cluster import start_ray
 

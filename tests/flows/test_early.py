@@ -33,10 +33,9 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def starts(flow: str, work: Path | str, videos: Path | None = None, workers: int = 2) -> bool:
-    name = "folder" if flow == "capture" else "videos"
+def starts(work: Path | str, videos: Path | None = None, workers: int = 2, name: str = "videos") -> bool:
     parameters = {"work": str(work), name: None if videos is None else str(videos), "runtime": Runtime(workers=workers)}
-    return early_ray(flow, parameters) is not None
+    return early_ray(parameters) is not None
 
 
 @pytest.fixture
@@ -50,14 +49,17 @@ def done(tmp_path: Path) -> Path:
 
 
 def test_a_new_work_folder_and_a_new_folder_of_videos_are_sure_work(tmp_path: Path, done: Path) -> None:
-    assert starts("retrain", tmp_path / "none") and starts("refresh", Store(tmp_path / "empty").url)
-    assert starts("refresh", done, tmp_path / "new") and starts("capture", done, tmp_path / "anna")
+    assert starts(tmp_path / "none") and starts(Store(tmp_path / "empty").url)
+    assert starts(done, tmp_path / "new") and starts(done, tmp_path / "anna", name="folder")
 
 
 def test_what_may_be_done_already_starts_nothing(tmp_path: Path, done: Path) -> None:
-    assert not starts("refresh", done) and not starts("refresh", done, tmp_path / "known")
-    assert not starts("retrain", tmp_path / "none", workers=0)
-    assert not starts("animate", tmp_path / "none") and not starts("retrain", "memory://work")
+    assert not starts(done) and not starts(done, tmp_path / "known")
+    assert not starts(tmp_path / "none", workers=0) and not starts("memory://work")
+
+
+def test_a_flow_that_takes_no_videos_starts_nothing(tmp_path: Path) -> None:
+    assert not starts(tmp_path / "none", tmp_path / "b.mp4", name="driving")
 
 
 class Waiting(_Temporary):
