@@ -71,7 +71,7 @@ def _list_folder(folder: _Folder, how: _How) -> Iterator[Entry]:
         return
     pictures = [entry for entry in found if _is_picture(entry)]
     if pictures:
-        yield frame_folder(folder.path, [entry.name for entry in pictures], how.frame_folders)
+        yield _frame_folder(folder.path, [entry.name for entry in pictures], how.frame_folders)
     taken = {entry.name for entry in pictures}
     for entry in found:
         if entry.name not in taken:
@@ -118,11 +118,10 @@ def _file(path: Path) -> Entry:
     return Entry(path, Found.VIDEO) if why is None else _passed(path, "no_video", why)
 
 
-def picture_names(folder: Path) -> list[str]:
-    """The names of a folder's pictures in the order of the numbers in them."""
+def look_at_frames(folder: Path) -> Entry:
+    """A folder that somebody names as one clip: its pictures, or why they are none. OSError where it cannot be read."""
     with os.scandir(folder) as scan:
-        names = [entry.name for entry in scan if _is_picture(entry)]
-    return sorted(names, key=lambda name: (int((_NUMBERED.fullmatch(name) or ("", "0"))[1]), name))
+        return _frame_folder(folder, [entry.name for entry in scan if _is_picture(entry)])
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
@@ -130,7 +129,7 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and entry.is_file()
 
 
-def frame_folder(folder: Path, names: list[str], wanted: bool = True) -> Entry:
+def _frame_folder(folder: Path, names: list[str], wanted: bool = True) -> Entry:
     """A folder's pictures as one clip where they are numbered without a gap, else as something passed over."""
     count = f"{len(names)} picture{'s' if len(names) != 1 else ''}"
     if not wanted:

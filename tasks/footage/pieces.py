@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tasks.engine.store import HashMemory, digest, is_address
 from tasks.footage.card import DEFAULT_CARD, Card, Naming, load_card, merged, plain_subject, read_name
-from tasks.footage.listing import Entry, Found, frame_folder, list_files, picture_names
+from tasks.footage.listing import Entry, Found, list_files, look_at_frames
 from tasks.footage.manifest import MANIFEST_SUFFIXES, Row, read_manifest
 from tasks.footage.shards import Shard
 from tasks.footage.splits import Side
@@ -154,7 +154,7 @@ def _of_row(root: Root, card: Card, table: Path, row: Row, reading: Reading) -> 
     if not (path.is_file() or path.is_dir()):
         return replace(source, problem=("no_file", f"{printable(place)}: a pipe, socket or device; remove the line"))
     if path.is_dir():
-        entry = frame_folder(path, picture_names(path))
+        entry = look_at_frames(path)
         if entry.found != Found.FRAMES or row.fps is None:
             problem = (entry.reason, entry.message) if entry.reason else ("no_rate", _no_rate(path, card))
             return replace(source, problem=problem)

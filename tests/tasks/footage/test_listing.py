@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks.footage.listing import Found, list_files, picture_names
+from tasks.footage.listing import Found, list_files, look_at_frames
 from tests.tasks.videos import encode, numbered
 
 
@@ -111,4 +111,6 @@ def test_a_folder_of_numbered_pictures_is_one_clip_where_the_source_has_such(tmp
         "gap": ("PROBLEM", "missing_pictures"),
         "whole": ("FRAMES", ""),
     }
-    assert picture_names(tmp_path / "whole") == ["9.png", "10.png", "11.png"]
+    assert look_at_frames(tmp_path / "whole").found == Found.FRAMES
+    told = look_at_frames(tmp_path / "gap")
+    assert told.found == Found.PROBLEM and "the frames after 1 are missing (next is 3)" in told.message
