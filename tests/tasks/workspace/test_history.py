@@ -10,6 +10,7 @@ import pytest
 from tasks.engine.items import Nothing, Outcome
 from tasks.engine.store import Store, file_digest
 from tasks.workspace.history import HISTORY, changed_settings, note_run, previous_run, read_history
+from tests.tasks.workspace.test_recipes import BOMB
 
 
 def _evaluation(store: Store, key: str, numbers: str) -> Outcome[Nothing]:
@@ -92,5 +93,7 @@ def test_settings_that_are_others_are_told_with_both_values() -> None:
         "train.new: not known then, now [1, 2]",
     )
     assert changed_settings(before, before) == ()
+    with pytest.raises(ValueError, match="more than 10,000 values, counting aliases"):
+        changed_settings(BOMB, now)
     many = "".join(f"s{i}: 1\n" for i in range(60))
     assert changed_settings(many, many.replace("1\n", "2\n"))[-1] == "and 20 more"
