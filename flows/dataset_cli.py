@@ -36,32 +36,20 @@ def coverage(
     json: Json = False,
 ) -> int:
     """Tell which expressions, poses and gazes each subject shows and lacks, and what to record next."""
-    from fye_model.files import write_atomic, write_json
-    from tasks.survey.coverage import coverage_lines
-    from tasks.survey.named import named_lines
-    from tasks.survey.picture import coverage_png
-    from tasks.surveys import survey
+    from tasks.surveys import coverage_json, coverage_text, survey, write_coverage
 
     if output is not None and output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; give a folder")
     found = survey(work)
-    told = {
-        "coverage": found.coverage.model_dump(mode="json"),
-        "named": [entry.model_dump(mode="json") for entry in found.named],
-    }
-    text = "\n".join([*coverage_lines(found.coverage), "", *named_lines(found.named)]).rstrip() + "\n"
-    if output is not None:
-        write_atomic(output / "coverage.png", coverage_png(found.coverage))
-        write_atomic(output / "coverage.md", text.encode())
-        write_json(output / "coverage.json", told)
+    written = None if output is None else write_coverage(found, output)
     if json:
         import json as module
 
-        print(module.dumps(told, indent=1, ensure_ascii=False))
+        print(module.dumps(coverage_json(found), indent=1, ensure_ascii=False))
     else:
-        print(text, end="")
-        if output is not None:
-            print(f"\nwritten: {output / 'coverage.png'}, coverage.md and coverage.json beside it")
+        print(coverage_text(found), end="")
+        if written is not None:
+            print(f"\nwritten: {written}, coverage.md and coverage.json beside it")
     return 0
 
 

@@ -7,12 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fye_model.files import write_atomic
+from pydantic import JsonValue
+
+from fye_model.files import write_atomic, write_json
 from tasks.footage.card import Card, load_card
 from tasks.holdings import read_holdings
-from tasks.survey.coverage import Coverage, cover, cover_clip
+from tasks.survey.coverage import Coverage, cover, cover_clip, coverage_lines
 from tasks.survey.datacard import datacard
-from tasks.survey.named import NamedRecording, check_named
+from tasks.survey.named import NamedRecording, check_named, named_lines
 from tasks.survey.records import Holdings
 from tasks.survey.stats import DatasetStats, dataset_stats
 from tasks.workspace.sources import Root, registered_roots
@@ -37,6 +39,28 @@ def survey(work: str) -> Survey:
     seen = [cover_clip(holdings, clip) for clip in holdings.kept]
     coverage, named = cover(holdings, seen), check_named(holdings.clips, seen)
     return Survey(holdings, coverage, named, dataset_stats(holdings, coverage, named))
+
+
+def coverage_text(found: Survey) -> str:
+    """Who shows what, what to record next, and which recordings are misnamed, as Markdown."""
+    return "\n".join([*coverage_lines(found.coverage), "", *named_lines(found.named)]).rstrip() + "\n"
+
+
+def coverage_json(found: Survey) -> dict[str, JsonValue]:
+    """The same for programs."""
+    named: list[JsonValue] = [entry.model_dump(mode="json") for entry in found.named]
+    return {"coverage": found.coverage.model_dump(mode="json"), "named": named}
+
+
+def write_coverage(found: Survey, folder: Path) -> Path:
+    """Write coverage.png, coverage.md and coverage.json into a folder; returns the picture's path."""
+    from tasks.survey.picture import coverage_png  # matplotlib is slow to import
+
+    picture = folder / "coverage.png"
+    write_atomic(picture, coverage_png(found.coverage))
+    write_atomic(folder / "coverage.md", coverage_text(found).encode())
+    write_json(folder / "coverage.json", coverage_json(found))
+    return picture
 
 
 def write_card(work: str, output: Path | None = None, title: str | None = None) -> Path:
