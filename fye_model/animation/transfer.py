@@ -226,9 +226,9 @@ def _irises(driver: np.ndarray, reference: np.ndarray, strength: np.ndarray) -> 
     Measured along the line of the eyes, so that a tilted head looks where an upright one does.
     """
     places = iris_places(turned(driver, -_eye_line(driver)))
-    for eye, (upper, lower, corner, other) in enumerate((topology.RIGHT_EYE_OPENING, topology.LEFT_EYE_OPENING)):
-        gap = np.linalg.norm(driver[:, upper] - driver[:, lower], axis=1)
-        seen = np.flatnonzero(gap > _CLOSED * np.linalg.norm(driver[:, corner] - driver[:, other], axis=1))
+    for eye, region in enumerate(("right_eye", "left_eye")):
+        gap, width = opening(driver, region)
+        seen = np.flatnonzero(gap > _CLOSED * width)
         if len(seen):  # through a blink the gaze goes on from where it was to where it will be
             which = slice(5 * eye, 5 * eye + 5)
             known = places[seen, which].reshape(len(seen), -1)

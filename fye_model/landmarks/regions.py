@@ -42,7 +42,7 @@ def region_of_vertices(geometry: FaceGeometry) -> np.ndarray:
 
 
 def opening(vertices: np.ndarray, region: str) -> tuple[np.ndarray, np.ndarray]:
-    """How far an eye or the mouth is open in the middle, and its width: (f, 468, 3) -> (f,) each, in its unit."""
+    """How far an eye or the mouth is open in the middle, and its width: (f, n, 2 or 3) -> (f,) each, in its unit."""
     upper, lower, corner, other = (vertices[:, index] for index in OPENINGS[region])
     return np.linalg.norm(upper - lower, axis=1), np.linalg.norm(corner - other, axis=1)
 
