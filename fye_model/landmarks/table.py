@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fye_model.files import whole_file
-from fye_model.landmarks import topology
+from fye_model.landmarks import blendshapes, topology
 
 LANDMARKS_SCHEMA = "fye-landmarks-1"
 MASKS_SCHEMA = "fye-masks-1"
-BLENDSHAPES = 52
+BLENDSHAPES = len(blendshapes.NAMES)
 _UNITS = (
     "points: x and y as fractions of frame width and height, z in the unit of x; "
     "matrix: canonical centimetres to camera centimetres, row-major; time_s: seconds of the source"

@@ -18,12 +18,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from fye_model.landmarks import topology
 from fye_model.landmarks.boxes import FractionBox, distinct, fraction_box, overlap
+from fye_model.landmarks.table import BLENDSHAPES
 
-BLENDSHAPE_COUNT = 52
-POINT_COUNT = 478
 _GEOMETRY = "geometry_pipeline_metadata_landmarks.binarypb"
-_BLENDSHAPES = "face_blendshapes.tflite"
+_BLENDSHAPE_MODEL = "face_blendshapes.tflite"
 _TILE_LEVELS = (2, 3)  # tiles of 1/2, then 1/3 of the longer side: faces down to about 5% of it
 _CROP_MARGIN = 0.75  # around a found face, each side, as a fraction of its longer side: it then fills 40% of the crop
 
@@ -69,7 +69,7 @@ class FaceLandmarker:
         self.model = model
         self.max_faces = max_faces
         self.has_matrix = _GEOMETRY in parts and not points_only
-        self.has_blendshapes = _BLENDSHAPES in parts and not points_only
+        self.has_blendshapes = _BLENDSHAPE_MODEL in parts and not points_only
         self._landmarker: Any = None
 
     def __enter__(self) -> Self:
@@ -146,14 +146,14 @@ class FaceLandmarker:
         """One face of a result, copied."""
         landmarks = found.face_landmarks[number]
         points = np.stack(_fields(landmarks.landmarks, landmarks.landmarks_count, ("x", "y", "z")), axis=1)
-        assert points.shape == (POINT_COUNT, 3), points.shape
+        assert points.shape == (topology.POINTS, 3), points.shape
         matrix = shapes = None
         if self.has_matrix:
             matrix = np.array(found.facial_transformation_matrixes[number].to_numpy(), np.float32)
         if self.has_blendshapes:
             listed = found.face_blendshapes[number]
             index, score = _fields(listed.categories, listed.categories_count, ("index", "score"))
-            shapes = np.zeros(BLENDSHAPE_COUNT, np.float32)
+            shapes = np.zeros(BLENDSHAPES, np.float32)
             shapes[index.astype(int)] = score
         return DetectedFace(points, matrix, shapes)
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from fye_model.landmarks import topology
 from fye_model.landmarks.boxes import overlap
 from fye_model.landmarks.geometry import FaceGeometry
-from fye_model.landmarks.table import LandmarkSequence
-from tasks.faces.detector import BLENDSHAPE_COUNT, POINT_COUNT, DetectedFace, FaceLandmarker
+from fye_model.landmarks.table import BLENDSHAPES, LandmarkSequence
+from tasks.faces.detector import DetectedFace, FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
 
 
@@ -84,8 +85,8 @@ def build_sequence(
     ends stay invalid: there is nothing on the other side.
     """
     found = np.array([face is not None for face in faces])
-    points = np.full((len(faces), POINT_COUNT, 3), np.nan, np.float32)
-    shapes = np.full((len(faces), BLENDSHAPE_COUNT), np.nan, np.float32)
+    points = np.full((len(faces), topology.POINTS, 3), np.nan, np.float32)
+    shapes = np.full((len(faces), BLENDSHAPES), np.nan, np.float32)
     has_shapes = False
     for i, face in enumerate(faces):
         if face is not None:
