@@ -136,12 +136,14 @@ class Receipts(Generic[Row]):
         """Quarantine an item for good: until its inputs, settings or the stage's version change."""
         if scratch is not None:
             shutil.rmtree(scratch)
-        folder = item_folder(self.stage, key)
-        outcome: Outcome[Row] = Outcome(
-            item.id, item.name, key, folder, {}, None, reason, message, seconds=round(seconds, 3)
-        )
-        self.store.write_bytes(f"{folder}/receipt.json", self._receipt(outcome))
+        outcome = self.failed(item, key, reason, message, seconds)
+        self.store.write_bytes(f"{outcome.folder}/receipt.json", self._receipt(outcome))
         return outcome
+
+    def failed(self, item: Item[Any], key: str, reason: str, message: str, seconds: float = 0.0) -> Outcome[Row]:
+        """The outcome of an item that came to nothing. No receipt tells of it: the next run tries it again."""
+        folder = item_folder(self.stage, key)
+        return Outcome(item.id, item.name, key, folder, {}, None, reason, message, seconds=round(seconds, 3))
 
     def write_stage(self, key: str, outcomes: Sequence[Outcome[Row]], fresh: int) -> StageReceipt:
         """Write the manifest of a finished stage; returns its receipt."""

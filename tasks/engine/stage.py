@@ -29,7 +29,7 @@ from tasks.engine import pool
 from tasks.engine.contract import Files, Resources, problems_with
 from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
 from tasks.engine.progress import Progress
-from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, item_folder, stage_key
+from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, stage_key
 from tasks.engine.store import Store, digest, file_digest, is_address
 
 if TYPE_CHECKING:
@@ -234,8 +234,15 @@ def _work(job: _Job[Row], missing: list[int]) -> Iterator[tuple[int, Outcome[Row
         yield from pool.run_inline(handler, jobs)
         return
     share = Resources(needs.cpus, needs.gpus if device.is_cuda else 0.0, needs.memory_gib)
-    limits = {"timeout_s": job.runtime.item_timeout_s, "attempts": job.runtime.item_attempts}
-    for position, result in pool.run_pool(handler, jobs, workers=job.runtime.workers, share=share, **limits):  # type: ignore[arg-type]
+    runtime = job.runtime
+    for position, result in pool.run_pool(
+        handler,
+        jobs,
+        workers=runtime.workers,
+        timeout_s=runtime.item_timeout_s,
+        attempts=runtime.item_attempts,
+        share=share,
+    ):
         if isinstance(result, pool.GivenUp):
             yield position, _given_up(job, *jobs[position], result)
         else:
@@ -246,7 +253,7 @@ def _given_up(job: _Job[Row], item: Item[Any], key: str, what: pool.GivenUp) -> 
     """Set an item aside: for good where it took too long, and only for this run where its workers died."""
     if what.reason == pool.WORKER_DIED:
         message = f"{what.message}. The machine may be to blame (memory, a kill): it is tried again in the next run"
-        return Outcome(item.id, item.name, key, item_folder(job.stage, key), {}, None, what.reason, message)
+        return job.receipts.failed(item, key, what.reason, message)
     message = f"{what.message}. To try it again: fye retry --reason {what.reason}, and run"
     return job.receipts.set_aside(item, key, what.reason, message)
 
@@ -287,9 +294,9 @@ def _process_item(
                     f"no space left on the disk of {store.url} while making {stage.name} of {item.name}. Everything "
                     "finished is kept: free some space and run the same command again",
                 ) from error
-            return _unexpected(stage, item, key, error)
+            return _unexpected(receipts, item, key, error)
         except Exception as error:
-            return _unexpected(stage, item, key, error)
+            return _unexpected(receipts, item, key, error)
         finally:
             store.forget_fetched(ref.path for ref in item.inputs.values())
 
@@ -306,10 +313,11 @@ def given(store: Store, item: Item[Facts], out: Path) -> Given[Facts]:
     return Given(item.name, files, item.facts, out)
 
 
-def _unexpected(stage: AnyStage, item: Item[Any], key: str, error: Exception) -> Outcome[Any]:
+def _unexpected(receipts: Receipts[Row], item: Item[Any], key: str, error: Exception) -> Outcome[Row]:
     """A failure nobody foresaw. A clip is set aside for this run only; a whole stage fails the run."""
+    stage = receipts.stage
     if not stage.resources.pooled:
         raise error
     logger.exception("%s of %s failed", stage.name, item.name)
     message = f"{type(error).__name__}: {error}; not expected: it is tried again in the next run"
-    return Outcome(item.id, item.name, key, item_folder(stage, key), {}, None, UNEXPECTED, message)
+    return receipts.failed(item, key, UNEXPECTED, message)
