@@ -3,13 +3,15 @@
 The face is laid on InsightFace's five places in a square of 112 pixels: middles of the eyes, tip of the nose, corners
 of the mouth, taken from our own landmarks, because two detectors would disagree about which face is meant. Two models:
 IResNet50 (pack buffalo_l) and IResNet100 (antelopev2). Their numbers are not comparable with each other.
+
+Faces that were seen before are remembered: the truth's are held against every method, the repeated reference's are one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Model = Literal["arcface", "arcface_r100"]
 NO_FACE_COSINE = 0.0  # of a frame whose result has no face: as two strangers
 SIDE_PX = 112
+_REMEMBERED = 512  # faces; 30 MB
 # Landmarks whose mean is: the eye on the left of a picture, the other, the nose's tip, mouth corners left and right.
 _POINTS = ((33, 133), (263, 362), (1, 4), (61,), (291,))
 _PLACES = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
@@ -66,12 +69,12 @@ def to_portrait(model: Model) -> Callable[[Comparison], np.ndarray]:
 
 def embed(model: Model, frames: np.ndarray, faces: FaceTrack, where: np.ndarray) -> np.ndarray:
     """The faces of the frames `where` (f,) bool: (f, h, w, 3) uint8 -> (f, 512) of length one; NaN elsewhere."""
-    from fye_model.evaluation.graphs.iresnet import NUMBERS, embeddings
+    from fye_model.evaluation.graphs.iresnet import NUMBERS
 
-    network = _network(weight_file(model))
+    path = weight_file(model)
     numbers = np.full((len(frames), NUMBERS), np.nan)
     for frame in np.flatnonzero(where & faces.found):
-        numbers[frame] = embeddings(network, face_square(frames[frame], faces.pixels[frame])[None])[0]
+        numbers[frame] = _numbers(path, face_square(frames[frame], faces.pixels[frame]).tobytes())
     return numbers
 
 
@@ -84,6 +87,14 @@ def face_square(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _cosines(model: Model, comparison: Comparison, theirs: np.ndarray, looked: np.ndarray) -> np.ndarray:
     cosines = (embed(model, comparison.result, comparison.faces, looked) * theirs).sum(axis=1)
     return np.where(looked & comparison.lost, NO_FACE_COSINE, cosines)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _numbers(path: Path, square: bytes) -> tuple[float, ...]:
+    from fye_model.evaluation.graphs.iresnet import embeddings
+
+    face = np.frombuffer(square, np.uint8).reshape(1, SIDE_PX, SIDE_PX, 3)
+    return tuple(embeddings(_network(path), face)[0])
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,11 +58,9 @@ def hyperiqa_frames(comparison: Comparison) -> np.ndarray:
     """HyperIQA of the result on at most `MOST_FRAMES` frames, evenly spread: (f,); NaN elsewhere, and without it."""
     values = np.full(len(comparison), math.nan)
     if hyperiqa_lacks() is None:
-        from fye_model.evaluation.graphs.hyperiqa import quality
-
-        network = _hyperiqa(weight_file("hyperiqa"))
+        path = weight_file("hyperiqa")
         for frame in np.flatnonzero(looked_at(np.ones(len(comparison), bool))):
-            values[frame] = quality(network, comparison.result[frame])
+            values[frame] = _quality(path, comparison.result[frame].tobytes(), comparison.size)
     return values
 
 
@@ -78,6 +76,13 @@ def _lpips(kind: Kind, backbone: Path, linear: Path) -> Lpips:
     from fye_model.evaluation.graphs.lpips import read_lpips
 
     return read_lpips(kind, backbone, linear)
+
+
+@lru_cache(maxsize=4)  # the repeated reference is one picture
+def _quality(path: Path, picture: bytes, size: tuple[int, int]) -> float:
+    from fye_model.evaluation.graphs.hyperiqa import quality
+
+    return quality(_hyperiqa(path), np.frombuffer(picture, np.uint8).reshape(*size, 3))
 
 
 @cache

@@ -8,7 +8,7 @@ full rank and the number is too high; it may be compared between methods on the 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,10 +33,8 @@ def clip_logits(comparison: Comparison) -> np.ndarray:
     frames, height, width = comparison.result.shape[:3]
     if frames < FEWEST_FRAMES or height != width or lacks():
         return np.full(2 * LOGITS, math.nan)
-    from fye_model.evaluation.graphs.i3d import logits
-
-    network = _network(weight_file("i3d"))
-    return np.concatenate([logits(network, of) for of in (comparison.result, comparison.truth.frames)])
+    path = weight_file("i3d")
+    return np.concatenate([_seen(path, of.tobytes(), of.shape) for of in (comparison.result, comparison.truth.frames)])
 
 
 def fvd(statistics: np.ndarray) -> float:
@@ -59,6 +57,13 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     between = np.linalg.svd(spreads[0] @ spreads[1].T, compute_uv=False).sum()
     apart = np.square(means[0] - means[1]).sum()
     return float(max(apart + sum(np.square(spread).sum() for spread in spreads) - 2 * between, 0.0))
+
+
+@lru_cache(maxsize=2)  # the last result and the truth, which the next method is held against
+def _seen(path: Path, frames: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    from fye_model.evaluation.graphs.i3d import logits
+
+    return logits(_network(path), np.frombuffer(frames, np.uint8).reshape(shape))
 
 
 @cache

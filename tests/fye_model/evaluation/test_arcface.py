@@ -19,7 +19,7 @@ from fye_model.evaluation.scores import score
 from fye_model.evaluation.table import BY_NAME
 from tests.fye_model.evaluation.graphs.published import drawn, iresnet_shapes
 from tests.fye_model.evaluation.moving_face import face, track
-from tests.fye_model.evaluation.weighed import give
+from tests.fye_model.evaluation.weighed import counted, give
 
 SIZE = 200
 ARCFACE = BY_NAME["arcface"]
@@ -75,6 +75,17 @@ def test_a_copy_is_one_person_and_a_face_that_is_lost_is_a_stranger(
     assert other < 0.999
     lost = track([None, face(yaw_deg=5)], SIZE)
     assert score(Comparison(truth, frames, lost), [ARCFACE]).value(ARCFACE) == pytest.approx(0.5)
+
+
+def test_a_face_that_was_seen_before_is_not_looked_at_again(model: None, clip: tuple[np.ndarray, FaceTrack]) -> None:
+    """Two faces of the truth and two of a result; then the repeated reference, whose one face is the truth's first."""
+    frames, faces = clip[0][:, ::-1], clip[1]
+    truth = Truth(frames, faces)
+    with counted(arcface._network(weights.weight_file("arcface"))) as runs:
+        score(Comparison(truth, 255 - frames, faces), [ARCFACE])
+        assert len(runs) == 4
+        score(Comparison(truth, np.repeat(frames[:1], 2, axis=0), track([face()] * 2, SIZE)), [ARCFACE])
+        assert len(runs) == 4
 
 
 def test_a_cross_pair_is_held_against_its_portrait(model: None, clip: tuple[np.ndarray, FaceTrack]) -> None:

@@ -10,15 +10,16 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
-from fye_model.evaluation import identity
+from fye_model.evaluation import identity, perceptual
 from fye_model.evaluation.compare import Comparison, Truth
 from fye_model.evaluation.cross import CROSS_METRICS
 from fye_model.evaluation.perceptual import hyperiqa_frames
 from fye_model.evaluation.scores import score
 from fye_model.evaluation.table import BY_NAME
+from fye_model.evaluation.weights import weight_file
 from tests.fye_model.evaluation.graphs.published import drawn, hyperiqa_shapes, lpips_files
 from tests.fye_model.evaluation.moving_face import face, track
-from tests.fye_model.evaluation.weighed import give
+from tests.fye_model.evaluation.weighed import counted, give
 
 FRAMES = 5
 NAMES = ("lpips", "tlp")
@@ -71,8 +72,10 @@ def test_quality_is_looked_at_on_some_frames_evenly_and_needs_no_truth(
     monkeypatch.setattr(identity, "MOST_FRAMES", 3)  # each costs nine patches
     many = np.repeat(truth.frames[:1], 40, axis=0)
     long = Comparison(Truth(many, track([face()] * 40)), many, track([None] * 40))
-    values = hyperiqa_frames(long)
+    with counted(perceptual._hyperiqa(weight_file("hyperiqa"))) as runs:
+        values = hyperiqa_frames(long)
     assert list(np.flatnonzero(np.isfinite(values))) == [0, 20, 39]
+    assert len(runs) == 9, "one picture's patches: the repeated reference is looked at once"
     assert "hyperiqa" in {metric.name for metric in CROSS_METRICS}
 
 

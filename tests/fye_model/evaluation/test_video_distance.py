@@ -16,9 +16,10 @@ from fye_model.evaluation.graphs import i3d
 from fye_model.evaluation.scores import ClipScores, score
 from fye_model.evaluation.table import BY_NAME
 from fye_model.evaluation.video_distance import frechet_distance
+from fye_model.evaluation.weights import weight_file
 from tests.fye_model.evaluation.graphs.published import drawn, i3d_shapes
 from tests.fye_model.evaluation.moving_face import face, track
-from tests.fye_model.evaluation.weighed import give
+from tests.fye_model.evaluation.weighed import counted, give
 
 FVD = BY_NAME["fvd"]
 DRAW = np.random.default_rng(0)
@@ -89,6 +90,18 @@ def test_copies_are_at_nothing_and_another_set_is_not_and_there_is_no_interval(
     alone = estimate(FVD, copies[:1])
     assert np.isnan(alone.value) and alone.reason == "fewer than two square clips of 9 frames"
     assert np.isnan(copies[0].value(FVD)), "one clip is no set"
+
+
+def test_the_truth_is_looked_at_once_for_all_methods(
+    weights: Path, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    give(monkeypatch, tmp_path / "assets", {"i3d": weights})
+    faces = track([face()] * len(clips[0]))
+    truth = Truth(255 - clips[0], faces)
+    with counted(video_distance._network(weight_file("i3d"))) as runs:
+        for result in clips:
+            score(Comparison(truth, result, faces), [FVD])
+    assert len(runs) == 3
 
 
 def test_short_clips_and_a_machine_without_weights_leave_it_out_with_a_reason(

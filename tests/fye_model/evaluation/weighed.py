@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from fye_model.evaluation import weights
 from fye_model.files import file_digest
@@ -21,3 +24,14 @@ def give(monkeypatch: pytest.MonkeyPatch, folder: Path, files: dict[str, Path]) 
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(file)
         monkeypatch.setitem(weights._ASSETS, name, replace(asset, sha256=file_digest(file)))
+
+
+@contextmanager
+def counted(network: nn.Module) -> Iterator[list[int]]:
+    """How often the network runs inside, as the length of a list."""
+    runs: list[int] = []
+    hook = network.register_forward_hook(lambda *_: runs.append(1))
+    try:
+        yield runs
+    finally:
+        hook.remove()
