@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from fye_model.config import Config, Positive
-from fye_model.files import file_digest, write_atomic, write_json
+from fye_model.files import file_digest, parse_json, write_atomic, write_json
 
 MANIFEST = "bench.json"
 SCHEMA = 1
@@ -238,18 +237,29 @@ def write_manifest(folder: Path, header: Header, tables: dict[str, Sequence[Conf
 
 def read_header(folder: Path) -> Header:
     """bench.json of a folder; ValueError where it is missing, damaged or of another schema."""
-    path = folder / MANIFEST
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_record(folder / MANIFEST, Header, SCHEMA, "fetch or build the bench again")
     except FileNotFoundError:
         raise ValueError(f"{folder} is no bench: it has no {MANIFEST}; make one with `fye bench build`") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); fetch or build the bench again") from error
-    found = values.get("schema") if isinstance(values, dict) else type(values).__name__
-    if found != SCHEMA:
-        raise ValueError(f"{path} is of schema {found!r}; this version reads {SCHEMA}")
+
+
+def read_record(path: Path, record: type[Row], schema: int, advice: str) -> Row:
+    """A JSON file that says its schema, as a record. advice: what to do about one that cannot be read.
+
+    Raises FileNotFoundError where there is none, and ValueError, which names it, for one that is damaged or of another
+    schema.
+    """
     try:
-        return Header.model_validate(values)
+        values = parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); {advice}") from error
+    found = values.get("schema") if isinstance(values, dict) else type(values).__name__
+    if found != schema:
+        raise ValueError(f"{path} is of schema {found!r}; this version reads {schema}")
+    try:
+        return record.model_validate(values)
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ValueError(f"{path}: {said}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from fye_model.evaluation.aggregate import json_number
 from fye_model.evaluation.cross import FAILURES, Task
 from fye_model.evaluation.scores import ClipScores
 from fye_model.evaluation.table import BY_NAME
+from fye_model.files import parse_json
 from tasks.results.cross_tables import CrossRecord
 from tasks.results.records import METHODS, ClipRecord
 from tasks.results.tables import METRICS_SCHEMA
@@ -180,7 +180,7 @@ def _records(folder: Path) -> dict[str, ClipRecord]:
 def read_json(path: Path) -> JsonValue:
     """A file's JSON; ValueError, naming it, where it cannot be read."""
     try:
-        found: JsonValue = json.loads(path.read_text(encoding="utf-8"))
+        found: JsonValue = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     return found

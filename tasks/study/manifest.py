@@ -9,16 +9,15 @@ Answers come back as one JSON file a rater (`answers.py`).
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from fye_model.config import Config, Positive
 from fye_model.files import json_digest
-from tasks.bench.manifest import Kind, PairRow
+from tasks.bench.manifest import Kind, PairRow, read_record
 
 STUDY = "study.json"
 PAGE_FOLDER = "page"
@@ -98,19 +97,9 @@ def read_study(folder: Path) -> Study:
     """The key of a study; ValueError where it is missing, damaged, of another schema, or not as it was written."""
     path = folder / STUDY
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        study = read_record(path, Study, SCHEMA, "build the study again")
     except FileNotFoundError:
         raise ValueError(f"{folder} is no study: it has no {STUDY}; make one with `fye study build`") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); build the study again") from error
-    found = values.get("schema") if isinstance(values, dict) else type(values).__name__
-    if found != SCHEMA:
-        raise ValueError(f"{path} is of schema {found!r}; this version reads {SCHEMA}")
-    try:
-        study = Study.model_validate(values)
-    except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ValueError(f"{path}: {said}") from error
     if study_id(study) != study.id:
         raise ValueError(
             f"{path} was changed after it was written: its id is {study.id}, its contents give {study_id(study)}; "

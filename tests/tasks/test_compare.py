@@ -152,6 +152,9 @@ def test_a_folder_without_an_evaluation_says_what_was_there(good: list[ClipRecor
     (damaged / "records" / "id-1.json").unlink()
     with pytest.raises(ValueError, match="no record of the clips id-1"):
         read_run(damaged)
+    (damaged / "records" / "id-1.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="cannot be read: nested without end"):
+        read_run(damaged)
     (damaged / "records" / "id-1.json").write_text("{}")
     with pytest.raises(ValueError, match=r"id-1\.json does not hold what an evaluation writes"):
         read_run(damaged)

@@ -126,6 +126,7 @@ def test_what_is_no_bench_is_told_in_one_line(copy: Path, tmp_path: Path) -> Non
     assert "is no bench: it has no bench.json" in check_bench(tmp_path).problems[0]
     for text, told in (
         ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read (nested without end)"),
         ('{"schema": 9}', "schema 9; this version reads 1"),
         ("[]", "schema 'list'"),
     ):
