@@ -4,12 +4,8 @@ The face is laid out flat (`appearance.py`), and each clip is compared with itse
 clip's own frames from the front. What the result changes by more than the truth is invented. A result that is blurred,
 late, or does not move invents nothing; it is another metric's business.
 
-Validated on three real clips of 256 pixels whose heads turn by 8 to 17 degrees (60 to 80 frames; around the eyes, at
-the mouth): a copy 0 and 0; JPEG, blur, one frame late at most 0.007 and 0.006; a frozen mouth 0.005 and 0.013; eyes
-that never blink, pasted in, 0.015 and 0.004; glasses painted on all the time at most 0.028, on turned frames only 0.036
-to 0.076, on all others 0.029 to 0.068; teeth painted on all the time at most 0.036, on turned frames only 0.13 to 0.18.
-The drift of dlib's face embedding over yaw was tried for the same and did not part them: glasses on turned frames made
-it 0.09 to 0.18 more than the truth's, a frozen mouth up to 0.10.
+Validated on three real clips of 256 pixels whose heads turn by 8 to 17 degrees. `docs/metrics.md` has the numbers, and
+those of the drift of dlib's face embedding over yaw, which was tried for it and did not part it from other damage.
 """
 
 from __future__ import annotations
