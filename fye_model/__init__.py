@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fye_model.animation.driving import Motion, motion_points
     from fye_model.animation.inputs import DrawnLandmarks
     from fye_model.animation.output import FollowYourEmojiOutput
-    from fye_model.animation.performing import Faces, SeenPortrait
+    from fye_model.animation.performing import Faces, SeenDriver, SeenPortrait
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
     from fye_model.animation.portrait import cut_square, upright_rgb
     from fye_model.animation.transfer import Transfer
@@ -36,6 +36,7 @@ __all__ = [
     "Motion",
     "Recipe",
     "SamplingConfig",
+    "SeenDriver",
     "SeenPortrait",
     "StepCacheConfig",
     "Transfer",
@@ -53,7 +54,7 @@ _PLACES = {
     "animation.inputs": ("DrawnLandmarks",),
     "animation.output": ("FollowYourEmojiOutput",),
     "animation.pipeline": ("FollowYourEmojiPipeline",),
-    "animation.performing": ("Faces", "SeenPortrait"),
+    "animation.performing": ("Faces", "SeenDriver", "SeenPortrait"),
     "animation.transfer": ("Transfer",),
     "animation.portrait": ("cut_square", "upright_rgb"),
     "config": ("Recipe", "SamplingConfig", "StepCacheConfig"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.description import ModelDescription, need_description
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
@@ -21,7 +22,7 @@ from tasks.animation.planned import estimate_s, plan_lines, window_sizes
 from tasks.animation.preview import liveliest, preview_paths, preview_sampling, save_strip, strip
 from tasks.animation.progress import Progress
 from tasks.animation.request import AnimateRequest, AnimateResult, AnimateSettings, check_request
-from tasks.animation.sampling import cache_error, call_of, load_for_animation, sampling_of
+from tasks.animation.sampling import cache_error, load_for_animation, sampling_of
 from tasks.animation.scene import Scene, set_scene
 from tasks.animation.show import driver_pictures, shown
 from tasks.faces.landmarker import LandmarkerAsset
@@ -189,15 +190,15 @@ def _squares(
     def on_step(pipeline: object, step: int, timestep: int, tensors: dict[str, Any]) -> None:
         progress.step()
 
-    cache = sampling.step_cache if sampling.step_cache.interval > 1 else None
     how = how_computed(pipeline)
     keys = [key_of(performance, request.model, sampling, how) for performance in scene.performances]
     forget_others(request.output, keys)
     streams = [
         _one_by_one(
             pipeline.stream(
-                **call_of(performance.reference, performance.landmarks, sampling, cache),
-                output_type="pil",
+                performance.reference,
+                performance.landmarks,
+                **sampling_arguments(sampling),
                 callback_on_step_end=on_step,
                 store=KeptWindows(folder_of(request.output), key, log, lambda: progress.skip(sampling.steps)),
             )

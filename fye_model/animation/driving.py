@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fye_model.animation.description import ModelDescription
-from fye_model.animation.transfer import Transfer, transfer_motion
+from fye_model.animation.transfer import Transfer, of_a_still, transfer_motion
 from fye_model.landmarks.alignment import align_motion
 from fye_model.landmarks.boxes import Square, face_square, pixel_boxes, union
 from fye_model.landmarks.drawing import ALIGNED, landmark_points
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.smoothing import Method, smooth_sequence
 from fye_model.landmarks.table import LandmarkSequence
+
+USUAL_FPS = 25.0  # of frames that bring no rate, where neither the user nor the model names one
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ def motion_points(
     model: ModelDescription,
     smoothing: Method,
     transfer: Transfer | None = None,
+    still: bool = False,
 ) -> Motion:
     """Smooth the driver and lay it onto the reference (one frame of the model's size).
 
     transfer: what of the driver is taken over; None does as the paper and the public release: everything, with the
-    driver's own rotation (`align_motion`), which is what methods are compared by. Without a reference, and for a model
+    driver's own rotation (`align_motion`), which is what methods are compared by. still: the driver is one picture,
+    shown again and again; what is transferred of it is as `of_a_still` says. Without a reference, and for a model
     of plain 2D landmarks, which know no other face, the driver's own landmarks are drawn, in the square that a training
     clip of the driver would have had. Frames in which the driver's face is missing (short gaps come interpolated) hold
     the last face before them, at the start the first one after them. Raises `ValueError` when the driver is empty or
@@ -58,9 +62,12 @@ def motion_points(
     elif transfer is None:
         points = align_motion(driver, reference, geometry)
     else:
+        if still:
+            transfer = of_a_still(transfer, len(driver) / driver.fps)
+            notes = ("its pose and expression are eased into, and measured from a mean face that looks ahead",)
         in_square = reference_in_square(driver, square, model.size)
         carried = transfer_motion(driver, reference, geometry, transfer, model.poses, in_square)
-        points, notes = carried.points, carried.notes
+        points, notes = carried.points, (*notes, *carried.notes)
     points, held = hold_missing(points)
     return Motion(points, held, aligned, notes)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 
+from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.description import DESCRIPTION, ModelDescription
-from fye_model.animation.driving import motion_points
+from fye_model.animation.driving import USUAL_FPS, motion_points
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.output import FollowYourEmojiOutput
 from fye_model.animation.portrait import Cut
@@ -41,6 +41,16 @@ class SeenPortrait:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class SeenDriver:
+    """A driver whose face was followed. landmarks: of every frame; still: it is one picture, shown again and again;
+    notes: what a user should know."""
+
+    landmarks: LandmarkSequence
+    still: bool = False
+    notes: tuple[str, ...] = ()
+
+
 class Faces(Protocol):
     """Whoever finds faces, and the canonical face of the landmark model that they are found with."""
 
@@ -51,8 +61,8 @@ class Faces(Protocol):
         """Find the face of a portrait and cut it out as the model's training clips were."""
         ...
 
-    def see_driver(self, driving: DriverLike, model: ModelDescription, fps: float) -> LandmarkSequence:
-        """Landmarks of every frame of a driver; fps: of frames that bring no rate."""
+    def see_driver(self, driving: DriverLike, model: ModelDescription, fps: float) -> SeenDriver:
+        """Follow the face of a driver; fps: of frames that bring no rate."""
         ...
 
 
@@ -77,25 +87,13 @@ def set_part(
 ) -> Part:
     """Find both faces and lay the driver's motion onto the portrait's. Raises ValueError as `motion_points` does."""
     seen = faces.see_portrait(portrait, model, face)
-    driver = faces.see_driver(driving, model, fps or model.fps or 25.0)
-    motion = motion_points(driver, seen.reference, faces.geometry, model, model.sampling.smoothing, transfer)
+    driver = faces.see_driver(driving, model, fps or model.fps or USUAL_FPS)
+    how = (faces.geometry, model, model.sampling.smoothing, transfer, driver.still)
+    motion = motion_points(driver.landmarks, seen.reference, *how)
     landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
-    return Part(seen, seen.cut.picture(seen.picture, model.size), landmarks, (*seen.notes, *motion.notes))
-
-
-def settings_of(model: ModelDescription, seed: int | None, changes: dict[str, Any]) -> dict[str, Any]:
-    """The pipeline's arguments as the model was evaluated, with changes."""
-    how = model.sampling
-    generator = torch.Generator().manual_seed(how.seed if seed is None else seed)
-    settings = {
-        "num_inference_steps": how.steps,
-        "guidance_scale": how.guidance_scale,
-        "strategy": how.strategy,
-        "window": how.window,
-        "overlap": how.overlap,
-        "step_cache": how.step_cache if how.step_cache.interval > 1 else None,
-    }
-    return {**settings, "generator": generator, "output_type": "pil", **changes}
+    return Part(
+        seen, seen.cut.picture(seen.picture, model.size), landmarks, (*seen.notes, *driver.notes, *motion.notes)
+    )
 
 
 def put_back(part: Part, frames: Sequence[Image.Image]) -> list[Image.Image]:
@@ -141,7 +139,10 @@ class PerformingMixin:
         part = set_part(portrait, driving, faces, self.description, transfer, face, fps)
         for note in part.notes:
             logger.info(note)
+        sampling = self.description.sampling
+        if seed is not None:
+            sampling = sampling.model_copy(update={"seed": seed})
         output: FollowYourEmojiOutput = self(  # type: ignore[operator]  # the pipeline's own call
-            part.reference, part.landmarks, **settings_of(self.description, seed, settings)
+            part.reference, part.landmarks, **{**sampling_arguments(sampling), **settings}
         )
         return FollowYourEmojiOutput(frames=put_back(part, output.frames)) if paste_back else output

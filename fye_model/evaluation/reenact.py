@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fye_model.animation.arguments import sampling_arguments
 from fye_model.config import SamplingConfig
 
 
@@ -79,21 +80,13 @@ def reenact(
 
     landmarks, driving: (f, h, w, 3) uint8, f >= 1. The noise is drawn from `sampling.seed`.
     """
-    import torch  # here: tables and pictures of reenactments are read without it
-
     height, width = reference.shape[:2]
     output = pipeline(
         Image.fromarray(reference),
         landmarks,
         height=height,
         width=width,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(sampling.seed),
-        strategy=sampling.strategy,
-        window=sampling.window,
-        overlap=sampling.overlap,
-        step_cache=sampling.step_cache,
+        **sampling_arguments(sampling),
         output_type="np",
     )
     result = as_uint8(np.asarray(output.frames))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.schedule import progressive_windows
-from fye_model.config import SamplingConfig
+from fye_model.config import SamplingConfig, StepCacheConfig
 from tasks.animation.progress import seconds
-from tasks.animation.sampling import call_of
 from tasks.animation.scene import Scene
 
 if TYPE_CHECKING:  # the networks are slow to import
@@ -34,8 +34,9 @@ def estimate_s(pipeline: FollowYourEmojiPipeline, scene: Scene, sampling: Sampli
     def on_step(*_: object) -> None:
         times.append(time.perf_counter())
 
-    few = sampling.model_copy(update={"steps": _TRIAL_STEPS})
-    pipeline(**call_of(first.reference, drawn, few, None), output_type="np", callback_on_step_end=on_step)
+    few = sampling.model_copy(update={"steps": _TRIAL_STEPS, "step_cache": StepCacheConfig()})
+    how = sampling_arguments(few)
+    pipeline(first.reference, drawn, **how, output_type="np", callback_on_step_end=on_step)
     a_frame = (times[-1] - times[-2]) / len(drawn)
     decoding = (time.perf_counter() - times[-1]) / len(drawn)
     once = sum(sizes) * sampling.steps * a_frame + len(scene) * decoding

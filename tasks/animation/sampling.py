@@ -1,26 +1,26 @@
-"""The model that draws: loaded for a device, called for a scene, and what skipping steps costs."""
+"""The model that draws: its settings, loading it for a device, and what skipping steps costs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
+from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.schedule import progressive_windows
-from fye_model.config import SamplingConfig
+from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.devices import Device
 from tasks.workspace.recipes import explain_problems, merge_settings
 
 if TYPE_CHECKING:  # the networks are slow to import
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
-    from fye_model.config import StepCacheConfig
 
 Log = Callable[[str], None]
 _COMPILE_FROM_FRAMES = 2000  # compiling takes about a minute and saves a fortieth of a second a frame
@@ -50,28 +50,6 @@ def load_for_animation(model: Path, device: Device, log: Log = print, frames: in
     return pipeline
 
 
-def call_of(
-    reference: Image.Image,
-    landmarks: DrawnLandmarks | np.ndarray,
-    sampling: SamplingConfig,
-    cache: StepCacheConfig | None,
-) -> dict[str, Any]:
-    """The pipeline's arguments, by name: they are of many types."""
-    import torch
-
-    return {
-        "reference_image": reference,
-        "landmarks": landmarks,
-        "num_inference_steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
-        "generator": torch.Generator().manual_seed(sampling.seed),
-        "strategy": sampling.strategy,
-        "window": sampling.window,
-        "overlap": sampling.overlap,
-        "step_cache": cache,
-    }
-
-
 def cache_error(
     pipeline: FollowYourEmojiPipeline,
     reference: Image.Image,
@@ -84,9 +62,10 @@ def cache_error(
 
     keyframes = list(progressive_windows(len(landmarks), sampling.window)[0].frames)
     drawn = landmarks.pictures(keyframes)
+    exact = sampling.model_copy(update={"step_cache": StepCacheConfig()})
     pictures = [
-        pipeline(**call_of(reference, drawn, sampling, cache), output_type="np", return_dict=False)[0]
-        for cache in (None, sampling.step_cache)
+        pipeline(reference, drawn, **sampling_arguments(how), output_type="np", return_dict=False)[0]
+        for how in (exact, sampling)
     ]
     difference = np.abs(pictures[0] - pictures[1])
     computed = StepCache(sampling.step_cache, sampling.steps).computed_steps

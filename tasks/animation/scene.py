@@ -9,10 +9,9 @@ from pathlib import Path
 from PIL import Image
 
 from fye_model.animation.description import ModelDescription
-from fye_model.animation.driving import Motion, motion_points
+from fye_model.animation.driving import USUAL_FPS, Motion, motion_points
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.portrait import Cut
-from fye_model.animation.transfer import of_a_still
 from fye_model.config import SamplingConfig
 from fye_model.landmarks.drawing import ALIGNED
 from fye_model.landmarks.geometry import FaceGeometry
@@ -26,7 +25,6 @@ from tasks.media.opening import printable
 
 Log = Callable[[str], None]
 _MOST_FACES = 8
-_USUAL_FPS = 25.0  # of a folder of frames, where neither the user nor the model names a rate
 
 
 @dataclass(frozen=True)
@@ -83,13 +81,11 @@ def set_scene(
             raise ValueError(
                 f"{request.portrait}: {len(subject.actors)} faces are animated in one picture: give --paste-back"
             )
-        fps = request.frames_fps or model.fps or _USUAL_FPS
+        fps = request.frames_fps or model.fps or USUAL_FPS
         how = (asset, model.max_gap_frames, fps, request.still_s, request.driver_face)
         driver = read_driver(request.driving, landmarker, *how)
     name = printable(Path(request.driving.name))
     notes = [*subject.notes, *(f"{name}: {note}" for note in driver.notes)]
-    if driver.still and request.transfer is not None:
-        notes.append(f"{name}: its pose and expression are eased into, and measured from a mean face that looks ahead")
     if model.landmark_variant not in ALIGNED:
         notes.append(f"the model draws {model.landmark_variant} landmarks, the driver's as they are: no alignment")
     if request.transfer is not None and request.transfer.limits and model.poses is None:
@@ -115,10 +111,7 @@ def _perform(
     sampling: SamplingConfig,
     request: AnimateRequest,
 ) -> Performance:
-    transfer = request.transfer
-    if driver.still and transfer is not None:
-        transfer = of_a_still(transfer, len(driver.landmarks) / driver.landmarks.fps)
-    how = (geometry, model, sampling.smoothing, transfer)
+    how = (geometry, model, sampling.smoothing, request.transfer, driver.still)
     motion = motion_points(driver.landmarks, actor.reference, *how)
     landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
     return Performance(actor.cut, actor.cut.picture(picture, model.size), motion, landmarks)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from fye_model.animation.description import ModelDescription
-from fye_model.animation.performing import DriverLike, PortraitLike, SeenPortrait
+from fye_model.animation.performing import DriverLike, PortraitLike, SeenDriver, SeenPortrait
 from fye_model.animation.portrait import upright_rgb
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import LandmarkSequence, sequences_same_model
@@ -57,14 +57,18 @@ class FaceReader:
         (actor,) = seen.actors
         return SeenPortrait(seen.picture, actor.cut, actor.reference, seen.notes)
 
-    def see_driver(self, driving: DriverLike, model: ModelDescription, fps: float) -> LandmarkSequence:
-        """Landmarks of a driver: a path, landmarks, an array (f, h, w, 3) uint8 or a list of PIL. Raises ValueError."""
+    def see_driver(self, driving: DriverLike, model: ModelDescription, fps: float) -> SeenDriver:
+        """Follow the face of a driver: a path, landmarks, an array (f, h, w, 3) uint8 or a list of PIL pictures.
+
+        Raises ValueError.
+        """
         if isinstance(driving, LandmarkSequence):
             sequences_same_model([driving.model, self._asset.model])
-            return driving
+            return SeenDriver(driving)
         if isinstance(driving, str | Path):
             how = (self._asset, model.max_gap_frames, fps)
-            return read_driver(Path(driving), self._landmarker, *how).landmarks
+            driver = read_driver(Path(driving), self._landmarker, *how)
+            return SeenDriver(driver.landmarks, driver.still, driver.notes)
         frames = [np.asarray(frame.convert("RGB") if isinstance(frame, Image.Image) else frame) for frame in driving]
         if not frames:
             raise ValueError("the driver is empty: 0 frames")
@@ -73,7 +77,7 @@ class FaceReader:
         height, width = frames[0].shape[:2]
         times = np.arange(len(frames)) / fps
         named = (self._asset.model, self._geometry, model.max_gap_frames)
-        return build_sequence(faces, times, fps, width, height, *named)
+        return SeenDriver(build_sequence(faces, times, fps, width, height, *named))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from fye_model import FollowYourEmojiPipeline, Transfer
 from fye_model.animation.card import CARD
-from tasks.faces.driver import read_driver
+from tasks.faces.driver import STILL_S, read_driver
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.reader import open_faces
 from tasks.media.read import read_frames
@@ -44,6 +45,20 @@ def test_paths_pictures_frames_and_landmarks_give_the_same_frames(
     assert len(frames) == FRAMES and frames[0].size == (SIZE, SIZE) and whole[0].size == (512, 512)
     for other in others:
         np.testing.assert_array_equal(np.stack(other.frames), np.stack(frames))
+
+
+def test_a_still_picture_is_performed_from_python_as_from_the_command_line(
+    pipeline: FollowYourEmojiPipeline, perform: Any, portrait: Path, driver: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(read_frames(driver)[0]).rotate(12).save(tmp_path / "smile.png")
+    row, _, _ = perform(portrait, driving=tmp_path / "smile.png", output=tmp_path / "frames", still_s=STILL_S)
+    with open_faces() as faces:
+        frames = pipeline.animate(portrait, tmp_path / "smile.png", faces).frames
+    assert row.frames == len(frames) == STILL_S * 25
+    for index in (0, 25):
+        with Image.open(tmp_path / "frames" / f"{index:06d}.png") as picture:
+            np.testing.assert_array_equal(np.asarray(frames[index]), np.asarray(picture))
+    assert np.abs(np.asarray(frames[25]).astype(int) - np.asarray(frames[0])).max() > 8, "it is eased into"
 
 
 def test_a_copy_is_the_same_model_with_a_card_and_readable_files(
