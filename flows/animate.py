@@ -29,7 +29,7 @@ def animate(
     model: str,
     output: str,
     settings: AnimateSettings | None = None,
-    sampling: dict[str, Any] | None = None,
+    sampling: dict[str, object] | None = None,
     runtime: Runtime | None = None,
 ) -> Any:
     """Write a video in which the portrait performs the driving video's expressions.
@@ -38,7 +38,7 @@ def animate(
         portrait: an image.
         driving: a video, a folder of frames, a still picture, or a landmark table that a run stored.
         model: a model folder.
-        output: the mp4 to write.
+        output: what to write, in the form that its ending says.
         settings: which faces, what is taken over of the driver, and how the result is shown.
         sampling: settings on top of those that the model was evaluated with, such as `steps` or `seed`.
         runtime: device and landmark model.

@@ -1,22 +1,23 @@
-"""The command line's part about animation: `fye animate`."""
+"""The command line's part about animation: `fye animate` and `fye animate-many`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Group, Parameter
 
 from flows.options import Device, runtime_and_recipe
 
 if TYPE_CHECKING:  # slow to import
-    from tasks.animate import AnimateRequest
+    from tasks.animate import AnimateRequest, AnimateSettings
 
 FACES = Group("Which face", sort_key=1)
 MOTION = Group("What is taken over of the driver", sort_key=2)
 RESULT = Group("The result", sort_key=3)
+DRIVER = Group("The driver's time", sort_key=4)
 _WHO = "`largest`, `left`, `centre`, `right`, a number from the left (0 first), or a picture of the person"
 
 
@@ -83,7 +84,16 @@ class Result:
     plan: Annotated[bool, Parameter(help="Only say what would be made, and how long it takes.")] = False
 
 
-_FACES, _MOTION, _RESULT = Faces(), Motion(), Result()
+@Parameter(name="*", group=DRIVER)
+@dataclass(frozen=True)
+class Driver:
+    """Options about drivers that bring no time of their own; see `AnimateSettings`."""
+
+    frames_fps: Annotated[float | None, Parameter(help="Rate of a folder of frames; the model's if not given.")] = None
+    still_s: Annotated[float, Parameter(help="How long a still picture as driver is held, in seconds.")] = 2.0
+
+
+_FACES, _MOTION, _RESULT, _DRIVER = Faces(), Motion(), Result(), Driver()
 
 
 def add_animate_command(app: App, run: Callable[..., int]) -> None:
@@ -103,6 +113,7 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         faces: Faces = _FACES,
         motion: Motion = _MOTION,
         result: Result = _RESULT,
+        driver: Driver = _DRIVER,
         seed: Annotated[int | None, Parameter(help="Of the noise.")] = None,
         set_: Annotated[
             list[str] | None,
@@ -110,10 +121,6 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
                 name="--set", help="A sampling setting, as KEY=VALUE: steps=20, guidance_scale=3.5 …", negative=""
             ),
         ] = None,
-        frames_fps: Annotated[
-            float | None, Parameter(help="Rate of a folder of frames; the model's if not given.")
-        ] = None,
-        still_s: Annotated[float, Parameter(help="How long a still picture as driver is held, in seconds.")] = 2.0,
         device: Device = "auto",
     ) -> int:
         """Animate one portrait with one driving video."""
@@ -121,7 +128,7 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         from tasks.workspace.recipes import parse_overrides
 
         sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
-        settings = _settings(faces, motion, result, frames_fps=frames_fps, still_s=still_s)
+        settings = _settings(faces, motion, result, driver)
         places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
         how = {"sampling": sampling_of(model, sampling), "device": device}
         request = AnimateRequest.model_validate({**places, **dict(settings), **how})
@@ -151,6 +158,7 @@ def add_animate_many_command(app: App) -> None:
         faces: Faces = _FACES,
         motion: Motion = _MOTION,
         result: Result = _RESULT,
+        driver: Driver = _DRIVER,
         set_: Annotated[
             list[str] | None, Parameter(name="--set", help="A sampling setting, as KEY=VALUE.", negative="")
         ] = None,
@@ -166,7 +174,7 @@ def add_animate_many_command(app: App) -> None:
             raise ValueError("--preview and --plan are of one pair: see `fye animate`")
         sampling = sampling_of(model, parse_overrides(set_ or []))
         runtime, _ = runtime_and_recipe([], device=device)
-        settings = _settings(faces, motion, result)
+        settings = _settings(faces, motion, result, driver)
         asset = resolve_landmarker(runtime.assets)
         records = animate_all(portraits, driving, model, output, asset, settings, sampling, ending, device)
         failed = [name for name, record in records.items() if record.error is not None]
@@ -185,7 +193,7 @@ def _look_first(request: AnimateRequest, assets: Path | None, plan_only: bool) -
     return 0
 
 
-def _settings(faces: Faces, motion: Motion, result: Result, **rest: object) -> Any:
+def _settings(faces: Faces, motion: Motion, result: Result, driver: Driver) -> AnimateSettings:
     """The settings that the options mean; ValueError in one line for those that do not go."""
     from pydantic import ValidationError
 
@@ -200,6 +208,6 @@ def _settings(faces: Faces, motion: Motion, result: Result, **rest: object) -> A
     how = {**transfer, **{name: getattr(motion, name) for name in names}, "ease_s": motion.ease}
     shown = {name: value for name, value in vars(result).items() if name not in ("preview", "plan")}
     try:
-        return AnimateSettings.model_validate({**vars(faces), **shown, **rest, "transfer": how})
+        return AnimateSettings.model_validate({**vars(faces), **shown, **vars(driver), "transfer": how})
     except ValidationError as error:
         raise ValueError("; ".join(explain_problems(error, AnimateSettings))) from error

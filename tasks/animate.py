@@ -1,7 +1,8 @@
 """A portrait performs a driver: one picture and one video (or stored landmarks) in, one video out.
 
 Memory does not grow with the length: the driver is read frame by frame, landmarks are drawn window by window, and
-finished frames go to the encoder in playing order. The parts are in `tasks/animation/`.
+finished frames go to the encoder in playing order; GIF and WebP alone are encoded as a whole. The parts are in
+`tasks/animation/`.
 """
 
 from __future__ import annotations

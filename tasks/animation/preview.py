@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fye_model.config import SamplingConfig
+from fye_model.files import whole_file
 from tasks.animation.scene import Scene
 from tasks.media.compose import pictures_in_a_row
 
@@ -65,7 +66,5 @@ def preview_paths(output: Path) -> tuple[Path, Path]:
 
 def save_strip(picture: np.ndarray, path: Path) -> None:
     """Write the strip, whole or not at all."""
-    from fye_model.files import whole_file
-
     with whole_file(path) as temporary:
         Image.fromarray(picture).save(temporary, format="png")
