@@ -58,10 +58,10 @@ def to_portrait(model: Model) -> Callable[[Comparison], np.ndarray]:
     """Cosine of result and portrait likewise; NaN where no portrait or no face in it is known."""
 
     def frames(comparison: Comparison) -> np.ndarray:
-        portrait, faces = comparison.portrait, comparison.portrait_faces
-        if lacks(model) or portrait is None or faces is None or not faces.found.all():
+        portrait = comparison.portrait_face
+        if lacks(model) or portrait is None:
             return np.full(len(comparison), math.nan)
-        theirs = embed(model, portrait[None], faces, np.ones(1, bool))
+        theirs = embed(model, *portrait, np.ones(1, bool))
         return _cosines(model, comparison, theirs, looked_at(comparison.comparable))
 
     return frames

@@ -112,6 +112,13 @@ class Comparison:
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     @property
+    def portrait_face(self) -> tuple[np.ndarray, FaceTrack] | None:
+        """The portrait as a stack of one (1, h, w, 3) and the face in it; None where either is not known."""
+        if self.portrait is None or self.portrait_faces is None or not self.portrait_faces.found.all():
+            return None
+        return self.portrait[None], self.portrait_faces
+
+    @property
     def comparable(self) -> np.ndarray:
         """Frames whose truth has a face: (f,) bool."""
         return self.truth.faces.found

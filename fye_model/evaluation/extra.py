@@ -15,7 +15,9 @@ from fye_model import asset_files
 HOW = "pip install '.[metrics]'"
 # Module -> the package that brings it.
 PACKAGES = {
-    **{"brisque": "brisque", "dlib": "dlib-bin", "face_recognition_models": "face-recognition-models"},
+    "brisque": "brisque",
+    "dlib": "dlib-bin",
+    "face_recognition_models": "face-recognition-models",
     "onnx": "onnx",  # reads ArcFace's weights
 }
 

@@ -67,10 +67,10 @@ def to_portrait(comparison: Comparison) -> np.ndarray:
 
     NaN on the others, without the extra, and where no portrait or no face in it is known.
     """
-    portrait, faces = comparison.portrait, comparison.portrait_faces
-    if lacks() or portrait is None or faces is None or not faces.found.all():
+    portrait = comparison.portrait_face
+    if lacks() or portrait is None:
         return np.full(len(comparison), math.nan)
-    return _distances(comparison, embed(portrait[None], faces, np.ones(1, bool)), looked_at(comparison.comparable))
+    return _distances(comparison, embed(*portrait, np.ones(1, bool)), looked_at(comparison.comparable))
 
 
 def embed(frames: np.ndarray, faces: FaceTrack, where: np.ndarray) -> np.ndarray:
