@@ -12,9 +12,9 @@ from flows.wiring import evaluate_model, prepare_data, train_model, with_data
 from fye_model.config import Runtime
 from tasks.workspace.ablated import Finished, publish_ablation
 from tasks.workspace.recipes import check_weights
-from tasks.workspace.run import Run, open_run
+from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
-from tasks.workspace.variants import Variant, variants_of
+from tasks.workspace.variants import variants_of
 
 
 @flow(name="ablate", flow_run_name="ablate {recipe} in {work}", log_prints=False)
@@ -52,12 +52,9 @@ def ablate(
         finished = []
         for variant in wanted:
             before = len(run.results)
-            part: Run = run.with_recipe(variant.recipe)
+            part = run.with_recipe(variant.recipe)
             model = train_model(part, data)
             evaluation = evaluate_model(part, model.clips, model.files)
-            finished.append(_finished(variant, model.selected.only.row.winner, evaluation.only, run, before))
+            winner = model.selected.only.row.winner
+            finished.append(Finished(variant, winner, evaluation.only, tuple(run.results[before:])))
         return finish_run(run, "ablate", with_data(run, data, publish_ablation(run, finished)))
-
-
-def _finished(variant: Variant, checkpoint: str, evaluation: Any, run: Run, before: int) -> Finished:
-    return Finished(variant, checkpoint, evaluation, tuple(run.results[before:]))
