@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fye_model.files import write_atomic, write_json
 from tasks.results.grids import as_csv, as_markdown, as_page
+from tasks.results.verdict import counted
 from tasks.study.answers import collect, find_files
 from tasks.study.manifest import read_study
-from tasks.study.tables import StudyScores, aggregate, counted, grids, notes, ranking_rows, raters_grid, value_rows
+from tasks.study.tables import StudyScores, aggregate, grids, notes, ranking_rows, raters_grid, value_rows
 
 
 def score_study(study: Path, answers: Sequence[Path], output: Path) -> StudyScores:

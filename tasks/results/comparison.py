@@ -16,7 +16,7 @@ from fye_model.evaluation.scores import COUNTS
 from fye_model.evaluation.table import BY_NAME
 from tasks.results.grids import Interval, Number
 from tasks.results.runs import Scored, ScoredRun
-from tasks.results.verdict import FEW_CLIPS, NO_IDENTITY, answers, show
+from tasks.results.verdict import FEW_CLIPS, NO_IDENTITY, answers, counted, show
 
 SCHEMA = 1
 TITLES: dict[Task, str] = {"self": "self reenactment", "cross": "cross reenactment"}
@@ -196,14 +196,14 @@ def _sentence(
     theirs: Sequence[Scored],
 ) -> str:
     parts = [text for _, text in answers(outcomes, "B's", metrics).values()]
-    count = f"{len(ours)} clip{'s' if len(ours) != 1 else ''}"
     few = ", too few to know how it is elsewhere" if len(ours) < FEW_CLIPS else ""
     known = [sum(clip.trained_on for clip in clips) for clips in (ours, theirs)]
     seen = ""
     if any(known):
         seen = f" (training saw other frames of {known[0]} of them in A, of {known[1]} in B)"
     answer = ", ".join(parts) or "nothing that decides was measured in both"
-    return f"On {count}{few}{seen}, A against B in {TITLES[task]}: {answer}, and {_identity(metrics, ours, theirs)}."
+    clips = f"{counted(len(ours), 'clip')}{few}{seen}"
+    return f"On {clips}, A against B in {TITLES[task]}: {answer}, and {_identity(metrics, ours, theirs)}."
 
 
 def _identity(metrics: Sequence[Metric], ours: Sequence[Scored], theirs: Sequence[Scored]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fye_model.evaluation.metric import Metric
 from fye_model.evaluation.table import BY_NAME, METRICS
-from tasks.results.verdict import show
+from tasks.results.verdict import counted, show
 
 _BETTER = {"lower": "lower is better", "higher": "higher is better", "one": "1 is best"}
 _TONES = {"better": "win", "worse": "lose", "cannot tell": ""}
@@ -142,9 +142,7 @@ class StratumRow:
 def strata_rows(evaluation: Mapping[str, Any]) -> list[StratumRow]:
     """The deciding metrics apart for clips that move and clips at rest, where there are both."""
     return [
-        StratumRow(
-            f"{name} ({stratum['clips']} clip{'s' if stratum['clips'] != 1 else ''})", _metric_row(metric, stratum)
-        )
+        StratumRow(f"{name} ({counted(stratum['clips'], 'clip')})", _metric_row(metric, stratum))
         for name, stratum in evaluation["strata"].items()
         for metric in METRICS
         if metric.decides

@@ -26,6 +26,7 @@ from fye_model.evaluation.signals import EXPRESSION, POSE
 from fye_model.evaluation.table import METRICS
 from fye_model.files import write_atomic
 from tasks.results.records import METHODS, ClipRecord, Json, number
+from tasks.results.verdict import counted
 
 __all__ = ["METHODS", "nested_means", "number", "summarise", "write_results"]
 METRICS_SCHEMA = 2
@@ -79,9 +80,7 @@ def _people(records: Sequence[ClipRecord]) -> str:
     if seen:
         who = "same person" if subjects == 1 else f"same people ({subjects})"
         return f"{who}, later frames: training saw earlier frames of {seen} of {len(records)} clips"
-    return (
-        f"{subjects} held-out subject{'s' if subjects != 1 else ''}, none of whose frames in these clips was trained on"
-    )
+    return f"{counted(subjects, 'held-out subject')}, none of whose frames in these clips was trained on"
 
 
 def _strata(records: Sequence[ClipRecord]) -> dict[str, Json]:

@@ -43,9 +43,9 @@ def verdict(evaluation: Mapping[str, Any], selection: Mapping[str, Any]) -> list
         lines.append(_line("bad", text, "Failures."))
     clips = evaluation["protocol"]["clips"]
     if clips < FEW_CLIPS:
-        count = f"{clips} held-out clip{'s' if clips != 1 else ''}"
         text = (
-            f"Measured on {count}: enough to see whether the model learned, too little to know how it does elsewhere."
+            f"Measured on {counted(clips, 'held-out clip')}: enough to see whether the model learned, too little to "
+            "know how it does elsewhere."
         )
         lines.append(_line("flat", text))
     return lines
@@ -106,8 +106,7 @@ def _identity(evaluation: Mapping[str, Any]) -> str:
 
 
 def _whom(protocol: Mapping[str, Any]) -> str:
-    clips = f"{protocol['clips']} clip{'s' if protocol['clips'] != 1 else ''}"
-    return f"{clips} ({protocol.get('people', 'people not recorded')})"
+    return f"{counted(protocol['clips'], 'clip')} ({protocol.get('people', 'people not recorded')})"
 
 
 def _lost(selection: Mapping[str, Any]) -> str:
@@ -144,7 +143,7 @@ def _crossed(cross: Mapping[str, Any]) -> Line:
     if "left_out" in cross:
         return _line("flat", f"Cross reenactment {cross['left_out']}.")
     said, text = answers(cross["difference"], "repeating the reference", CROSS_METRICS)["expression"]
-    pairs = f"{cross['pairs']} pair{'s' if cross['pairs'] != 1 else ''} of {cross['people']} people"
+    pairs = f"{counted(cross['pairs'], 'pair')} of {cross['people']} people"
     parts = [f"On {pairs}, driven by somebody else, {text}", _identity(cross)]
     failed = cross["model"]["failure_rate"]["mean"]
     if failed:
@@ -222,3 +221,8 @@ def show(value: float | str | None) -> str:
     number = float(value)
     text = str(value) if isinstance(value, str) else f"{number:.2f}" if abs(number) >= 10 else f"{number:.4f}"
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+def counted(count: int, what: str) -> str:
+    """`1 clip`, `2 clips`."""
+    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -11,6 +11,7 @@ from pydantic import Field
 from fye_model.config import Config
 from fye_model.evaluation.preferences import INTERVAL, Agreement, Preferences, Share, preferences, ranks_of
 from tasks.results.grids import Grid
+from tasks.results.verdict import counted
 from tasks.study.answers import Answers, Collected, LeftOut, whole_rankings
 from tasks.study.manifest import QUESTIONS, Study
 
@@ -166,11 +167,6 @@ def _rater(study: Study, file: str, answers: Answers) -> RaterRow:
 
 def _estimate(share: Share) -> Estimate:
     return Estimate(value=share.value, interval=share.interval)
-
-
-def counted(count: int, what: str) -> str:
-    """`1 rater`, `2 raters`."""
-    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def grids(found: StudyScores) -> list[Grid]:
