@@ -28,7 +28,7 @@ def test_a_model_trained_away_scores_as_if_it_had_performed_here(held_out_data: 
     values = DEBUG.model_dump(mode="json")
     values["clips"]["size"] = SIZE
     values["latents"]["jitter"]["crops"] = 1
-    values["train"]["stage1"]["learning_rate"] = 0.05  # so that the landmarks, which begin at zero, are seen in a result
+    values["train"]["stage1"]["learning_rate"] = 0.05  # or landmarks, which begin at zero, are not seen
     recipe = Recipe.model_validate(values)
     files, facts = held_out_data.inputs()
     spans = {"train": (0, 6), "val": (6, 10)}
