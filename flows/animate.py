@@ -12,9 +12,9 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from fye_model.config import Runtime
-from tasks.animate import AnimateRequest, AnimateSettings, sampling_of
-from tasks.animate import animate as animate_portrait
 from tasks.faces.landmarker import resolve_landmarker
+from tasks.jobs.animate import AnimateRequest, AnimateSettings, sampling_of
+from tasks.jobs.animate import animate as animate_portrait
 
 
 def _run_name() -> str:

@@ -12,7 +12,7 @@ from cyclopts import App, Group, Parameter
 from flows.options import Device, runtime_and_recipe
 
 if TYPE_CHECKING:  # slow to import
-    from tasks.animate import AnimateRequest, AnimateSettings
+    from tasks.jobs.animate import AnimateRequest, AnimateSettings
 
 FACES = Group("Which face", sort_key=1)
 MOTION = Group("What is taken over of the driver", sort_key=2)
@@ -124,7 +124,7 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         device: Device = "auto",
     ) -> int:
         """Animate one portrait with one driving video."""
-        from tasks.animate import AnimateRequest, check_request, sampling_of
+        from tasks.jobs.animate import AnimateRequest, check_request, sampling_of
         from tasks.workspace.recipes import parse_overrides
 
         sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
@@ -165,9 +165,9 @@ def add_animate_many_command(app: App) -> None:
         device: Device = "auto",
     ) -> int:
         """Animate every portrait of a folder with every driver of another; what is done is kept."""
-        from tasks.animate import sampling_of
-        from tasks.animate_many import animate_many as animate_all
         from tasks.faces.landmarker import resolve_landmarker
+        from tasks.jobs.animate import sampling_of
+        from tasks.jobs.animate_many import animate_many as animate_all
         from tasks.workspace.recipes import parse_overrides
 
         if result.preview or result.plan:
@@ -184,8 +184,8 @@ def add_animate_many_command(app: App) -> None:
 
 def _look_first(request: AnimateRequest, assets: Path | None, plan_only: bool) -> int:
     """Preview or plan, in this process: starting Prefect takes longer."""
-    from tasks.animate import plan, preview
     from tasks.faces.landmarker import resolve_landmarker
+    from tasks.jobs.animate import plan, preview
 
     asset = resolve_landmarker(assets)
     made = plan(request, asset) if plan_only else [str(path) for path in preview(request, asset)]
@@ -198,7 +198,7 @@ def _settings(faces: Faces, motion: Motion, result: Result, driver: Driver) -> A
     from pydantic import ValidationError
 
     from fye_model.animation.transfer import only
-    from tasks.animate import AnimateSettings
+    from tasks.jobs.animate import AnimateSettings
     from tasks.workspace.recipes import explain_problems
 
     transfer = {} if motion.transfer == "all" else only([kind.strip() for kind in motion.transfer.split(",")])

@@ -17,7 +17,7 @@ Folder = Annotated[Path | None, Parameter(help="A folder of assets to look into 
 @assets_app.default
 def show(*, recipe: RecipeName = "paper", folder: Folder = None) -> int:
     """List every asset, and whether it is here. Ends with 1 where one is not what it should be."""
-    from tasks.assets import lines, look_for
+    from tasks.jobs.assets import lines, look_for
     from tasks.workspace.recipes import load_recipe
 
     looks = look_for(folder=_checked(folder), recipe=load_recipe(recipe, []))
@@ -34,8 +34,8 @@ def fetch(
     name: Annotated[str, Parameter(help="An asset's name, as `fye assets` lists it.")], *, folder: Folder = None
 ) -> int:
     """Download an asset into the cache, if it is not here and may be downloaded."""
-    from tasks.assets import fetch as fetch_asset
-    from tasks.assets import find_asset, lines
+    from tasks.jobs.assets import fetch as fetch_asset
+    from tasks.jobs.assets import find_asset, lines
 
     for line in lines([fetch_asset(find_asset(name), _checked(folder))]):
         print(line)

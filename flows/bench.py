@@ -14,7 +14,6 @@ from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
 from fye_model.config import LandmarkConfig, Recipe, Runtime
 from fye_model.files import folder_digest
-from tasks.animate import sampling_of
 from tasks.bench.check import need_bench
 from tasks.bench.inputs import Videos, method_videos
 from tasks.bench.manifest import PROTOCOL, Bench
@@ -26,6 +25,7 @@ from tasks.bench.tables import Scores
 from tasks.engine.store import Store
 from tasks.faces.landmarker import resolve_landmarker
 from tasks.generate import DRIVERS, GENERATE, driver_items, gap_frames_of, generate_items, pair_items
+from tasks.jobs.animate import sampling_of
 from tasks.score import (
     FACES,
     PROBE,

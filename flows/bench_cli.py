@@ -36,8 +36,8 @@ def build(
     from pydantic import ValidationError
 
     from tasks.bench.check import check_bench
-    from tasks.build_bench import BuildSettings, build_bench
     from tasks.faces.landmarker import resolve_landmarker
+    from tasks.jobs.build_bench import BuildSettings, build_bench
     from tasks.workspace.recipes import explain_problems
 
     try:
@@ -124,9 +124,9 @@ def evaluate_on_bench(
 ) -> int:
     """`fye evaluate --bench`. words: KEY=VALUE of sampling settings; ValueError for any other."""
     from fye_model.animation.compatibility import check_folder
-    from tasks.animate import sampling_of
     from tasks.bench.manifest import read_header
     from tasks.bench.methods import check_output
+    from tasks.jobs.animate import sampling_of
     from tasks.workspace.recipes import parse_overrides
 
     changes = parse_overrides(words)

@@ -220,7 +220,7 @@ def import_release(
     ] = None,
 ) -> int:
     """Convert the authors' released weights into this project's format; says what was loaded into what."""
-    from tasks.import_release import import_model
+    from tasks.jobs.import_release import import_model
     from tasks.workspace.recipes import parse_overrides
 
     print(import_model(source, output, autoencoder, image_encoder, parse_overrides(set_ or [])))

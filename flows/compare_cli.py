@@ -24,7 +24,7 @@ def compare(
     Refuses runs that were not measured alike, and says in what they differ.
     """
     from fye_model.files import write_atomic, write_json
-    from tasks.compare import read_run
+    from tasks.jobs.compare import read_run
     from tasks.results.comparison import compare_runs
     from tasks.results.comparison_text import markdown
 

@@ -14,10 +14,10 @@ Json = Annotated[bool, Parameter(help="Print JSON in place of the tables.", nega
 
 def stats(*, work: Work = "work/retrain", json: Json = False) -> int:
     """Tell what a data set holds: funnel with reasons, hours, subjects, sizes, expressions."""
+    from tasks.jobs.surveys import survey
     from tasks.survey.coverage import coverage_lines
     from tasks.survey.named import named_lines
     from tasks.survey.stats import stats_lines
-    from tasks.surveys import survey
 
     found = survey(work)
     if json:
@@ -36,7 +36,7 @@ def coverage(
     json: Json = False,
 ) -> int:
     """Tell which expressions, poses and gazes each subject shows and lacks, and what to record next."""
-    from tasks.surveys import coverage_json, coverage_text, survey, write_coverage
+    from tasks.jobs.surveys import coverage_json, coverage_text, survey, write_coverage
 
     if output is not None and output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; give a folder")
@@ -60,7 +60,7 @@ def card(
     title: Annotated[str | None, Parameter(help="Of the data set; the work folder's name without it.")] = None,
 ) -> int:
     """Write the data set's card: sources, licences, consent, hours, people, what was rejected and what it shows."""
-    from tasks.surveys import write_card
+    from tasks.jobs.surveys import write_card
 
     print(write_card(work, output, title))
     return 0
@@ -76,7 +76,7 @@ def review(
 ) -> int:
     """Make a page of every clip with landmarks, masks and reasons, on which clips are kept or rejected by key press."""
     from tasks.engine.store import Store, is_missing
-    from tasks.review import review as make
+    from tasks.jobs.review import review as make
     from tasks.workspace.decisions import DECISIONS, take_decisions
 
     if take is not None:

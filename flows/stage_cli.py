@@ -72,7 +72,7 @@ def stage(
     import tempfile
 
     from flows.plan import locate
-    from tasks.replay import choose_item, replay, replay_lines
+    from tasks.jobs.replay import choose_item, replay, replay_lines
 
     runtime, overrides = runtime_and_recipe(set_, workers=0, device=device)
     run, located = locate(name, work, recipe, overrides, runtime)

@@ -25,7 +25,7 @@ def build(
     from pydantic import ValidationError
 
     from tasks.bench.methods import parse_methods
-    from tasks.build_study import build_study
+    from tasks.jobs.build_study import build_study
     from tasks.study.manifest import PAGE_FOLDER, STUDY, StudySettings
     from tasks.workspace.recipes import explain_problems
 
@@ -51,7 +51,7 @@ def score(
     output: Annotated[Path, Parameter(help="Folder for tables and numbers.")],
 ) -> int:
     """Aggregate raters' answers: mean ranks and wins with intervals, and how far the raters agree."""
-    from tasks.score_study import score_study
+    from tasks.jobs.score_study import score_study
 
     found = score_study(study, answers, output)
     for file in found.left_out:

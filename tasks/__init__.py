@@ -2,9 +2,9 @@
 
     ingest → clips → landmarks → screening → encoders → latents → train (twice) → select → evaluate → report
 
-`plan.py` has them in a list. A bench has small stages of its own: `generate.py` (a model's videos) and `score.py` (any
-method's). `animate.py`, `animate_many.py`, `import_release.py`, `build_bench.py`, `compare.py`, `assets.py`,
-`holdings.py`, `surveys.py` and `review.py` are jobs that are no stages. The rooms, whose files import no stage:
+`plan.py` has them in a list. `pack.py` leaves training to another machine, and a bench has small stages of its own:
+`generate.py` (a model's videos), `warp.py` (a mesh warp's) and `score.py` (any method's). `jobs/` is what is no stage,
+such as `animate.py`. The other rooms, whose files import neither a stage nor a job:
 
     engine/     what a stage declares, how it is keyed, cached, resumed and spread over processes; the store
     workspace/  what a work folder holds: sources, clips, recipes, the run, its summary, what is published

@@ -19,7 +19,6 @@ from fye_model.config import Config, Recipe, SamplingConfig
 from fye_model.devices import choose_device
 from fye_model.landmarks.table import write_landmarks
 from fye_model.processes import one_thread
-from tasks.animate import AnimateRequest, animate, load_for_animation
 from tasks.bench.inputs import bench_file
 from tasks.bench.manifest import Bench
 from tasks.engine.contract import Kind, Resources
@@ -28,6 +27,7 @@ from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef, Store
 from tasks.faces.driver import read_driver
 from tasks.faces.worker import FaceWorker
+from tasks.jobs.animate import AnimateRequest, animate, load_for_animation
 from tasks.workspace.dataset import folder_inputs
 
 if TYPE_CHECKING:  # the networks are slow to import

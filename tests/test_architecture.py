@@ -153,12 +153,24 @@ def module_name(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
 
 
-def test_no_room_of_helpers_imports_a_stage() -> None:
+def test_no_room_of_helpers_imports_a_stage_or_a_job() -> None:
     stages = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py") if path.stem != "__init__"}
-    assert len(ROOMS) > 9
-    for room in ROOMS:
+    helpers = [room for room in ROOMS if room.name != "jobs"]
+    assert len(helpers) > 9
+    for room in helpers:
         for path in room.rglob("*.py"):
-            assert not modules_imported(path) & stages, path
+            found = modules_imported(path)
+            assert not found & stages and not any(name.startswith("tasks.jobs") for name in found), path
+
+
+def test_at_the_front_door_are_the_stages_and_their_plan() -> None:
+    at_the_door = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__", "plan"}
+    stages = {
+        path.stem
+        for path in (ROOT / "tasks").rglob("*.py")
+        if re.search(r"^[A-Z0-9]+ = Stage\(", path.read_text(), re.M)
+    }
+    assert at_the_door == stages
 
 
 def test_there_is_no_import_circle() -> None:

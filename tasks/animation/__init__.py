@@ -1,1 +1,1 @@
-"""What `tasks/animate.py` is made of: what is asked for, faces and motion, sampling, how results are shown and kept."""
+"""What an animation is made of: what is asked for, faces and motion, sampling, how results are shown and kept."""

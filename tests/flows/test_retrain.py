@@ -128,7 +128,7 @@ def test_the_plan_names_what_is_missing_and_estimates_from_what_was_done(
 
 def test_one_stage_of_one_clip_gives_again_what_is_stored(lab: Lab, first: tuple[Any, Any], tmp_path: Path) -> None:
     from flows.plan import locate
-    from tasks.replay import choose_item, replay
+    from tasks.jobs.replay import choose_item, replay
     from tasks.results.overlay import overlay
 
     runtime = RUNTIME.model_copy(update={"workers": 0})

@@ -11,8 +11,8 @@ from PIL import Image
 from skimage import data
 
 from fye_model.config import SamplingConfig
-from tasks.animate import AnimateRequest, AnimateResult, animate
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.animate import AnimateRequest, AnimateResult, animate
 from tasks.media.read import read_frames
 from tests.fye_model.animation.tiny import build_tiny, describe_tiny
 from tests.tasks.videos import click, encode

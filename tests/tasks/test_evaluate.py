@@ -18,9 +18,9 @@ from fye_model.config import EvaluationConfig, LandmarkImageConfig, SamplingConf
 from fye_model.evaluation import identity, quality
 from fye_model.evaluation.extra import installed
 from fye_model.evaluation.table import METRICS
-from tasks.compare import read_run
 from tasks.evaluate import EVALUATE, EvaluateSettings, evaluate, file_stem
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.compare import read_run
 from tasks.media.read import read_frames
 from tasks.results.comparison import compare_runs
 from tasks.results.records import number

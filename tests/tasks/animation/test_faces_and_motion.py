@@ -14,11 +14,11 @@ from skimage import data
 from fye_model.animation.transfer import Transfer
 from fye_model.animation.turn import Turn
 from fye_model.landmarks import topology
-from tasks.animate import AnimateSettings
 from tasks.animation.request import AnimateRequest
 from tasks.animation.scene import Scene, set_scene
 from tasks.faces.choice import choose_by_place
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.animate import AnimateSettings
 from tests.fye_model.animation.tiny import describe_tiny
 from tests.tasks.performing import QUICK
 from tests.tasks.videos import encode

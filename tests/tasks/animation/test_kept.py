@@ -13,10 +13,10 @@ import pytest
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.devices import choose_device
 from fye_model.files import whole_file
-from tasks.animate import AnimateRequest, animate, load_for_animation
 from tasks.animation.kept import folder_of
 from tasks.animation.progress import Progress, seconds
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.animate import AnimateRequest, animate, load_for_animation
 from tasks.media.read import read_frames
 from tests.tasks.performing import FRAMES, QUICK
 

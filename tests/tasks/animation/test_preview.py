@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fye_model.config import SamplingConfig
-from tasks.animate import AnimateRequest, plan, preview
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.animate import AnimateRequest, plan, preview
 from tasks.media.read import probe, read_frames
 from tests.tasks.performing import SIZE
 from tests.tasks.videos import click, click_time, encode

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.bench.manifest import Bench
-from tasks.build_bench import BuildSettings, build_bench
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.build_bench import BuildSettings, build_bench
 from tasks.media.read import read_frames
 from tasks.samples.clips import make_samples, sample_paths
 from tests.tasks.videos import encode

@@ -12,8 +12,8 @@ from PIL import Image
 from tasks.bench.manifest import Bench, DrivingRow, PairRow, PortraitRow, read_bench
 from tasks.bench.offers import find_offers, unique_ids
 from tasks.bench.pairs import draw_pairs
-from tasks.build_bench import BuildSettings, build_bench
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.build_bench import BuildSettings, build_bench
 from tasks.media.read import probe, read_frames
 from tests.tasks.bench.mini import FRAMES, SETTINGS, SIZE, build_mini
 

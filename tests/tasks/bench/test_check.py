@@ -15,7 +15,7 @@ from fye_model.files import file_digest
 from tasks.bench import check
 from tasks.bench.check import check_bench, need_bench
 from tasks.bench.manifest import TABLES, Bench
-from tasks.build_bench import BuildSettings
+from tasks.jobs.build_bench import BuildSettings
 
 DATASETS = Path(__file__).resolve().parents[3] / "datasets"
 

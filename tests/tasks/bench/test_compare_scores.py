@@ -14,7 +14,7 @@ from fye_model.evaluation.scores import ClipScores, score
 from fye_model.files import write_json
 from tasks.bench.manifest import Bench, Header, Kind, PairRow, PortraitRow
 from tasks.bench.tables import side_by_side, write_tables
-from tasks.compare import read_run
+from tasks.jobs.compare import read_run
 from tasks.results.comparison import compare_runs
 from tests.fye_model.evaluation.moving_face import face, track
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.bench.manifest import Bench
-from tasks.build_bench import BuildSettings, build_bench
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.build_bench import BuildSettings, build_bench
 from tasks.media.read import read_frames, write_video
 
 SPANS = {"d6": (76, 126), "d18": (0, 45)}  # crossed eyes; a frown, then a pout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.bench.manifest import Bench
-from tasks.build_study import build_study
+from tasks.jobs.build_study import build_study
 from tasks.study.manifest import Study, StudySettings
 from tests.tasks.study.small import make_bench, make_methods
 

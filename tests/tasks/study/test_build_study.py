@@ -13,7 +13,7 @@ from PIL import Image
 
 from flows.cli import app
 from tasks.bench.manifest import Bench
-from tasks.build_study import build_study
+from tasks.jobs.build_study import build_study
 from tasks.media.read import read_frames
 from tasks.media.write import write_video
 from tasks.study.manifest import PAGE_FOLDER, STUDY, Study, StudySettings, read_study, study_id

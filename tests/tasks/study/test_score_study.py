@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flows.cli import app
-from tasks.score_study import score_study
+from tasks.jobs.score_study import score_study
 from tasks.study.answers import Answers
 from tasks.study.manifest import QUESTIONS, STUDY, Study
 from tests.tasks.study.small import METHODS

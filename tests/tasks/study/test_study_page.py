@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.score_study import score_study
+from tasks.jobs.score_study import score_study
 from tasks.study.manifest import PAGE_FOLDER, QUESTIONS, Study
 from tests.browser import PHONE, WIDE, complaints, open_browser, sideways_px, wait_for
 

@@ -10,7 +10,7 @@ import yaml
 from flows.cli import app
 from tasks.clips import RejectedTrack
 from tasks.engine.store import Store
-from tasks.surveys import write_card
+from tasks.jobs.surveys import write_card
 from tasks.workspace.changes import note_sources
 from tasks.workspace.decisions import take_decisions
 from tasks.workspace.registry import change_registry
@@ -87,7 +87,7 @@ def test_people_rejections_and_coverage_are_those_of_the_run(work: Path) -> None
 
 
 def test_decisions_are_counted_and_a_set_without_people_is_told(work: Path, tmp_path: Path) -> None:
-    from tasks.holdings import read_holdings
+    from tasks.jobs.holdings import read_holdings
 
     chosen = ", ".join(f'"{clip.clip}": {{"keep": false}}' for clip in read_holdings(str(work)).kept)
     saved = tmp_path / "decisions.json"

@@ -11,12 +11,12 @@ from PIL import Image
 from flows.cli import app
 from fye_model.config import ScreeningConfig
 from tasks.clips import RejectedTrack
-from tasks.holdings import read_holdings
+from tasks.jobs.holdings import read_holdings
+from tasks.jobs.surveys import survey
 from tasks.survey.coverage import coverage_lines
 from tasks.survey.named import expression_of, named_lines
 from tasks.survey.picture import coverage_png
 from tasks.survey.stats import stats_lines
-from tasks.surveys import survey
 from tests.tasks.survey.made import Take, make_work
 
 LOST = RejectedTrack(reason="too_short", start=3, end=9, frames=6, box=(1.0, 2.0, 30.0, 40.0))

@@ -17,8 +17,8 @@ from PIL import Image
 from flows.cli import app
 from tasks.clips import RejectedTrack
 from tasks.engine.store import Store
-from tasks.holdings import read_holdings
-from tasks.review import review
+from tasks.jobs.holdings import read_holdings
+from tasks.jobs.review import review
 from tasks.survey.page import STRIPS, Card, reason_key, write_page
 from tasks.survey.strips import strip_names
 from tasks.workspace.decisions import read_decisions, take_decisions

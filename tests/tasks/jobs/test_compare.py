@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fye_model.files import write_json
-from tasks.compare import read_run
+from tasks.jobs.compare import read_run
 from tasks.results.comparison import Row, RunComparison, Section, compare_runs
 from tasks.results.comparison_text import markdown
 from tasks.results.records import ClipRecord

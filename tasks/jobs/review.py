@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.holdings import read_holdings
+from tasks.jobs.holdings import read_holdings
 from tasks.survey.coverage import cover_clip
 from tasks.survey.page import STRIPS, aside_card, clip_card, track_card, write_page
 from tasks.survey.records import HeldClip, Holdings

@@ -14,7 +14,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from fye_model.animation.description import need_description
 from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.networks import build_networks
-from tasks.import_release import import_model
+from tasks.jobs.import_release import import_model
 from tests.fye_model.release.test_importing import TINY, as_released
 
 SETTINGS = TINY.model_dump(mode="json", exclude={"image_prompt"})

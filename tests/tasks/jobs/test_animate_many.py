@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tasks.animate import AnimateSettings
-from tasks.animate_many import animate_many
 from tasks.animation.pairs import find_pairs
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.animate import AnimateSettings
+from tasks.jobs.animate_many import animate_many
 from tasks.media.read import read_frames
 from tests.tasks.performing import QUICK
 from tests.tasks.videos import encode

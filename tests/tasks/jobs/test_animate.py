@@ -12,12 +12,12 @@ from PIL import Image
 
 from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.landmarks.table import read_landmarks, write_landmarks
-from tasks.animate import AnimateRequest, check_request, sampling_of
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.driver import read_driver
 from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import read_portrait
+from tasks.jobs.animate import AnimateRequest, check_request, sampling_of
 from tasks.media.read import probe, read_frames
 from tests.fye_model.animation.tiny import describe_tiny
 from tests.tasks.performing import FRAMES, MODEL, QUICK, SIZE

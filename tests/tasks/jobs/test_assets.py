@@ -17,8 +17,8 @@ from fye_model.config import Recipe
 from fye_model.evaluation.metric import nothing
 from fye_model.evaluation.table import METRICS
 from fye_model.files import file_digest
-from tasks.assets import Look, fetch, find_asset, lines, look_for
 from tasks.faces import landmarker
+from tasks.jobs.assets import Look, fetch, find_asset, lines, look_for
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from fye_model.config import Runtime
 from tasks.engine.items import NOTHING, Item
 from tasks.engine.receipts import Receipts
 from tasks.engine.store import FileRef, Store
-from tasks.replay import Replayed, choose_item, replay, replay_lines
+from tasks.jobs.replay import Replayed, choose_item, replay, replay_lines
 from tests.tasks.support import LENGTH, LengthConfig, LengthRow, text_items
 
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from fye_model.files import write_atomic, write_json
 from tasks.footage.card import Card, load_card
-from tasks.holdings import read_holdings
+from tasks.jobs.holdings import read_holdings
 from tasks.survey.coverage import Coverage, cover, cover_clip, coverage_lines
 from tasks.survey.datacard import datacard
 from tasks.survey.named import NamedRecording, check_named, named_lines

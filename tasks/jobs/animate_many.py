@@ -11,7 +11,6 @@ from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
-from tasks.animate import AnimateRequest, AnimateSettings, animate, load_for_animation
 from tasks.animation.pairs import (
     Pair,
     PairRecord,
@@ -23,6 +22,7 @@ from tasks.animation.pairs import (
 )
 from tasks.animation.progress import seconds
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.animate import AnimateRequest, AnimateSettings, animate, load_for_animation
 
 if TYPE_CHECKING:  # the networks are slow to import
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
