@@ -10,7 +10,17 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import flows  # noqa: F401  # its environment must stand before Prefect is imported
-from flows import ablate_cli, assets_cli, compare_cli, dataset_cli, retry_cli, sources_cli, stage_cli, study_cli
+from flows import (
+    ablate_cli,
+    assets_cli,
+    compare_cli,
+    completion_cli,
+    dataset_cli,
+    retry_cli,
+    sources_cli,
+    stage_cli,
+    study_cli,
+)
 from flows.animate_cli import add_animate_command, add_animate_many_command
 from flows.bench_cli import Protocol, Warp, add_bench_commands, evaluate_on_bench
 from flows.options import (
@@ -51,6 +61,7 @@ assets_cli.register(app)
 retry_cli.register(app)
 study_cli.register(app)
 sources_cli.register(app)
+completion_cli.register(app)
 
 
 @app.command
