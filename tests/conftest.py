@@ -35,7 +35,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many test processes as cores: one 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if (SHARED / "models" / "face_landmarker.task").is_file():
     os.environ.setdefault("FYE_ASSETS", str(SHARED / "models"))

@@ -1,7 +1,7 @@
 """Ray, started and stopped so that nothing of it is left behind and nothing of ours is changed; and its death seen.
 
-Ray of our own has its own folder for sessions, which goes with it. Another Ray on this machine is left alone, unless
-RAY_ADDRESS names it.
+Ray of our own has its own folder for sessions, which goes with it, and takes orders from those who know its token
+alone: it listens to the whole network. Another Ray on this machine is left alone, unless RAY_ADDRESS names it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -39,7 +40,8 @@ def start_ray() -> None:
     SIGTERM means afterwards what it meant before: Ray would have it end the process at once.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    if not os.environ.get("RAY_ADDRESS"):
+        _ask_for_a_token()
     import ray
 
     if ray.is_initialized():
@@ -59,6 +61,17 @@ def start_ray() -> None:
                 logging_level=logging.WARNING,
                 _temp_dir=str(_new_folder()),
             )
+
+
+def _ask_for_a_token() -> None:
+    """Have the Ray that this process starts, and all that it starts, know one secret; unless it is said otherwise.
+
+    Whoever may talk to Ray runs code, and it listens on every address of the machine. Ray reads this when it is
+    imported; by itself it would keep its token in the home folder, which may not be writable.
+    """
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def shutdown() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from tasks.engine.cluster import start_ray
 from tasks.engine.contract import Resources
 from tasks.engine.pool import GivenUp, RayGone, run_inline, run_pool, shutdown
 from tests.tasks.support import job_handler
@@ -44,6 +47,27 @@ def test_every_job_ends_although_workers_die_and_hang(tmp_path: Path) -> None:
     assert isinstance(results[4], GivenUp) and results[4].reason == "worker_died"
     assert isinstance(results[6], GivenUp) and results[6].reason == "timeout"
     assert "2 times" in results[4].message
+
+
+STRANGER = """
+import sys
+from ray._raylet import GcsClient
+print(GcsClient(address=sys.argv[1]).get_all_job_info())
+"""
+
+
+def test_only_who_knows_its_token_may_talk_to_our_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens to the network, and runs what it is told."""
+    start_ray()
+    import ray
+
+    words = [sys.executable, "-c", STRANGER, ray.get_runtime_context().gcs_address]
+    assert subprocess.run(words, capture_output=True, timeout=60).returncode == 0, "what this process starts knows it"
+    for mode, token in (("token", "0" * 64), ("disabled", "")):
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert done.returncode and "authenticat" in done.stderr.lower(), done.stdout + done.stderr
 
 
 def test_an_exception_of_the_handler_reaches_the_caller_as_itself() -> None:
@@ -92,8 +116,6 @@ def caught(number: int) -> bool:
 
 @pytest.mark.parametrize("process", ["gcs_server", "raylet"])
 def test_ray_s_own_death_is_an_error_at_once_and_no_job_is_blamed(process: str) -> None:
-    from tasks.engine.cluster import start_ray
-
     start_ray()
     import ray
 
