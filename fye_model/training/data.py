@@ -217,6 +217,11 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
         self.micro = batch_size // (accumulate * world)
         self.firsts = [(m * world + rank) * self.micro for m in range(accumulate)]
 
+    @classmethod
+    def of(cls, config: TrainStageConfig, first_step: int, steps: int, rank: int, world: int) -> StepBatches:
+        """As a stage's settings have it."""
+        return cls(first_step, steps, config.batch_size, config.accumulate, rank, world)
+
     def __len__(self) -> int:
         return len(self.steps) * len(self.firsts)
 

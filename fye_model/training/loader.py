@@ -1,14 +1,12 @@
 """Worker processes that make batches: what they import, and so wait for, is this file and the samples.
 
-They come from a fork server, not from this process with its threads and GPU. The server imports this file once, while
-the networks are built; a worker is then forked from it in milliseconds.
+They come from a fork server (`beginning.py`), not from this process with its threads and GPU. The server imports this
+file once, while this process imports its own; a worker is then forked from it in milliseconds.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
-from multiprocessing import forkserver
 
 import torch
 from torch import Tensor
@@ -17,12 +15,6 @@ from torch.utils.data import DataLoader
 from fye_model.training.data import StepBatches, TrainingSamples
 
 LOADER_TIMEOUT_S = 600  # a loader worker that is silent for so long hangs
-
-
-def start_server() -> None:
-    """Have the fork server start and import now, beside whatever else is done before the first batch."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
-    forkserver.ensure_running()
 
 
 def make_loader(

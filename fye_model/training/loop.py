@@ -26,15 +26,16 @@ from torch.utils.data import default_collate
 
 from fye_model.config import TrainStageConfig
 from fye_model.training import checkpoint
+from fye_model.training.beginning import Laps, start_server
 from fye_model.training.data import StepBatches, TrainingSamples
 from fye_model.training.distributed import World, join_world
 from fye_model.training.failures import Diverged, OutOfMemory, memory_advice
 from fye_model.training.index import read_index
 from fye_model.training.job import Json, TrainJob, digest_of
-from fye_model.training.loader import make_loader, start_server
+from fye_model.training.loader import make_loader
 from fye_model.training.objective import Objective
 from fye_model.training.progress import Progress, StepRecord, Utilisation
-from fye_model.training.start import initial_networks, make_samples, start
+from fye_model.training.start import identify, load_networks, make_samples, start
 from fye_model.training.step import Batch, Step, StepResult, make_step
 from fye_model.training.validation import validate
 from fye_model.training.work import matrix_rate, sample_work
@@ -57,14 +58,16 @@ def train(
     job: TrainJob,
     log: Callable[[str], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    laps: Laps | None = None,
 ) -> TrainResult:
     """Train one stage; resumes from `job.output` when there is a checkpoint of the same job.
 
     `log` takes the status lines; None prints them. SIGTERM (in the main thread), or `should_stop()` returning True,
-    ends the run after the step at hand with a checkpoint. Under torchrun all processes share the batch. Raises
-    ValueError for a bad job, data or checkpoint, `Diverged` for a loss that is not finite, `OutOfMemory` with the
-    setting to change, OSError when a checkpoint cannot be written.
+    ends the run after the step at hand with a checkpoint. Under torchrun all processes share the batch. `laps`: what
+    time went into so far, told with the first step. Raises ValueError for a bad job, data or checkpoint, `Diverged` for
+    a loss that is not finite, `OutOfMemory` with the setting to change, OSError when a checkpoint cannot be written.
     """
+    laps = laps or Laps()
     if job.threads:
         torch.set_num_threads(job.threads)
     if job.loader_workers:
@@ -73,15 +76,20 @@ def train(
         say = (log or partial(print, flush=True)) if world.first else _silent
         index = read_index(job.index)
         samples, held_out = make_samples(job, index, say)
-        networks, identity = initial_networks(job, index, samples)
+        identity = identify(job, index)
         done = checkpoint.find_resumable(job.output, identity)
-        trained, done_step = start(job, networks, done, world.device)
+        keys = StepBatches.of(job.train, done[0] + 1 if done else 1, job.train.steps, world.rank, world.size)
+        # its workers draw the first batches while the networks are built
+        loader = iter(make_loader(samples, keys, job.loader_workers, world.device) if len(keys) else ())
+        laps.lap("data")
+        trained, done_step = start(job, load_networks(job, samples, done), done, world.device)
+        laps.lap("networks")
         if done is not None:
             say(f"going on from {done[1]}")
         job.output.mkdir(parents=True, exist_ok=True)
         say(f"stage {job.stage} on {world.device} x {world.size}, {job.train.precision}; {samples.describe()}")
         run = _Run(job, world, samples, held_out, trained, identity, say)
-        step = run.go(done_step + 1, lambda: terminated() or (should_stop is not None and should_stop()))
+        step = run.go(done_step + 1, loader, laps, lambda: terminated() or (should_stop is not None and should_stop()))
     found = tuple(path for _, path in checkpoint.list_checkpoints(job.output))
     return TrainResult(job.stage, step, step >= job.train.steps, found)
 
@@ -118,18 +126,15 @@ class _Run:
         self._unread: list[_Taken] = []
         self._ahead: deque[torch.cuda.Event] = deque()
 
-    def go(self, first_step: int, should_stop: Callable[[], bool]) -> int:
-        """Take the steps from `first_step` on; returns the last one taken."""
-        job, world, config = self.job, self.world, self.job.train
-        if first_step > config.steps:
+    def go(self, first_step: int, loader: Iterator[Batch], laps: Laps, should_stop: Callable[[], bool]) -> int:
+        """Take the steps from `first_step` on, whose batches `loader` gives; returns the last one taken."""
+        job, world = self.job, self.world
+        if first_step > job.train.steps:
             return first_step - 1
-        batches = self._keys(first_step, config.steps)
-        loader = iter(make_loader(self.samples, batches, job.loader_workers, world.device))
         if world.first:
             self.progress = Progress(job, first_step, self.log, self.on_gpu)
-            self._look_up_utilisation(self.progress)
         try:
-            return self._take_steps(first_step, loader, should_stop)
+            return self._take_steps(first_step, loader, laps, should_stop)
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemory(memory_advice(job, world.size)) from error
         finally:
@@ -139,11 +144,16 @@ class _Run:
                 if self.progress is not None:
                     self.progress.close()
 
-    def _take_steps(self, first_step: int, loader: Iterator[Batch], should_stop: Callable[[], bool]) -> int:
+    def _take_steps(self, first_step: int, loader: Iterator[Batch], laps: Laps, should_stop: Callable[[], bool]) -> int:
         job, world, config = self.job, self.world, self.job.train
+        rate = matrix_rate(world.device) * world.size if self.on_gpu and world.first else None
         take = make_step(job, self.trained, self.objective, world)
+        laps.lap("step made ready")
         for number in range(first_step, config.steps + 1):
             self._take(take, number, loader)
+            if number == first_step:
+                self._tell_first_step(laps)
+                self._look_up_utilisation(rate)
             (stop,) = world.any(should_stop())
             last = number == config.steps
             due = number % config.checkpoint_every == 0 or last
@@ -184,6 +194,12 @@ class _Run:
             if len(self._ahead) > STEPS_AHEAD:
                 self._ahead.popleft().synchronize()
 
+    def _tell_first_step(self, laps: Laps) -> None:
+        if self.on_gpu:
+            torch.cuda.synchronize(self.world.device)
+        laps.lap("kernels and graph" if self.on_gpu else "step", ("waited for data", self._unread[0].wait_s))
+        self.log(f"first step after {laps}")
+
     def _read(self) -> None:
         """Bring the numbers of the steps taken from the device, check them, tell them."""
         taken, self._unread = self._unread, []
@@ -212,7 +228,8 @@ class _Run:
         names: list[str] = []
         if flags[first]:
             # a batch is a function of its step: it can be made again
-            items = [self.samples[key] for keys in self._keys(number, number) for key in keys]
+            keys = StepBatches.of(self.job.train, number, number, self.world.rank, self.world.size)
+            items = [self.samples[key] for micro in keys for key in micro]
             batch: dict[str, Tensor] = default_collate(items)
             save_file({name: tensor.contiguous() for name, tensor in batch.items()}, path)
             names = self.samples.names(batch)
@@ -222,17 +239,16 @@ class _Run:
             "rate, use precision fp32, or look at these clips"
         )
 
-    def _keys(self, first: int, last: int) -> StepBatches:
-        config, world = self.job.train, self.world
-        return StepBatches(first, last, config.batch_size, config.accumulate, world.rank, world.size)
+    def _look_up_utilisation(self, rate: float | None) -> None:
+        """Have MFU told where the cards' rate is known, once the work has been counted; nobody waits for that.
 
-    def _look_up_utilisation(self, progress: Progress) -> None:
-        """On a GPU: have MFU told, once the work has been counted, which takes seconds and nobody waits for."""
-        if not self.on_gpu:
+        After the first step: Python, which both need, would have that one wait.
+        """
+        progress = self.progress
+        if rate is None or progress is None:
             return
         index, samples = self.samples.index, self.samples
         tokens = samples.reader.latent_file(samples.windows[0].clip).token_shape
-        rate = matrix_rate(self.world.device) * self.world.size
 
         def count() -> None:
             work = sample_work(self.job, index.size, index.factor, samples.latent_channels, (tokens[1], tokens[2]))

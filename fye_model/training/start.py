@@ -34,9 +34,8 @@ def make_samples(
     return samples, held_out
 
 
-def initial_networks(job: TrainJob, index: TrainingIndex, samples: TrainingSamples) -> tuple[Networks, Json]:
-    """The networks at the start of the stage, and what identifies the run: job, data, and where it starts from."""
-    expected = component_arguments(job.networks, samples.image_encoder_dim, samples.latent_channels)
+def identify(job: TrainJob, index: TrainingIndex) -> Json:
+    """What identifies a run: job, data, and where it starts from. ValueError for a start of the wrong stage."""
     origin: Json | None = None
     if job.init is not None:
         meta = checkpoint.read_meta(job.init)
@@ -46,19 +45,24 @@ def initial_networks(job: TrainJob, index: TrainingIndex, samples: TrainingSampl
                 f"but stage {job.stage} starts from a checkpoint of stage 1"
             )
         origin = {"digest": meta.digest, "step": meta.step}
-        networks = Networks.load(job.init, expected)
-    else:
-        torch.manual_seed(job.train.seed)
-        networks = build_networks(job.networks, samples.image_encoder_dim, samples.latent_channels)
-    return networks, {**job.identity(), "data": index.digest(), "init": origin}
+    return {**job.identity(), "data": index.digest(), "init": origin}
+
+
+def load_networks(job: TrainJob, samples: TrainingSamples, done: tuple[int, Path] | None) -> Networks:
+    """The networks as they were saved after the last step taken, or else as they are at the start of the stage."""
+    if done is not None:
+        return Networks.load(done[1])
+    if job.init is not None:
+        expected = component_arguments(job.networks, samples.image_encoder_dim, samples.latent_channels)
+        return Networks.load(job.init, expected)
+    torch.manual_seed(job.train.seed)
+    return build_networks(job.networks, samples.image_encoder_dim, samples.latent_channels)
 
 
 def start(
     job: TrainJob, networks: Networks, done: tuple[int, Path] | None, device: torch.device
 ) -> tuple[checkpoint.Trained, int]:
     """Networks, optimizer and average as they were after the last step taken, on `device`; and that step (0: none)."""
-    if done is not None:
-        networks = Networks.load(done[1])
     networks = networks.to(device).train()
     parameters = networks.set_stage(job.stage)
     if not parameters:

@@ -366,6 +366,13 @@ def test_status_lines_tell_losses_speed_memory_and_time_left(make_job: Make) -> 
     job = make_job()
     train(job, lines.append)
     assert time.monotonic() - begun < 60
+    (first,) = [line for line in lines if line.startswith("first step after ")]
+    assert lines.index(first) < next(number for number, line in enumerate(lines) if line.startswith("step 1/4 loss"))
+    total, *parts = re.findall(r"\d+\.\d", first)
+    assert [re.sub(r" [\d.]+$", "", part) for part in first.split(": ")[1].split(", ")] == [
+        *("data", "networks", "step made ready", "waited for data", "step"),
+    ]
+    assert float(total) == pytest.approx(sum(map(float, parts)), abs=0.3)
     (last,) = [line for line in lines if line.startswith("step 4/4 loss")]
     for word in ("diffusion", "expression", "face", "lr 1.00e-02", "samples/s", "wait", "MiB", "eta 0:00:00"):
         assert word in last
