@@ -16,6 +16,7 @@ from flows import (
     compare_cli,
     completion_cli,
     dataset_cli,
+    history_cli,
     retry_cli,
     sources_cli,
     stage_cli,
@@ -59,6 +60,7 @@ compare_cli.register(app)
 dataset_cli.register(app)
 assets_cli.register(app)
 retry_cli.register(app)
+history_cli.register(app)
 study_cli.register(app)
 sources_cli.register(app)
 completion_cli.register(app)

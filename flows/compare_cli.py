@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from flows.options import Json
+
 Method = Annotated[str | None, Parameter(help="Which of its methods, where a run has several.")]
 
 
@@ -17,7 +19,7 @@ def compare(
     output: Annotated[Path | None, Parameter(help="Folder for comparison.md and comparison.json.")] = None,
     method_a: Method = None,
     method_b: Method = None,
-    json: Annotated[bool, Parameter(help="Print JSON in place of the table.", negative="")] = False,
+    json: Json = False,
 ) -> int:
     """Compare two finished runs on the clips that both have: per metric A, B, their paired difference, better or worse.
 

@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.options import Work
-
-Json = Annotated[bool, Parameter(help="Print JSON in place of the tables.", negative="")]
+from flows.options import Json, Work
 
 
 def stats(*, work: Work = "work/retrain", json: Json = False) -> int:

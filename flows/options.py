@@ -32,6 +32,7 @@ Overrides = Annotated[
 Workers = Annotated[int, Parameter(help="Processes for per-clip stages; 0 works in this process, without Ray.")]
 Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
 Processes = Annotated[int, Parameter(help="GPUs to train on.")]
+Json = Annotated[bool, Parameter(help="Print JSON in place of text.", negative="")]
 _RUNTIME = "runtime."
 
 

@@ -166,6 +166,7 @@ class StageResult(Generic[Row]):
     work_seconds: float  # when it was really done
     fresh: int  # items computed in this run
     state: str  # "Cached" when Prefect's record answered, else "Completed"
+    manifest: str = ""  # path in the store
 
     @property
     def only(self) -> Outcome[Row]:

@@ -135,6 +135,7 @@ class Stage(Generic[Settings, Facts, Row]):
             work_seconds=sum(outcome.seconds for outcome in outcomes),
             fresh=0 if cached else receipt.fresh,
             state="Cached" if cached else "Completed",
+            manifest=receipt.manifest,
         )
 
 

@@ -19,6 +19,7 @@ from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
 from tasks.workspace.dataset import Clip, ClipSet, clip_set
 from tasks.workspace.earlier import written_by_another
+from tasks.workspace.kept_runs import INTERRUPTED, STARTED, keep_run
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.registry import claim_landmark_model
 from tasks.workspace.sources import Root, Source, registered_roots
@@ -43,6 +44,7 @@ class Run:
     results: list[StageResult[Any]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    name: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     device: RunDevice = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,29 +113,46 @@ def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime) -> 
 
 @contextmanager
 def recorded(run: Run, flow: str) -> Iterator[None]:
-    """Leave summary and tables behind also when a run fails: what was set aside before is often why."""
+    """Leave summary and tables behind also when a run fails: what was set aside before is often why.
+
+    The run is remembered from its beginning on.
+    """
+    with suppress(OSError):
+        _keep(run, _summary(run, flow, Results(), STARTED))
     try:
         yield
     except Exception as error:
         with suppress(OSError):  # a full disk: the first error is the one to tell
             write_summary(run, flow, Results(error=f"{type(error).__name__}: {error}"))
         raise
+    except BaseException:
+        with suppress(OSError):
+            _keep(run, _summary(run, flow, Results(), INTERRUPTED))
+        raise
 
 
-def write_summary(run: Run, flow: str, results: Results) -> Summary:
-    """Write summary.json, manifest.parquet and quarantine.parquet into the work folder; returns the summary."""
-    quarantine = run.quarantined()
-    summary = Summary(
+def _summary(run: Run, flow: str, results: Results, status: str) -> Summary:
+    return Summary(
         **{name: getattr(results, name) for name in Results.model_fields},
         flow=flow,
-        status=FAILED if results.error is not None else run.status,
+        status=status,
         recipe=run.recipe.name,
         landmark_model=run.landmarker.model,
         started=run.started,
         seconds=round(time.monotonic() - run.begun, 1),
         stages=tuple(result.counts() for result in run.results),
-        quarantined=len(quarantine),
+        quarantined=len(run.quarantined()),
     )
+
+
+def _keep(run: Run, summary: Summary) -> None:
+    keep_run(run.store, run.name, summary, [result.manifest for result in run.results])
+
+
+def write_summary(run: Run, flow: str, results: Results) -> Summary:
+    """Write summary.json, manifest.parquet and quarantine.parquet into the work folder; returns the summary."""
+    quarantine = run.quarantined()
+    summary = _summary(run, flow, results, FAILED if results.error is not None else run.status)
     manifest = [
         ManifestRow(
             stage=result.stage,
@@ -149,4 +168,5 @@ def write_summary(run: Run, flow: str, results: Results) -> Summary:
         for outcome in result.outcomes
     ]
     write_tables(run.store, summary, manifest, quarantine)
+    _keep(run, summary)
     return summary

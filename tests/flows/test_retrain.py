@@ -13,10 +13,12 @@ import pytest
 
 from fye_model.config import Runtime
 from tasks.engine import pool
+from tasks.engine.store import Store
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import probe, read_frames
 from tasks.media.write import write_video
 from tasks.plan import STAGES
+from tasks.workspace.kept_runs import kept_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
@@ -90,6 +92,9 @@ def test_a_second_run_finds_every_stage_cached(lab: Lab, first: tuple[Any, dict[
     _, again = lab.retrain()
     assert {stage["state"] for stage in again["stages"]} == {"Cached"}
     assert again["metrics"] == first[1]["metrics"]
+    runs = kept_runs(Store(lab.work))
+    assert [sum(stage.computed for stage in run.stages) > 0 for run in runs] == [True, False], "both are remembered"
+    assert runs[0].manifests == runs[1].manifests and all((lab.work / path).is_file() for path in runs[0].manifests)
 
 
 def plan_of(lab: Lab, **parameters: Any) -> Any:
