@@ -27,6 +27,7 @@ from fye_model.processes import die_with_parent
 
 RESTARTS = 3  # of a server that died in a run
 TRIES = 3  # to start it: between looking for a free port and taking it, another program may take it
+_ADDRESS = "PREFECT_API_URL"
 SERVED_S = 5.0  # in which a server that runs answers
 logger = logging.getLogger("tasks.server")
 
@@ -42,7 +43,6 @@ def start_server(meanwhile: Callable[[], None] | None = None) -> None:
     Raises NoServer with the cause: a home that cannot be written, an address where nothing answers, the server's own
     last words.
     """
-    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
@@ -53,22 +53,18 @@ def start_server(meanwhile: Callable[[], None] | None = None) -> None:
         return
     _check_home(Path(settings.home))
     temporary = _Temporary(settings.server.ephemeral.startup_timeout_seconds)
+    port = temporary.start(settings.to_environment_variables(exclude_unset=True), meanwhile)
+    atexit.register(temporary.stop)
+    _use(f"http://127.0.0.1:{port}/api")
 
-    class Server(SubprocessASGIServer):
-        """What Prefect asks for the server that it would have started; it keeps one for each port."""
 
-        def start(self, timeout: int | None = None) -> None:
-            if not self.running:
-                variables = settings.to_environment_variables(exclude_unset=True)
-                self.port = temporary.start(variables, meanwhile)
-                self.server_process, self.running = temporary.process, True
-                atexit.register(self.stop)
+def _use(address: str) -> None:
+    """Have Prefect ask this server. Its own way to a temporary one loads the whole server here: 80 MB and a second."""
+    from prefect.context import refresh_global_settings_context
 
-        def stop(self) -> None:
-            self.running = False
-            temporary.stop()
-
-    Server().start()
+    os.environ[_ADDRESS] = address
+    os.environ["PREFECT_UI_URL"] = ""  # it shows no pages: Prefect would tell people to look at them
+    refresh_global_settings_context()
 
 
 @contextmanager
@@ -169,10 +165,11 @@ class _Temporary:
         words = ["--app-dir", str(prefect.__module_path__.parent)]
         words += ["--factory", "prefect.server.api.server:create_app"]
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "error", "--lifespan", "on"]
+        outside = {name: value for name, value in os.environ.items() if name != _ADDRESS}  # it is that server itself
         own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
         return subprocess.Popen(
             [sys.executable, "-m", "uvicorn", *words],
-            env={**os.environ, **own, **settings},
+            env={**outside, **own, **settings},
             stderr=said,
             start_new_session=True,
             preexec_fn=die_with_parent,

@@ -17,8 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from av.video.reformatter import VideoReformatter
-from scenedetect import FrameTimecode
-from scenedetect.detectors import ContentDetector
 
 from fye_model.config import ClipConfig, Config
 from fye_model.landmarks.boxes import PixelBox, face_square
@@ -120,6 +118,9 @@ def scan_video(video: Path, detector: FaceLandmarker, config: ClipConfig) -> Sca
 
     Holds `detect_stride` frames of a long video, all of one that fits into `_HELD_BYTES`.
     """
+    from scenedetect import FrameTimecode  # brings OpenCV, which nobody but the workers needs
+    from scenedetect.detectors import ContentDetector
+
     scenes = ContentDetector(threshold=config.scene_threshold, min_scene_len=0)
     looker = _Looker(detector, config)
     cuts: list[int] = []

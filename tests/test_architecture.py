@@ -97,6 +97,18 @@ for name in {modules!r}:
     assert done.returncode == 0, done.stderr
 
 
+def test_planning_and_a_cached_run_load_nothing_that_only_work_needs() -> None:
+    """Each of these is seconds and tens of megabytes, and ten thousand rows are to be looked at in half a gigabyte."""
+    code = """
+import sys
+import flows.plan, flows.refresh, flows.retrain, flows.evaluate
+heavy = "torch diffusers transformers scipy cv2 matplotlib ray mediapipe decord prefect.server.api.server".split()
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60  # kernels excepted: theirs is one idea that cannot be cut
 MEDIAN_LINES = range(80, 201)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from fye_model.animation.description import ModelDescription
 from fye_model.config import NoiseConfig
-from fye_model.diffusion import make_scheduler
 from fye_model.files import whole_folder, write_json
 
 
@@ -32,6 +31,7 @@ def assemble_pipeline(checkpoint: Path, parts: FrozenParts, device: str) -> Any:
     from transformers import CLIPImageProcessor, CLIPVisionModel
 
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
+    from fye_model.diffusion import make_scheduler
     from fye_model.networks import Networks
 
     networks = Networks.load(checkpoint)

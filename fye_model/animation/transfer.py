@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.spatial.transform import Rotation
 
 from fye_model.config import Config
 from fye_model.landmarks import topology
@@ -24,6 +23,9 @@ from fye_model.landmarks.poses import TrainedPoses, keep_within
 from fye_model.landmarks.pupils import iris_places, put_irises, turned
 from fye_model.landmarks.regions import OPENINGS, REGIONS, opening, part_crossed, region_of_vertices
 from fye_model.landmarks.table import LandmarkSequence, sequences_same_model
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
 
 Strength = Annotated[float, Field(ge=0, le=2)]
 KINDS = {"expression": ("eyes", "brows", "mouth"), "pose": ("pose",), "gaze": ("gaze",)}
@@ -184,6 +186,8 @@ def _pose(
     frames: np.ndarray,
 ) -> tuple[np.ndarray, list[str]]:
     """Poses (f, 4, 4) of the portrait's head in `frames`, and which limits were met."""
+    from scipy.spatial.transform import Rotation  # slow to import, and a cached run needs none of it
+
     strength = transfer.pose * ease[frames]
     theirs, scale = _rotation(matrix[frames])
     ours, own_scale = _rotation(own[None])
@@ -215,6 +219,8 @@ def _pose(
 
 def _rotation(matrix: np.ndarray) -> tuple[Rotation, np.ndarray]:
     """The rotation in poses (f, 4, 4), and their scale (f,)."""
+    from scipy.spatial.transform import Rotation
+
     part = matrix[:, :3, :3]
     scale = np.cbrt(np.linalg.det(part))
     return Rotation.from_matrix(part / scale[:, None, None]), scale

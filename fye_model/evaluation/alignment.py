@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -24,6 +23,8 @@ def aligned(picture: np.ndarray, points: np.ndarray, targets: np.ndarray, side_p
     Points and targets are in pixels, x first, the middle of the first pixel at 0. The result is (side_px,
     side_px, 3) uint8, bilinear.
     """
+    from scipy.ndimage import map_coordinates  # slow to import, and a cached run needs none of it
+
     _, turn, offset = similarity(points, targets)
     y, x = np.mgrid[:side_px, :side_px]
     places = np.einsum("ij,jhw->ihw", np.linalg.inv(turn), np.stack([x, y]) - offset[:, None, None])

@@ -13,8 +13,6 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
-from scipy.spatial import Delaunay
 
 from fye_model.evaluation.faces import IOD_POINTS, FaceTrack
 from fye_model.landmarks import topology
@@ -57,6 +55,8 @@ def drift(frames: np.ndarray, faces: FaceTrack, front: np.ndarray, turned: np.nd
 
 def _laid_out(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Detail at every place of the grid, and the size in pixels of the triangle that it lies in: (n,) each."""
+    from scipy.ndimage import gaussian_filter, map_coordinates  # slow to import, and a cached run needs none of it
+
     places = grid()
     iod = float(np.linalg.norm(points[IOD_POINTS[0]] - points[IOD_POINTS[1]]))
     grey = picture @ np.array(_GREY) / 255
@@ -71,6 +71,8 @@ def _laid_out(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.n
 @cache
 def grid() -> Grid:
     """The grid, of the mean face whatever face is measured: it only says which places are compared."""
+    from scipy.spatial import Delaunay  # slow to import, and a cached run needs none of it
+
     face = FaceGeometry.mean_mesh().canonical[:, :2]
     low, high = face.min(axis=0) + _RIM_CM, face.max(axis=0) - _RIM_CM
     columns, rows = np.linspace(low[0], high[0], _SIDE), np.linspace(high[1], low[1], _SIDE)

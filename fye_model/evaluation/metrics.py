@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 from fye_model.landmarks.topology import interocular_distance
 
@@ -124,6 +123,8 @@ def _pair(result: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _blur(picture: np.ndarray) -> np.ndarray:
     """Gaussian mean around every pixel whose window lies inside: (h, w, c) -> (h - 10, w - 10, c)."""
+    from scipy.ndimage import correlate1d  # slow to import, and a cached run needs none of it
+
     taps = np.exp(-0.5 * (np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1) / _SSIM_SIGMA) ** 2)
     taps /= taps.sum()
     rows = correlate1d(picture, taps, axis=0)[_SSIM_RADIUS:-_SSIM_RADIUS]

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.ndimage import correlate1d
-from scipy.special import gammaln
 
 from fye_model.evaluation.compare import Comparison
 from fye_model.evaluation.extra import lacking, package_file
@@ -34,8 +32,6 @@ _SIGMA, _RADIUS = 7 / 6, 3
 _GREY = (0.2125, 0.7154, 0.0721)  # of red, green and blue
 _HALVING = (-0.09375, 0.59375, 0.59375, -0.09375)  # cubic with a = -0.75, halfway between two pixels
 _SHAPES = np.arange(0.2, 10.001, 0.001)
-# Of each shape: squared mean of the size over mean of the square; grows with the shape.
-_RATIOS = np.exp(2 * gammaln(2 / _SHAPES) - gammaln(1 / _SHAPES) - gammaln(3 / _SHAPES))
 
 
 @dataclass(frozen=True)
@@ -100,6 +96,8 @@ def _features(grey: np.ndarray) -> np.ndarray:
 
 def _fit(values: np.ndarray) -> tuple[float, float, float, float]:
     """Asymmetric generalised Gaussian by moments: shape, mean, squared left and right spread; NaN if one is empty."""
+    from scipy.special import gammaln  # slow to import, and a cached run needs none of it
+
     below, above = values[values < 0], values[values >= 0]
     if not below.size or not above.size or not above.any():
         return (math.nan,) * 4
@@ -107,14 +105,24 @@ def _fit(values: np.ndarray) -> tuple[float, float, float, float]:
     ratio = math.sqrt(left / right)
     size = float(np.abs(values).mean()) ** 2 / float(np.square(values).mean())
     size *= (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
-    shape = float(np.interp(size, _RATIOS, _SHAPES))
+    shape = float(np.interp(size, _ratios(), _SHAPES))
     first, second, third = (gammaln(n / shape) for n in (1, 2, 3))
     mean = (math.sqrt(right) - math.sqrt(left)) * math.exp((first - third) / 2 + second - first)
     return shape, mean, left, right
 
 
+@cache
+def _ratios() -> np.ndarray:
+    """Of each shape: squared mean of the size over mean of the square; grows with the shape."""
+    from scipy.special import gammaln
+
+    return np.asarray(np.exp(2 * gammaln(2 / _SHAPES) - gammaln(1 / _SHAPES) - gammaln(3 / _SHAPES)))
+
+
 def _blur(grey: np.ndarray) -> np.ndarray:
     """Gaussian mean around every pixel, black beyond the borders, as the model was fitted."""
+    from scipy.ndimage import correlate1d
+
     taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
     taps /= taps.sum()
     return np.asarray(correlate1d(correlate1d(grey, taps, axis=0, mode="constant"), taps, axis=1, mode="constant"))
@@ -122,6 +130,8 @@ def _blur(grey: np.ndarray) -> np.ndarray:
 
 def _halved(grey: np.ndarray) -> np.ndarray:
     """At half the size, by cubic interpolation without smoothing: (h, w) -> (h // 2, w // 2)."""
+    from scipy.ndimage import correlate1d
+
     for axis in (0, 1):
         filtered = correlate1d(grey, _HALVING, axis=axis, mode="nearest", origin=-1)
         grey = filtered[: len(grey) // 2 * 2 : 2] if axis == 0 else filtered[:, : grey.shape[1] // 2 * 2 : 2]

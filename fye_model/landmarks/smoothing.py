@@ -10,8 +10,6 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
-from scipy.signal import savgol_filter
 
 from fye_model.landmarks import topology
 from fye_model.landmarks.table import LandmarkSequence
@@ -57,6 +55,8 @@ def smooth(points: np.ndarray, fps: float, method: Method) -> np.ndarray:
 
 def _savgol(run: np.ndarray, fps: float) -> np.ndarray:
     """Savitzky-Golay: a local parabola. Keeps timing exactly; flattens a 5-frame blink by about a sixth."""
+    from scipy.signal import savgol_filter  # slow to import, and a cached run needs none of it
+
     window = 2 * round(_SAVGOL_WINDOW_S * fps / 2) + 1
     # At low frame rates no two neighbours are close enough in time to be averaged.
     if window <= _SAVGOL_ORDER + 1 or len(run) < window:
@@ -71,6 +71,8 @@ def _one_euro(run: np.ndarray, fps: float) -> np.ndarray:
     The speed comes from central differences averaged over three frames, and the highest within the window around a
     frame counts, so that the filter is already open when a blink begins.
     """
+    from scipy.ndimage import maximum_filter1d, uniform_filter1d  # slow to import, and a cached run needs none of it
+
     if len(run) < 3:
         return run
     unit = np.median(topology.interocular_distance(run))

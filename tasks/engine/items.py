@@ -226,6 +226,9 @@ _MANIFEST = pa.schema(
 )
 
 
+_AT_ONCE = 1000  # rows read as Python objects
+
+
 def write_manifest(store: Store, path: str, outcomes: Sequence[Outcome[Row]]) -> int:
     """Write one row per outcome; returns the file's size in bytes. Equal outcomes give equal bytes."""
     rows = []
@@ -242,11 +245,12 @@ def write_manifest(store: Store, path: str, outcomes: Sequence[Outcome[Row]]) ->
 
 def read_manifest(store: Store, path: str, record: type[Row]) -> list[Outcome[Row]]:
     """Read what `write_manifest` wrote, rows as this record. ValueError when it is none, or of other rows."""
-    table = pq.read_table(io.BytesIO(store.read_bytes(path)))
-    if table.schema.metadata != _MANIFEST.metadata:
+    table = pq.ParquetFile(io.BytesIO(store.read_bytes(path)))
+    if table.schema_arrow.metadata != _MANIFEST.metadata:
         raise ValueError(f"{path} was written by another version of this software")
     outcomes = []
-    for values in table.to_pylist():
+    # a part at a time: as Python objects the texts of all rows are larger than what is made of them
+    for values in (values for part in table.iter_batches(_AT_ONCE) for values in part.to_pylist()):
         row, files = json.loads(values.pop("row")), json.loads(values.pop("files"))
         result = None if row is None else record.model_validate(row)
         outcomes.append(Outcome(**values, files=file_list(files), result=result))

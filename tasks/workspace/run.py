@@ -153,7 +153,7 @@ def write_summary(run: Run, flow: str, results: Results) -> Summary:
     """Write summary.json, manifest.parquet and quarantine.parquet into the work folder; returns the summary."""
     quarantine = run.quarantined()
     summary = _summary(run, flow, results, FAILED if results.error is not None else run.status)
-    manifest = [
+    manifest = (
         ManifestRow(
             stage=result.stage,
             item=outcome.id,
@@ -166,7 +166,7 @@ def write_summary(run: Run, flow: str, results: Results) -> Summary:
         )
         for result in run.results
         for outcome in result.outcomes
-    ]
+    )
     write_tables(run.store, summary, manifest, quarantine)
     _keep(run, summary)
     return summary

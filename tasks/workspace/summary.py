@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import Field, JsonValue, TypeAdapter
 
@@ -158,7 +158,7 @@ def result_lines(summary: Results, set_aside: int, most: int = 10) -> Iterator[t
 
 
 def write_tables(
-    store: Store, summary: Summary, manifest: Sequence[ManifestRow], quarantine: Sequence[QuarantineRow]
+    store: Store, summary: Summary, manifest: Iterable[ManifestRow], quarantine: Sequence[QuarantineRow]
 ) -> None:
     """Write quarantine.parquet, manifest.parquet and, last, summary.json into the work folder."""
     write_rows(store, "quarantine.parquet", quarantine, QuarantineRow, _TABLES_SCHEMA)

@@ -33,7 +33,6 @@ start_server()
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
-from prefect.server.api.server import SubprocessASGIServer
 from fye_model.config import Runtime
 from tasks.engine.store import Store
 from tasks.workspace.run import Run
@@ -57,7 +56,7 @@ def loses_its_server():
 def is_server(process):
     try:
         words = (process / "cmdline").read_text()
-        return "uvicorn" in words and f"\\0{SubprocessASGIServer().port}\\0" in words
+        return "uvicorn" in words and f"\\0{os.environ['PREFECT_API_URL'].split(':')[2].split('/')[0]}\\0" in words
     except OSError:
         return False
 
