@@ -20,6 +20,7 @@ from flows import (
     retry_cli,
     sources_cli,
     stage_cli,
+    store_cli,
     study_cli,
 )
 from flows.animate_cli import add_animate_command, add_animate_many_command
@@ -61,6 +62,7 @@ dataset_cli.register(app)
 assets_cli.register(app)
 retry_cli.register(app)
 history_cli.register(app)
+store_cli.register(app)
 study_cli.register(app)
 sources_cli.register(app)
 completion_cli.register(app)

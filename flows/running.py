@@ -1,7 +1,7 @@
 """Runs that are alive, and those that were killed: these stay Running in Prefect for ever, unless somebody tells it.
 
-Each run holds a lock in its work folder, under its id; the system lets go of it when the process is gone, however it
-went. The next run of the work folder finds it, and tells Prefect.
+Each run holds its work folder (`tasks/workspace/holding.py`). The next run there finds the lock of a killed one, and
+tells Prefect.
 """
 
 from __future__ import annotations
@@ -21,20 +21,17 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed, State
 
-from tasks.engine.locks import held_file
+from tasks.workspace.holding import held_by_run, run_locks
 from tasks.workspace.run import Run, recorded
 
-_FOLDER = "runs"  # of the store's work in progress
 logger = logging.getLogger("tasks.running")
 
 
 @contextmanager
 def running(run: Run, flow: str) -> Iterator[None]:
     """`recorded`, with this run known to be alive, and after telling Prefect of those that are not."""
-    folder = run.store.scratch(_FOLDER)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark_killed(folder)
-    with held_file(folder / str(flow_run.id), 1.0, f"run {flow_run.id}"), recorded(run, flow):
+    mark_killed(run_locks(run.store))
+    with held_by_run(run.store, str(flow_run.id)), recorded(run, flow):
         yield
 
 

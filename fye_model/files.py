@@ -157,6 +157,12 @@ def _temporary(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.{ending}")
 
 
+def is_left_over(path: Path) -> bool:
+    """Whether this is a temporary name of a process of this machine that is gone."""
+    match = re.fullmatch(rf"\..+\.{_HOST}-(\d+)\.(part|old)", path.name)
+    return match is not None and not _alive(int(match[1]))
+
+
 def _remove_left_over(path: Path) -> None:
     """Remove temporary names of this target whose process is gone."""
     name = re.compile(rf"\.{re.escape(path.name)}\.{_HOST}-(\d+)\.(part|old)")

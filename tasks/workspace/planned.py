@@ -26,6 +26,7 @@ from tasks.workspace.recipes import load_recipe
 from tasks.workspace.registry import other_landmark_model, read_registry
 from tasks.workspace.run import Run
 from tasks.workspace.sources import Root, checked_root
+from tasks.workspace.units import size_text, time_text
 
 logger = logging.getLogger(__name__)
 _MOST_RECEIPTS = 200  # that an estimate looks at
@@ -189,7 +190,7 @@ def plan_lines(run: PlannedRun) -> Iterator[str]:
         counts = (str(plan.items), str(plan.cached - plan.quarantined), str(plan.quarantined), waits)
         if not plan.known:
             counts = ("?", "?", "?", f"at most {plan.work}")
-        rows.append((plan.stage.name, *counts, str(resources), _time(plan.seconds(workers)), _size(plan.bytes)))
+        rows.append((plan.stage.name, *counts, str(resources), time_text(plan.seconds(workers)), size_text(plan.bytes)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
@@ -206,7 +207,7 @@ def _sums(run: PlannedRun) -> Iterator[str]:
     seconds = sum(plan.seconds(run.runtime.workers) or 0.0 for plan in told)
     size = sum(plan.bytes or 0.0 for plan in told)
     if told:
-        yield f"About {_time(seconds)} and {_size(size)}, by what earlier items took{_free(run.store)}."
+        yield f"About {time_text(seconds)} and {size_text(size)}, by what earlier items took{_free(run.store)}."
     if untold:
         yield f"Nothing tells the time of {', '.join(untold)}: no item of them is done in this work folder."
     names = [f"{plan.stage.name} of {name}" for plan in working for name in plan.to_do]
@@ -216,22 +217,4 @@ def _sums(run: PlannedRun) -> Iterator[str]:
 def _free(store: Store) -> str:
     if store.local_root is None:
         return ""
-    return f"; {_size(shutil.disk_usage(store.local_root).free)} are free"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _size(size: float | None) -> str:
-    if size is None:
-        return "?"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    return f"; {size_text(shutil.disk_usage(store.local_root).free)} are free"

@@ -15,6 +15,7 @@ from fye_model.config import Runtime
 from tasks.engine import pool
 from tasks.engine.store import Store
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.clean import clean
 from tasks.media.read import probe, read_frames
 from tasks.media.write import write_video
 from tasks.plan import STAGES
@@ -88,7 +89,12 @@ def test_the_bad_file_has_a_quarantine_row_and_the_rest_a_manifest(lab: Lab, fir
     assert sum(entry["stage"] == "landmarks" and entry["status"] == "done" for entry in manifest) == 2
 
 
-def test_a_second_run_finds_every_stage_cached(lab: Lab, first: tuple[Any, dict[str, Any]]) -> None:
+def test_a_second_run_finds_every_stage_cached_also_after_a_cleaning(
+    lab: Lab, first: tuple[Any, dict[str, Any]]
+) -> None:
+    unused = lab.work / "items" / "clips" / ("0" * 32)
+    shutil.copytree(next((lab.work / "items" / "clips").iterdir()), unused)
+    assert [one.path for one in clean(Store(lab.work))] == [unused.relative_to(lab.work).as_posix()]
     _, again = lab.retrain()
     assert {stage["state"] for stage in again["stages"]} == {"Cached"}
     assert again["metrics"] == first[1]["metrics"]
