@@ -383,6 +383,7 @@ class Runtime(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     launcher: Literal["inproc", "torchrun"] = "inproc"
     processes: Positive = 1  # GPUs; more than one always under torchrun
+    share_gpu: bool = False  # true: compute on a GPU beside other runs, instead of waiting until it is free
     loader_workers: Annotated[int, Field(ge=0)] | None = None  # of each training process; None: by device and CPUs
     threads: Annotated[int, Field(ge=0)] = 0  # torch threads of training; 0: torch's default
     cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel

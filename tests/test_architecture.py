@@ -61,6 +61,7 @@ def test_prefect_is_known_where_stages_are_cached_and_runs_are_shown() -> None:
         "tasks/engine/stage.py",
         "tasks/engine/prefect_records.py",
         "tasks/engine/progress.py",
+        "tasks/engine/limits.py",
         "tasks/workspace/summary.py",
     }
 

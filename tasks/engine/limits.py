@@ -1,0 +1,63 @@
+"""Prefect's limit on who computes on a GPU at a time, which its page shows, over all machines of a server.
+
+Strict: a run of a deployment does not begin GPU work without it. Which card of a machine is free is not its business,
+but that of the locks in `cards.py`, which hold without any server too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LIMIT = "gpu"
+
+
+@contextmanager
+def gpu_slots(count: int, log: Callable[[str], None]) -> Iterator[None]:
+    """Hold slots of the limit in a run of a deployment; a run that was started by hand has no part in it.
+
+    Raises ValueError, with the command that makes it, where the server has no such limit. A server that is lost
+    meanwhile stops no work: the cards are locked.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.concurrency.sync import concurrency
+    from prefect.exceptions import ObjectNotFound
+    from prefect.runtime import deployment
+
+    if not count or deployment.id is None:
+        yield
+        return
+    with get_client(sync_client=True) as client:
+        try:
+            limit = client.read_global_concurrency_limit_by_name(LIMIT)
+        except ObjectNotFound as error:
+            raise ValueError(
+                f"Prefect's server has no limit {LIMIT!r}, which keeps two runs off one GPU; make it with as many "
+                f"slots as there are cards: prefect gcl create {LIMIT} --limit 1 (prefect deploy --all does it)"
+            ) from error
+    if count > limit.limit:
+        raise ValueError(
+            f"this run wants {count} GPUs at once, and Prefect's limit {LIMIT!r} has {limit.limit}; give it as many "
+            f"slots as there are cards: prefect gcl update {LIMIT} --limit {count}"
+        )
+    if limit.active_slots + count > limit.limit:
+        log(f"waiting for Prefect's limit {LIMIT!r}: {limit.active_slots} of {limit.limit} slots are taken")
+    with concurrency(LIMIT, occupy=count, strict=True, raise_on_lease_renewal_failure=False):
+        yield
+
+
+def make_limit(slots: int = 1) -> dict[str, int]:
+    """Make the limit on the server that is deployed to, unless it is there: a step of `prefect deploy`.
+
+    slots: cards in all. One that is there stays as it is, because whoever runs the machines may have changed it.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    with get_client(sync_client=True) as client:
+        try:
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=slots))
+        except ObjectAlreadyExists:
+            slots = client.read_global_concurrency_limit_by_name(LIMIT).limit
+    return {"gpu_slots": slots}
