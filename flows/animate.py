@@ -12,6 +12,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from fye_model.config import Runtime
+from fye_model.devices import choose_device
+from tasks.engine.limits import gpus_held
 from tasks.faces.landmarker import resolve_landmarker
 from tasks.jobs.animate import AnimateRequest, AnimateSettings, sampling_of
 from tasks.jobs.animate import animate as animate_portrait
@@ -53,7 +55,8 @@ def animate(
         device=runtime.device,
         **dict(settings or AnimateSettings()),
     )
-    result = task(name="animate", cache_policy=NO_CACHE)(animate_portrait)(
-        request, asset=resolve_landmarker(runtime.assets), log=get_run_logger().info
-    )
+    with gpus_held(choose_device(runtime.device), 1, f"animate {output}", runtime.share_gpu):
+        result = task(name="animate", cache_policy=NO_CACHE)(animate_portrait)(
+            request, asset=resolve_landmarker(runtime.assets), log=get_run_logger().info
+        )
     return Completed(message=output, data={**result.model_dump(mode="json"), "outputs": {"video": output}})

@@ -15,6 +15,7 @@ from fye_model.config import AutoencoderConfig, Config, ImageEncoderConfig
 from fye_model.training.records import AutoencoderFit
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
+from tasks.engine.progress import counted
 from tasks.engine.stage import Context, Stage
 from tasks.media.read import read_frames
 from tasks.workspace.dataset import ClipSet
@@ -57,7 +58,7 @@ class EncodersWorker(Worker[ClipSet, EncodersRow]):
             )
             for clip in item.facts.clips
         ]
-        fit = make_encoders(item.out, self.autoencoder, self.image_encoder, clips, self.device, logger.info)
+        fit = make_encoders(item.out, self.autoencoder, self.image_encoder, clips, self.device, counted(logger.info))
         return EncodersRow(autoencoder="given" if fit is None else "fitted", factor=self.autoencoder.factor, fit=fit)
 
 

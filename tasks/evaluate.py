@@ -32,6 +32,7 @@ from fye_model.pictures import read_pictures
 from fye_model.training.pack import check_reenacted
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
+from tasks.engine.progress import counted
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
@@ -212,7 +213,7 @@ class EvaluateWorker(Worker[ClipSet, EvaluateRow]):
                 self.settings.sampling,
                 self.context.landmarker,
                 item.out,
-                logger.info,
+                counted(logger.info),
                 variant=self.settings.landmark_image.variant,
                 device=self.context.device,
                 reenacted=item.folder("reenacted") if "reenacted/about.json" in item.files else None,

@@ -42,6 +42,7 @@ from fye_model.landmarks.table import LandmarkSequence, read_landmarks
 from fye_model.training.records import validation_loss
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Worker
+from tasks.engine.progress import counted
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
@@ -174,7 +175,7 @@ class SelectWorker(Worker[ClipSet, SelectRow]):
                 FrozenParts(item.folder("vae"), item.folder("image_encoder"), settings.noise),
                 landmarker,
                 item.out,
-                logger.info,
+                counted(logger.info),
                 crop_margin=settings.crop_margin,
                 max_gap_frames=settings.max_gap_frames,
                 first=earlier[0] if earlier else None,

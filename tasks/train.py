@@ -33,6 +33,7 @@ from fye_model.processes import die_with_parent
 from fye_model.training.records import validation_loss
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, StageResult, Worker
+from tasks.engine.progress import counted
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef
 from tasks.faces.landmarker import geometry_source
@@ -225,10 +226,11 @@ def _run(command: list[str]) -> tuple[int, list[str]]:
             start_new_session=True,  # Ctrl-C reaches it through us, once
         )
         tail: list[str] = []
+        say = counted(logger.info)
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                logger.info("%s", line.rstrip())
+                say(line.rstrip())
                 tail = [*tail[-39:], line.rstrip()]
             return process.wait(), tail
         except BaseException:

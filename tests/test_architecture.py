@@ -62,7 +62,7 @@ def test_prefect_is_known_where_stages_are_cached_and_runs_are_shown() -> None:
         "tasks/engine/prefect_records.py",
         "tasks/engine/progress.py",
         "tasks/engine/limits.py",
-        "tasks/workspace/summary.py",
+        "tasks/workspace/page.py",
     }
 
 

@@ -6,10 +6,29 @@ but that of the locks in `cards.py`, which hold without any server too.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from fye_model.devices import Device
+from tasks.engine.cards import cards_of, held_cards
+
 LIMIT = "gpu"
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def gpus_held(device: Device, most: int | None, what: str, share: bool = False) -> Iterator[None]:
+    """No other run of this machine, or of this Prefect server, computes on the cards that the block is about to use.
+
+    most: how many it takes; None: all that it sees. what: is told to those who wait. share: do not wait.
+    """
+    if not device.is_cuda or share:
+        yield
+        return
+    cards = cards_of(device, most)
+    with gpu_slots(len(cards), logger.info), held_cards(cards, what):
+        yield
 
 
 @contextmanager

@@ -26,9 +26,9 @@ from pydantic import JsonValue
 from fye_model.config import Config, Recipe, Runtime
 from fye_model.devices import Device, RunDevice
 from tasks.engine import pool
-from tasks.engine.cards import cards_of, held_cards
 from tasks.engine.contract import Files, Resources, problems_with
 from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
+from tasks.engine.limits import gpus_held
 from tasks.engine.progress import Progress
 from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, stage_key
 from tasks.engine.store import Store, digest, file_digest, is_address
@@ -229,22 +229,10 @@ def _work(job: _Job[Row], missing: list[int]) -> Iterator[tuple[int, Outcome[Row
     device = job.device.get() if needs.gpus else Device("cpu", "the stage declares no GPU")
     handler = partial(_item_handler, stage, job.store.url, job.make_worker(device))
     jobs = [(job.items[index], job.keys[index]) for index in missing]
-    with _gpus_held(job, device):
-        yield from _work_with(job, jobs, handler, device)
-
-
-@contextlib.contextmanager
-def _gpus_held(job: _Job[Any], device: Device) -> Iterator[None]:
-    """No other run of this machine, or of this Prefect server, computes on the cards that the stage is about to use."""
-    if not device.is_cuda or job.runtime.share_gpu:
-        yield
-        return
-    from tasks.engine.limits import gpu_slots
-
     # Ray chooses among all cards that it sees; training takes the first `processes`
-    cards = cards_of(device, None if job.stage.resources.pooled else job.runtime.processes)
-    with gpu_slots(len(cards), logger.info), held_cards(cards, f"{job.stage.name} of {job.store.url}"):
-        yield
+    most = None if needs.pooled else job.runtime.processes
+    with gpus_held(device, most, f"{stage.name} of {job.store.url}", job.runtime.share_gpu):
+        yield from _work_with(job, jobs, handler, device)
 
 
 def _work_with(

@@ -166,23 +166,6 @@ def write_tables(
     store.write_json(SUMMARY, summary.as_json())
 
 
-def show(summary: Summary, quarantine: Sequence[QuarantineRow]) -> None:
-    """Log the summary and leave it as Prefect artifacts: the stages as a table, the quarantine as another."""
-    from prefect.artifacts import create_markdown_artifact, create_table_artifact
-    from prefect.logging import get_run_logger
-
-    logger = get_run_logger()
-    stages = [stage.model_dump(mode="json") for stage in summary.stages]
-    create_table_artifact(stages, key="stages", description="Stages of this run")
-    if quarantine:
-        rows = [row.model_dump(mode="json") for row in quarantine]
-        create_table_artifact(rows, key="quarantine", description="What was set aside, and why")
-        for row in quarantine:
-            logger.warning("quarantined in %s: %s: %s: %s", row.stage, row.name, row.reason, row.message)
-    create_markdown_artifact(f"```json\n{json.dumps(summary.as_json(), indent=1)}\n```", key="summary")
-    logger.log(logging.INFO, "%s in %.0f s", summary.status, summary.seconds)
-
-
 def row_text(record: Config | None) -> str:
     """A row as JSON text, keys sorted."""
     return json.dumps(as_json(record), sort_keys=True)

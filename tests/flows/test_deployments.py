@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -59,6 +60,17 @@ class Server:
         )
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}\n{self.log.read_text()[-4000:]}"
         return done.stdout
+
+    def ask(self, what: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
+        """Rows of the server, as its API has them."""
+        request = urllib.request.Request(
+            f"{self.url}/{what}/filter",
+            data=json.dumps(filters).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: list[dict[str, Any]] = json.load(answer)
+        return found
 
     def wait(self, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
@@ -137,3 +149,64 @@ def test_a_refresh_runs_through_the_worker_and_finds_its_work_done_the_second_ti
     server.call(*words)
     again = json.loads((tmp_path / "work" / "summary.json").read_text())
     assert {stage["state"] for stage in again["stages"]} == {"Cached"}
+    run = server.ask("flow_runs", {"sort": "START_TIME_ASC", "limit": 1})[0]["id"]
+    artifacts = server.ask("artifacts", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+    shown = {one["key"]: one["data"] for one in artifacts}
+    assert "1 of 1 clips kept" in shown["summary"]
+    assert "| ingest | Completed | 1 of 2 | 0 | 1 |" in shown["summary"], shown["summary"]
+
+
+def test_deploying_makes_the_limit_on_gpus_and_leaves_one_that_is_there(server: Server) -> None:
+    (limit,) = [one for one in server.ask("v2/concurrency_limits", {}) if one["name"] == "gpu"]
+    assert limit["limit"] == 1
+    server.call("gcl", "update", "gpu", "--limit", "2")
+    server.call("--no-prompt", "deploy", "--name", "smoke")
+    (limit,) = [one for one in server.ask("v2/concurrency_limits", {}) if one["name"] == "gpu"]
+    assert limit["limit"] == 2
+    server.call("gcl", "update", "gpu", "--limit", "1")
+
+
+SLOT = """
+import time
+from pathlib import Path
+
+import flows
+from prefect import flow
+from tasks.engine.limits import gpu_slots, logger
+
+@flow
+def takes_a_slot(folder: str, name: str):
+    with gpu_slots(1, logger.info):
+        begun = time.time()
+        logger.info("%s has it", name)
+        time.sleep(2)
+        (Path(folder) / name).write_text(f"{begun} {time.time()}")
+"""
+
+
+def test_two_runs_of_deployments_do_not_take_the_card_at_once_and_their_lines_are_in_prefects_log(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "slot.py").write_text(SLOT)
+    env = yaml.safe_load((ROOT / "prefect.yaml").read_text())["definitions"]["pool"]["job_variables"]["env"]
+    words = ["--name", "slot", "--pool", "fye", "--job-variable", json.dumps({"env": env})]
+    server.call("--no-prompt", "deploy", f"{tmp_path}/slot.py:takes_a_slot", *words)
+
+    def start(name: str) -> None:
+        parameters = json.dumps({"folder": str(tmp_path), "name": name})
+        server.call("deployment", "run", "takes-a-slot/slot", "--params", parameters)
+
+    start("a")
+    start("b")
+    deadline = time.monotonic() + 120
+    while not ((tmp_path / "a").exists() and (tmp_path / "b").exists()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (_, first_ended), (second_begun, _) = sorted(
+        [float(word) for word in (tmp_path / name).read_text().split()] for name in "ab"
+    )
+    assert first_ended <= second_begun, "both had the card"
+    lines = {}
+    while len(lines) < 2 and time.monotonic() < deadline:  # they are sent a moment later
+        told = server.ask("logs", {"limit": 200, "sort": "TIMESTAMP_DESC"})
+        lines = {line["message"]: line for line in told if line["name"] == "tasks.engine.limits"}
+    assert {"a has it", "b has it"} <= set(lines) and all(line["flow_run_id"] for line in lines.values())
