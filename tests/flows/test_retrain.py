@@ -103,6 +103,18 @@ def test_a_second_run_finds_every_stage_cached_also_after_a_cleaning(
     assert runs[0].manifests == runs[1].manifests and all((lab.work / path).is_file() for path in runs[0].manifests)
 
 
+def test_prefects_page_shows_how_far_single_items_are_and_a_summary(lab: Lab, first: tuple[Any, Any]) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        shown = {artifact.key: artifact for artifact in client.read_artifacts(limit=200)}
+    assert shown["train-stage1-progress"].data == 100 and "step 4/4" in shown["train-stage1-progress"].description
+    assert {"encoders-progress", "train-stage2-progress", "select-progress", "evaluate-progress"} <= set(shown)
+    page = shown["summary"].data
+    assert "| train\\_stage1 | " in page and "data:image/jpeg;base64" in page and "| Landmark error | " in page
+    assert (lab.work / "report" / "report.html").as_uri() in shown["report"].data
+
+
 def plan_of(lab: Lab, **parameters: Any) -> Any:
     from flows.plan import plan
 
