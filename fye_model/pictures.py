@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fye_model.files import whole_file
+from fye_model.processes import usable_cpus
 
 SCHEMA = "fye-frames-1"
 
@@ -34,7 +36,8 @@ def read_pictures(path: Path) -> np.ndarray:
         found = (table.schema.metadata or {}).get(b"schema_version", b"none").decode()
         if found != SCHEMA:
             raise ValueError(f"schema {found!r}, expected {SCHEMA!r}")
-        return np.stack([_decoded(cell.as_py()) for cell in table["webp"]])
+        with ThreadPoolExecutor(usable_cpus()) as pool:  # Pillow lets other threads go on
+            return np.stack(list(pool.map(_decoded, table["webp"].to_pylist())))
     except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
         raise ValueError(f"{path}: not a readable file of pictures ({error}); pack it again") from error
 

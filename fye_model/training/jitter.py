@@ -8,7 +8,9 @@ clip's size, so that a window of it is as steady as the clip is.
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -17,6 +19,7 @@ from fye_model.config import JitterConfig
 from fye_model.landmarks import topology
 from fye_model.landmarks.mirroring import mirrored
 from fye_model.landmarks.table import LandmarkSequence
+from fye_model.processes import usable_cpus
 
 _TRIES = 50  # crops drawn before the one that cuts least is taken
 _CUT = 0.02  # of the drawn points that a crop may leave outside
@@ -56,11 +59,15 @@ def _draw(points: np.ndarray, config: JitterConfig, mirrored: bool, random: np.r
 def crop_frames(frames: np.ndarray, crop: CropDraw) -> np.ndarray:
     """The square of (f, s, s, 3) uint8 frames at the frames' own size, mirrored where the crop is."""
     size = frames.shape[1]
-    box = tuple(size * edge for edge in (crop.left, crop.top, crop.left + crop.side, crop.top + crop.side))
-    out = np.stack(
-        [np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC, box)) for frame in frames]
-    )
+    left, top, side = size * crop.left, size * crop.top, size * crop.side
+    box = (left, top, left + side, top + side)
+    with ThreadPoolExecutor(usable_cpus()) as pool:  # Pillow lets other threads go on
+        out = np.stack(list(pool.map(partial(_resized, size=size, box=box), frames)))
     return np.ascontiguousarray(out[:, :, ::-1]) if crop.mirrored else out
+
+
+def _resized(frame: np.ndarray, size: int, box: tuple[float, float, float, float]) -> np.ndarray:
+    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def crop_sequence(sequence: LandmarkSequence, crop: CropDraw) -> LandmarkSequence:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.compatibility import check_folder
 from fye_model.animation.description import need_description
+from fye_model.animation.folder import load_pipeline
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.schedule import progressive_windows
 from fye_model.config import SamplingConfig, StepCacheConfig
@@ -38,16 +39,7 @@ def sampling_of(model: Path, changes: Mapping[str, object]) -> SamplingConfig:
 
 def load_for_animation(model: Path, device: Device, log: Log = print, frames: int = 0) -> FollowYourEmojiPipeline:
     """A model's pipeline, in half precision and on the fast path where there is a GPU; compiled for many frames."""
-    import torch
-
-    from fye_model.animation.pipeline import FollowYourEmojiPipeline
-
-    precision = torch.float16 if device.is_cuda else torch.float32
-    pipeline = FollowYourEmojiPipeline.from_pretrained(model, dtype=precision).to(device.torch)
-    pipeline.set_progress_bar_config(disable=True)
-    if device.is_cuda:
-        log(str(pipeline.enable_fast_path(compile=frames >= _COMPILE_FROM_FRAMES)))
-    return pipeline
+    return load_pipeline(model, device.name, log, compile=frames >= _COMPILE_FROM_FRAMES)
 
 
 def cache_error(

@@ -31,7 +31,7 @@ SIZE, SIDE, FRAMES, CLIPS, WINDOW = 512, 64, 250, 3, 16
 _HEADER = {"schema": 1, "landmark_model": "bench:0", "size": SIZE, "factor": 8, "fps": 25.0, "geometry": "mean_mesh"}
 
 
-def make_clips(folder: Path) -> Path:
+def make_clips(folder: Path, token_dim: int = 128) -> Path:
     """The index of a small data set of full-size files."""
     random = np.random.default_rng(0)
     pixels = faces()[:FRAMES]
@@ -47,7 +47,7 @@ def make_clips(folder: Path) -> Path:
         write_landmarks(sequence, place / "landmarks.parquet")
         write_masks(place / "masks.parquet", *random.random((2, FRAMES, SIDE, SIDE), dtype=np.float32))
         latents = torch.from_numpy(random.standard_normal((FRAMES, 4, SIDE, SIDE), dtype=np.float32)).half()
-        tokens = torch.from_numpy(random.standard_normal((16, 257, 128), dtype=np.float32)).half()
+        tokens = torch.from_numpy(random.standard_normal((16, 257, token_dim), dtype=np.float32)).half()
         references = torch.arange(0, FRAMES, FRAMES // 16)[:16]
         save_file(
             {"latents": latents, "image_tokens": tokens, "reference_frames": references}, place / "latents.safetensors"
