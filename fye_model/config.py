@@ -386,5 +386,8 @@ class Runtime(Config):
     share_gpu: bool = False  # true: compute on a GPU beside other runs, instead of waiting until it is free
     loader_workers: Annotated[int, Field(ge=0)] | None = None  # of each training process; None: by device and CPUs
     threads: Annotated[int, Field(ge=0)] = 0  # torch threads of training; 0: torch's default
+    # weights in single precision and their moments stay in the computer's memory, where bf16 working weights train on a
+    # GPU; None: where they would take most of the card's
+    offload: bool | None = None
     cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel
     assets: Path | None = None  # folder with face_landmarker.task; FYE_ASSETS otherwise

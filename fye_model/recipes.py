@@ -197,9 +197,26 @@ DEBUG: dict[str, JsonValue] = {
     "evaluation": {"frames": 3, "size": 64, "clips": 1},
 }
 
+# The paper's training on cards of 24 and 80 GB: the same numbers, computed in smaller parts. What a card holds at a
+# time was measured with `tests/benchmarks/train_step.py`.
+PAPER_24: dict[str, JsonValue] = {
+    "train": {
+        "stage1": {"accumulate": 16, "gradient_checkpointing": True, "working_weights": "bf16"},
+        "stage2": {"accumulate": 32, "gradient_checkpointing": True, "working_weights": "bf16"},
+    },
+}
+PAPER_80: dict[str, JsonValue] = {
+    "train": {
+        "stage1": {"accumulate": 2, "working_weights": "bf16"},
+        "stage2": {"accumulate": 16, "working_weights": "bf16"},
+    },
+}
+
 # what `--recipe NAME` knows, each as overrides on `Recipe`; a new recipe is a line here
 NAMED: dict[str, dict[str, JsonValue]] = {
     "paper": {},
+    "paper-24gb": PAPER_24,
+    "paper-80gb": PAPER_80,
     "demo": DEMO,
     "small": SMALL,
     "debug": DEBUG,

@@ -103,6 +103,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             loader_workers=loaders,
             threads=runtime.threads,
             cuda_graph=runtime.cuda_graph,
+            offload=runtime.offload,
             board=board,
         )
         job.write(work / "job.json")

@@ -79,6 +79,11 @@ class Trained:
         """Which weights are saved and validated."""
         return "raw" if self.ema is None else "average"
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the weights that learn are on a GPU, and not in the computer's memory."""
+        return next(iter(self.parameters.values())).is_cuda
+
     def state(self) -> dict[str, Tensor]:
         """All that a resumed run needs beside the networks' saved weights, as flat tensors."""
         tensors: dict[str, Tensor] = {}

@@ -28,6 +28,8 @@ def memory_advice(job: TrainJob, processes: int) -> str:
         advice = f"set {where}.accumulate to {smaller[0]}, which computes the same in smaller parts"
     elif not config.gradient_checkpointing:
         advice = f"set {where}.gradient_checkpointing to true, which recomputes instead of keeping"
+    elif not job.offload and not config.ema_decay:
+        advice = "set runtime.offload to true, which keeps masters and moments in the computer's memory"
     elif job.stage == 2 and config.frames > 2:
         advice = f"set {where}.frames to {config.frames // 2}"
     else:

@@ -47,6 +47,7 @@ class TrainJob(Config):
     loader_workers: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
     cuda_graph: bool = True
+    offload: bool | None = None  # see `Runtime`
     log_every: Annotated[int, Field(gt=0)] = 10
     board: Path | None = None  # folder for TensorBoard, whose files tell their time; None: in `output`
 
@@ -58,6 +59,11 @@ class TrainJob(Config):
             raise ValueError(
                 f"train.stage2.frames is {self.train.frames}, but the motion modules take at most "
                 f"networks.motion_max_frames = {self.networks.motion_max_frames}"
+            )
+        if self.offload and (self.train.working_weights != "bf16" or self.train.ema_decay):
+            raise ValueError(
+                f"runtime.offload needs train.stage{self.stage}.working_weights bf16 and ema_decay 0, which are "
+                f"{self.train.working_weights} and {self.train.ema_decay}: set them so, or runtime.offload to false"
             )
         return self
 

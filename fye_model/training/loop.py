@@ -36,7 +36,7 @@ from fye_model.training.loader import make_loader
 from fye_model.training.objective import Objective
 from fye_model.training.progress import Progress, StepRecord, Utilisation
 from fye_model.training.start import identify, load_networks, make_samples, start
-from fye_model.training.step import Batch, Step, StepResult, make_step
+from fye_model.training.step import Batch, Step, StepResult, WorkingStep, make_step
 from fye_model.training.validation import validate
 from fye_model.training.work import matrix_rate, sample_work
 
@@ -119,8 +119,10 @@ class _Run:
     ) -> None:
         self.job, self.world, self.samples, self.held_out = job, world, samples, held_out
         self.trained, self.identity, self.log = trained, identity, log
-        self.objective = Objective(trained.networks, job).to(world.device)
         self.on_gpu = world.device.type == "cuda"
+        self.offloaded = self.on_gpu and not trained.on_gpu
+        # offloaded weights never come to the GPU; what validation looks at are then the working weights
+        self.objective = Objective(trained.networks, job).to("cpu" if self.offloaded else world.device)
         self.saver = checkpoint.Saver(background=self.on_gpu)
         self.progress: Progress | None = None
         self._unread: list[_Taken] = []
@@ -148,6 +150,9 @@ class _Run:
         job, world, config = self.job, self.world, self.job.train
         rate = matrix_rate(world.device) * world.size if self.on_gpu and world.first else None
         take = make_step(job, self.trained, self.objective, world)
+        if self.offloaded and isinstance(take, WorkingStep):
+            self.objective = take.objective
+            self.log("weights in single precision and their moments stay in the computer's memory (runtime.offload)")
         laps.lap("step made ready")
         for number in range(first_step, config.steps + 1):
             self._take(take, number, loader)
@@ -269,6 +274,8 @@ class _Run:
 
     def _save(self, step: int, found: checkpoint.ValidationResult | None, due: bool) -> None:
         job, config = self.job, self.job.train
+        if self.offloaded:
+            torch.cuda.synchronize(self.world.device)  # the GPU writes the weights where they are read now
         if self.progress is not None:
             self.progress.flush()
             meta = checkpoint.Meta(

@@ -13,6 +13,8 @@ from fye_model.training import checkpoint
 from fye_model.training.data import TrainingSamples
 from fye_model.training.index import TrainingIndex
 from fye_model.training.job import Json, TrainJob
+from fye_model.training.kernels.support import installed
+from fye_model.training.working import too_large
 
 
 def make_samples(
@@ -48,6 +50,26 @@ def identify(job: TrainJob, index: TrainingIndex) -> Json:
     return {**job.identity(), "data": index.digest(), "init": origin}
 
 
+def offloads(job: TrainJob, networks: Networks, device: torch.device) -> bool:
+    """Whether single-precision weights and moments stay in the computer's memory; see `Runtime.offload`.
+
+    Raises ValueError where that was asked for and Triton, whose kernel reaches them there, is missing.
+    """
+    if device.type != "cuda" or job.train.working_weights != "bf16" or job.offload is False:
+        return False
+    if not installed():
+        if job.offload:
+            raise ValueError("runtime.offload needs Triton, which is not installed: pip install triton")
+        return False
+    if job.offload:
+        return True
+    sizes = {trains: 0 for trains in (True, False)}
+    for parameter in networks.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return not job.train.ema_decay and too_large(sizes[True], sizes[False], memory)
+
+
 def load_networks(job: TrainJob, samples: TrainingSamples, done: tuple[int, Path] | None) -> Networks:
     """The networks as they were saved after the last step taken, or else as they are at the start of the stage."""
     if done is not None:
@@ -62,11 +84,15 @@ def load_networks(job: TrainJob, samples: TrainingSamples, done: tuple[int, Path
 def start(
     job: TrainJob, networks: Networks, done: tuple[int, Path] | None, device: torch.device
 ) -> tuple[checkpoint.Trained, int]:
-    """Networks, optimizer and average as they were after the last step taken, on `device`; and that step (0: none)."""
-    networks = networks.to(device).train()
-    parameters = networks.set_stage(job.stage)
+    """Networks, optimizer and average as they were after the last step taken; and that step (0: none).
+
+    They are on `device`, or in the computer's memory where the job offloads them.
+    """
+    parameters = networks.train().set_stage(job.stage)
     if not parameters:
         raise ValueError(f"stage {job.stage} has nothing to train under this configuration of the networks")
+    if not offloads(job, networks, device):
+        networks = networks.to(device)
     if job.train.gradient_checkpointing:
         networks.enable_gradient_checkpointing()
     # AdamW is Adam where the weight decay is 0, and decays as one means it where it is not

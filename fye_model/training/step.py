@@ -93,7 +93,7 @@ class WorkingStep:
 
     def __init__(self, job: TrainJob, trained: Trained, world: World) -> None:
         self.config, self.world = job.train, world
-        self.copy = WorkingCopy(trained)
+        self.copy = WorkingCopy(trained, world.device)
         self.objective = Objective(self.copy.networks, job).to(world.device).train()
         self.replay: Replay | None = None
         self.graph = job.cuda_graph and world.device.type == "cuda"

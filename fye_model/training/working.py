@@ -19,19 +19,22 @@ from fye_model.training.kernels.adam import AdamStep, FusedAdam, Moved, referenc
 from fye_model.training.kernels.support import usable
 from fye_model.training.layers import lay_out
 
+_MOST_OF_A_CARD = 0.6
 _BUCKET = 64 << 20  # bytes of gradients that processes exchange at a time
 
 
 class WorkingCopy:
-    """A bf16 copy of `trained.networks`, laid out for training, and the means to move both.
+    """A bf16 copy on `device` of `trained.networks`, laid out for training, and the means to move both.
 
-    The masters become channels-last, which changes no value.
+    The masters become channels-last, which changes no value. Masters in the computer's memory stay there, with their
+    moments, in pages that the GPU reads and writes itself: the same pass in the same order, to the same bits.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Trained, device: torch.device) -> None:
         self.trained = trained
         masters = trained.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks: Networks = copy.deepcopy(masters).to(dtype=torch.bfloat16)
+        half = copy.deepcopy(masters).to(dtype=torch.bfloat16)
+        self.networks: Networks = half.to(device)
         named = dict(self.networks.named_parameters())
         self.parameters = [named[name] for name in trained.parameters]
         if self.networks.denoiser.gradient_checkpointing:
@@ -39,6 +42,8 @@ class WorkingCopy:
         lay_out(self.networks)
         self._adam: FusedAdam | None = None
         self._count = trained.align()
+        if device.type == "cuda":
+            _pin(trained)
         self._moved: Moved | None = None
 
     def gradients(self) -> list[Tensor]:
@@ -92,6 +97,31 @@ class WorkingCopy:
             self._moved.check()
             self._adam = None
         return self._moved
+
+
+def _pin(trained: Trained) -> None:
+    """Move what lies in the computer's memory to pages of it that a GPU can reach."""
+    for parameter in trained.parameters.values():
+        if parameter.is_cuda:
+            continue
+        parameter.data = _pinned(parameter.data)
+        state = trained.optimizer.state[parameter]
+        for key in ("exp_avg", "exp_avg_sq"):
+            state[key] = _pinned(state[key])
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    there = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, pin_memory=True)
+    return there.copy_(tensor)
+
+
+def too_large(trained: int, frozen: int, memory: int) -> bool:
+    """Whether masters and moments belong in the computer's memory: `memory` bytes of the card, parameters counted.
+
+    With them a trained parameter takes 16 bytes (4 each of master and two moments, 2 of weight and of gradient), a
+    frozen one 6. What a step keeps for its way back needs the rest.
+    """
+    return 16 * trained + 6 * frozen > _MOST_OF_A_CARD * memory
 
 
 def sum_over_processes(grads: list[Tensor]) -> None:

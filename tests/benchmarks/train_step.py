@@ -76,6 +76,7 @@ class Setting:
     stage: int
     batch: int
     recompute: bool = False
+    offload: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def make_job(setting: Setting, working: bool, tiny: bool, graph: bool) -> TrainJ
         networks=networks,
         train=train,
         cuda_graph=graph,
+        offload=setting.offload and working,
     )
 
 
@@ -186,8 +188,11 @@ def measure(setting: Setting, working: bool, options: argparse.Namespace, work: 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     token_dim, side = (16, 4) if options.tiny else (1024, 64)
     job = make_job(setting, working, options.tiny, not options.no_graph)
-    trained, _ = start(job, make_networks(job, device, token_dim), None, device)
-    objective = Objective(trained.networks, job).to(device)
+    place = torch.device("cpu") if job.offload else device
+    trained, _ = start(job, make_networks(job, place, token_dim), None, device)
+    objective = Objective(trained.networks, job)
+    if not job.offload:
+        objective.to(device)
     step = make_step(job, trained, objective, World(0, 1, device, None))
     batches = make_batches(job, device, side, token_dim)
     if device.type == "cuda":
@@ -280,7 +285,10 @@ def profile(step: Step, batches: list[dict[str, Tensor]], title: str) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "settings", nargs="*", default=["1x4", "1x16", "1x32", "2x1", "2x2", "2x4"], help="stage x batch"
+        "settings",
+        nargs="*",
+        default=["1x4", "1x16", "1x32", "2x1", "2x2", "2x4"],
+        help="stage x batch; with r: recomputing, with o: masters and moments in the computer's memory",
     )
     parser.add_argument("--ways", nargs="*", default=["plain", "working"], choices=["plain", "working"])
     parser.add_argument("--steps", type=int, default=20)
@@ -298,8 +306,8 @@ def main() -> None:
     log(f"{card}, torch {torch.__version__}, {rate / 1e12:.0f} TFLOP/s in a large product")
     settings = []
     for text in options.settings:
-        stage, batch = text.removesuffix("r").split("x")
-        settings.append(Setting(int(stage), int(batch), text.endswith("r")))
+        stage, batch = text.rstrip("ro").split("x")
+        settings.append(Setting(int(stage), int(batch), "r" in text, "o" in text))
     work = {stage: count_work(stage, options.tiny) for stage in sorted({s.stage for s in settings})}
     log("work of a sample:", {stage: f"{value / 1e12:.2f} TFLOP" for stage, value in work.items()})
     results: list[Found] = []
@@ -315,7 +323,8 @@ def main() -> None:
                 continue
             floor = work[setting.stage] * setting.batch / rate * 1e3
             log(
-                f"{way} stage {setting.stage} batch {setting.batch}{' recomputing' if setting.recompute else ''}: "
+                f"{way} stage {setting.stage} batch {setting.batch}{' recomputing' if setting.recompute else ''}"
+                f"{' offloaded' if setting.offload else ''}: "
                 f"{found.ms:.1f} ms a step (floor {floor:.0f}), {found.samples_s:.2f} samples/s, MFU "
                 f"{found.tflops * 1e12 / rate:.1%}, peak {found.peak_gib:.1f} GiB, first step {found.first_s:.1f} s"
             )

@@ -101,7 +101,7 @@ class FusedAdam:
                 places = [x.data_ptr() + start * 4 for x in single]
                 places += [x.data_ptr() + start * x.element_size() for x in (grad, half)]
                 rows.append((*places, min(_CHUNK, master.numel() - start)))
-        self.table = torch.tensor(rows, dtype=torch.int64, device=moved.masters[0].device)
+        self.table = torch.tensor(rows, dtype=torch.int64, device=moved.working[0].device)
         self._kept = moved  # the addresses are theirs
 
     def __call__(self, factor: Tensor, step: AdamStep) -> None:

@@ -20,6 +20,11 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
+def installed() -> bool:
+    """Whether there is a Triton at all."""
+    return triton is not None
+
+
 def usable(*tensors: Tensor) -> bool:
     """Whether these kernels can take the tensors: half precision on a GPU, or anything under the interpreter."""
     if triton is None:

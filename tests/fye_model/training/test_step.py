@@ -23,6 +23,7 @@ from fye_model.training.latents import in_half_precision
 from fye_model.training.loop import train
 from fye_model.training.progress import read_metrics
 from fye_model.training.work import sample_work
+from fye_model.training.working import too_large
 
 Make = Callable[..., TrainJob]
 HALF = {"precision": "bf16", "working_weights": "bf16"}
@@ -120,13 +121,40 @@ def test_what_goes_wrong_in_the_background_is_raised_by_the_next_call(make_job: 
         ({**HALF, "accumulate": 1, "batch_size": 6}, "set train.stage1.accumulate to 2"),
         ({**HALF, "accumulate": 2, "batch_size": 6}, "set train.stage1.accumulate to 3"),
         ({**HALF, "accumulate": 6, "batch_size": 6}, "set train.stage1.gradient_checkpointing to true"),
-        ({**HALF, "accumulate": 6, "batch_size": 6, "gradient_checkpointing": True}, "a smaller clips.size"),
+        ({**HALF, "accumulate": 6, "batch_size": 6, "gradient_checkpointing": True}, "set runtime.offload to true"),
+        (
+            {**HALF, "accumulate": 6, "batch_size": 6, "gradient_checkpointing": True, "ema_decay": 0.9},
+            "a smaller clips.size",
+        ),
     ],
 )
 def test_out_of_memory_names_the_next_setting_to_change(
     make_job: Make, settings: dict[str, str | int | bool], advice: str
 ) -> None:
     assert advice in memory_advice(make_job(**settings), 1)
+
+
+def test_what_a_card_of_24_gb_cannot_hold_beside_a_step_is_offloaded_and_what_one_of_80_gb_can_is_not() -> None:
+    networks, motion = 1_720_000_000, 450_000_000  # of stage 1, of stage 2
+    assert too_large(networks, 0, 24 << 30) and too_large(motion, networks, 24 << 30)
+    assert not too_large(networks, 0, 80 << 30) and not too_large(motion, networks, 80 << 30)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {**HALF, "ema_decay": 0.9}])
+def test_offloading_needs_working_weights_and_no_average(make_job: Make, settings: dict[str, str | float]) -> None:
+    with pytest.raises(ValueError, match=r"runtime\.offload needs train\.stage1\.working_weights bf16 and ema_decay 0"):
+        make_job(job={"offload": True}, **settings)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with Triton")
+def test_offloaded_weights_come_to_the_same_bits(make_job: Make) -> None:
+    runs = []
+    for offload in (False, True):
+        job = make_job(output=f"offload-{offload}", job={"offload": offload, "device": "cuda"}, steps=4, **HALF)
+        told: list[str] = []
+        runs.append(load_file(train(job, told.append).checkpoints[-1] / checkpoint.STATE))
+        assert any("runtime.offload" in line for line in told) == offload
+    assert all(torch.equal(value, runs[1][name]) for name, value in runs[0].items())
 
 
 def test_the_work_of_a_sample_grows_with_its_pixels_and_frames(make_job: Make, tmp_path: Path) -> None:
