@@ -169,11 +169,12 @@ def _remove_left_over(path: Path) -> None:
     with os.scandir(path.parent) as entries:
         found = [(entry.name, match) for entry in entries if (match := name.fullmatch(entry.name))]
     for entry, match in found:
-        if not _alive(int(match[1])):
+        if not alive(int(match[1])):
             _remove(path.with_name(entry))
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether this machine runs a process of this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from fye_model.files import alive
 
 
 @contextmanager
@@ -51,8 +54,9 @@ def held_claim(
 
     Each writes a claim of its own, and has the folder when it then sees no other; else it takes its claim back and
     tries again. That needs only that a listing shows what was written before it, as the usual object stores promise.
+    What a killed process of this machine held is taken from it.
     """
-    mine = f"{uuid.uuid4().hex}.{socket.gethostname()}.{os.getpid()}"
+    mine = f"{_here()}{uuid.uuid4().hex[:24]}.{socket.gethostname()}.{os.getpid()}"
     deadline = time.monotonic() + wait_s
     while True:
         write(f"{folder}/{mine}", b"")
@@ -60,6 +64,11 @@ def held_claim(
         if not others:
             break
         delete(f"{folder}/{mine}")
+        left = [name for name in others if _left_over(name)]
+        for name in left:
+            delete(f"{folder}/{name}")
+        if left:
+            continue
         if time.monotonic() > deadline:
             host, process = others[0].split(".", 1)[-1].rsplit(".", 1)
             raise TimeoutError(
@@ -71,3 +80,19 @@ def held_claim(
         yield
     finally:
         delete(f"{folder}/{mine}")
+
+
+def _here() -> str:
+    """Eight letters for this machine since it was started, and for the process numbers that are seen here; machines
+    may share a name, and containers a machine."""
+    try:
+        since = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        since = uuid.uuid4().hex  # where it cannot be told, no claim is taken for one of here
+    return hashlib.sha256(since.encode()).hexdigest()[:8]
+
+
+def _left_over(claim: str) -> bool:
+    """Whether a claim is of a process of this machine that is gone."""
+    process = claim.rpartition(".")[2]
+    return claim.startswith(_here()) and process.isdecimal() and not alive(int(process))

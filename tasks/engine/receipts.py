@@ -121,14 +121,19 @@ class Receipts(Generic[Row]):
             return None
 
     def settle(self, item: Item[Any], key: str, scratch: Path, row: Row, seconds: float) -> Outcome[Row]:
-        """Publish what a worker made in `scratch`, receipt last."""
+        """Publish what a worker made in `scratch`, receipt last; where another machine was faster, its outcome."""
         files = folder_files(scratch)
         if problems := problems_with(files, self.stage.writes):
             raise RuntimeError(f"{self.stage.name} wrote other files than it declares: {'; '.join(problems)}")
         folder = item_folder(self.stage, key)
         outcome = Outcome(item.id, item.name, key, folder, file_list(files), row, seconds=round(seconds, 3))
-        self.store.publish(scratch, folder, self._receipt(outcome))
-        return outcome
+        with self.store.publishing(folder):
+            faster = self.find(item, key, tell=False) if self.store.local_root is None else None
+            if faster is None:
+                self.store.publish(scratch, folder, self._receipt(outcome))
+                return outcome
+        shutil.rmtree(scratch)
+        return faster
 
     def set_aside(
         self, item: Item[Any], key: str, reason: str, message: str, seconds: float = 0.0, scratch: Path | None = None

@@ -34,6 +34,7 @@ from fye_model.files import json_digest as digest
 from tasks.engine.locks import held_claim, held_file
 
 __all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files", "is_address"]
+PUBLISHING_S = 1800.0  # to wait for another machine that sends its files of the same item
 OWN = ("items", "stages", "results", "partial")  # what in a store is the store's alone
 logger = logging.getLogger(__name__)
 
@@ -171,11 +172,25 @@ class Store:
             (target / "receipt.json").unlink(missing_ok=True)
             place_folder(folder, target)
             return
+        self.delete(f"{rel}/receipt.json")
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.fs.put_file(str(path), self._full(f"{rel}/{path.relative_to(folder).as_posix()}"))
         self.write_bytes(f"{rel}/receipt.json", receipt)
         shutil.rmtree(folder)
+
+    @contextmanager
+    def publishing(self, rel: str) -> Iterator[None]:
+        """Hold an item's folder while it is published, where `claimed` does not reach: against other machines.
+
+        Two that sent the files of one item at once would leave a mixture of both under the receipt of the last. Raises
+        TimeoutError as `exclusive` does.
+        """
+        if self.local_root is not None:
+            yield
+            return
+        with self.exclusive(rel, PUBLISHING_S):
+            yield
 
     def content_digest(self, path: Path) -> str:
         """sha256 of a local file, or of a folder's file names and contents; ValueError when there is nothing."""

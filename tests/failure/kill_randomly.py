@@ -8,8 +8,8 @@ but for seconds and dates; no process may be left, no Ray folder, and no run tha
 `cancels`: training without end; at a random moment the command gets SIGTERM, as from a scheduler. It must end within
 15 s with a checkpoint that is no older than the last one, and leave no process.
 
-Moment and victim follow from the seed, as far as a machine's pace can be repeated; each round prints its own, and
-`--seed N 1` tries one round again.
+Moment (a stage that has begun, and seconds after it) and victim follow from the seed, as far as a machine's pace can be
+repeated; each round prints its own, and `kills 1 --seed N` tries one again.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from tasks.plan import STAGES as PLANNED
 from tests.debug import DEBUG
 
 ROOT = Path(__file__).resolve().parents[2]
 FYE = str(Path(sys.executable).with_name("fye"))
 MARK = "FYE_TEST_MARK"
-MOST_S = 400.0  # of a command, on a busy machine
+MOST_S = 1200.0  # of a command, on a busy machine
 LEAVE_S = 15.0  # in which what was started must be gone, and a cancelled run must end
 TOLD = ("report", "evaluation", "history.json", "summary.json", "manifest.parquet", "hashes.json")  # of times and dates
+STAGES = [stage.name for stage in PLANNED]
 NEVER = ["--set", "train.stage1.steps=1000000", "--set", "train.stage1.checkpoint_every=1000000"]
 NEVER += ["--set", "train.stage1.validate_every=1000000"]
 
@@ -176,14 +178,15 @@ def not_ended(home: Path) -> list[str]:
     return [f"{name}: {state}" for name, state in found]
 
 
-def kill_once(place: Place, seed: int, whole_s: float, undisturbed: dict[str, str]) -> dict[str, Any]:
+def kill_once(place: Place, seed: int, undisturbed: dict[str, str]) -> dict[str, Any]:
     """One round of `kills`."""
     chance, work, mark = random.Random(seed), place.folder / f"kill-{seed}", f"kill-{seed}"
-    moment = chance.uniform(0.5, whole_s)
-    begun = time.monotonic()
+    stage, moment = chance.choice([None, *STAGES]), chance.uniform(0.2, 3.0)
     process = place.start(work, mark, [])
-    while time.monotonic() - begun < moment and process.poll() is None:
-        time.sleep(0.02)
+    log = place.folder / f"{work.name}.log"
+    while stage and f"- {stage}: " not in log.read_text(errors="replace") and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(moment if stage else 3 * moment)
     alive = sorted(marked(mark))
     victim = chance.choice(alive) if alive else (0, "none: it had ended")
     if alive:
@@ -204,7 +207,8 @@ def kill_once(place: Place, seed: int, whole_s: float, undisturbed: dict[str, st
     if not any(problems):
         shutil.rmtree(work)
     ended = "went on" if not code else f"ended with {code}, again {again_s:.0f} s"
-    return {"seed": seed, "at_s": f"{moment:.1f}", "victim": victim[1], "run": ended, "problems": told(problems)}
+    at = f"{stage or 'start'} + {moment if stage else 3 * moment:.1f}"
+    return {"seed": seed, "at": at, "victim": victim[1], "run": ended, "problems": told(problems)}
 
 
 def cancel_once(place: Place, seed: int) -> dict[str, Any]:
@@ -229,7 +233,13 @@ def cancel_once(place: Place, seed: int) -> dict[str, Any]:
     problems += [f"checkpoint {after} after {before}"] if after < before or (after == 0 and moment > 8) else []
     ran = f"ended with {code} in {took:.1f} s, step {before} → {after}"
     victim = f"command, SIGTERM ({len(trainers)} trainer)"
-    return {"seed": seed, "at_s": f"{moment:.1f}", "victim": victim, "run": ran, "problems": told(problems)}
+    return {
+        "seed": seed,
+        "at": f"train_stage1 + {moment:.1f}",
+        "victim": victim,
+        "run": ran,
+        "problems": told(problems),
+    }
 
 
 def latest(work: Path) -> int:
@@ -255,19 +265,18 @@ def main() -> None:
         from tasks.samples.clips import make_samples
 
         make_samples(place.videos / "person", 2, 1.6, 240)
-    undisturbed, whole_s = place.folder / "undisturbed", 45.0
-    if given.what != "cancels":
-        spent = place.finish(undisturbed, "undisturbed")
-        whole_s = max(spent, 20.0) if spent > 20 else whole_s  # one of before is found cached
+    undisturbed = place.folder / "undisturbed"
+    if given.what != "cancels" and not (undisturbed / "summary.json").exists():
+        place.finish(undisturbed, "undisturbed")
     expected = content(undisturbed)
     if given.what == "agree":
         place.finish(place.folder / "another", "another")
         print(differences(expected, content(place.folder / "another")) or "alike")
         return
     bad: Counter[str] = Counter()
-    print(f"in {place.folder}\n| seed | at, s | victim | the run | problems |\n|---|---|---|---|---|", flush=True)
+    print(f"in {place.folder}\n| seed | at, s after | victim | the run | problems |\n|---|---|---|---|---|", flush=True)
     for seed in range(given.seed, given.seed + given.count):
-        row = kill_once(place, seed, whole_s, expected) if given.what == "kills" else cancel_once(place, seed)
+        row = kill_once(place, seed, expected) if given.what == "kills" else cancel_once(place, seed)
         bad[re.sub(r"\d+", "N", row["problems"])] += 1
         print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
     print(f"{given.count} rounds: {bad['none']} without a problem", flush=True)

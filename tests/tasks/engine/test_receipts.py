@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 
 from fye_model.config import Runtime
 from fye_model.devices import RunDevice
+from tasks.engine.contract import Kind
 from tasks.engine.items import Outcome
 from tasks.engine.receipts import Receipts, item_folder
 from tasks.engine.stage import _Job, _work
@@ -110,3 +115,62 @@ def test_what_lies_in_the_way_of_work_in_progress_is_cleared_away(tmp_path: Path
     after = made.find()
     assert before is not None and after is not None and after.files == before.files
     assert not made.lock.exists()
+
+
+def test_of_two_machines_that_send_one_item_at_once_the_first_is_kept_whole(
+    memory_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that differ from run to run, such as training's on a GPU, are never mixed under one receipt."""
+    stage = replace(LENGTH, writes={"*": Kind.REPORT})
+    (item,) = text_items(tmp_path, a="aaaa")
+
+    def made(words: str) -> tuple[Receipts[LengthRow], Path]:
+        folder = tmp_path / words
+        folder.mkdir()
+        for name in ("one.txt", "two.txt"):
+            (folder / name).write_text(words)
+        return Receipts(Store(memory_address), stage), folder
+
+    (first, here), (second, there) = made("first"), made("other")
+    begun, send = threading.Event(), first.store.fs.put_file
+
+    def slowly(local: str, place: str) -> None:
+        """The other machine has the time to send everything between the first one's two files."""
+        send(local, place)
+        if Path(local).parent == here:
+            begun.set()
+            time.sleep(0.5)
+
+    monkeypatch.setattr(first.store.fs, "put_file", slowly)
+    with ThreadPoolExecutor(2) as several:
+        one = several.submit(first.settle, item, "k" * 64, here, LengthRow(length=4), 1.0)
+        begun.wait(10)
+        other = several.submit(second.settle, item, "k" * 64, there, LengthRow(length=4), 2.0)
+        assert one.result().files == other.result().files and other.result().seconds == 1.0
+    folder = item_folder(stage, "k" * 64)
+    assert {second.store.read_bytes(f"{folder}/{name}.txt") for name in ("one", "two")} == {b"first"}
+    assert not here.exists() and not there.exists() and second.store.names(f"{folder}.claims") == []
+
+
+def test_what_is_sent_again_is_not_believed_before_it_is_whole(
+    memory_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a store without rename: a run that is killed while it replaces a damaged output."""
+    (item,) = text_items(tmp_path, a="aaaa")
+    receipts, key = Receipts(Store(memory_address), LENGTH), "k" * 64
+    for sent in (True, False):
+        (tmp_path / "made" / "deep").mkdir(parents=True)
+        (tmp_path / "made" / "deep" / "length.txt").write_text("4")
+        if sent:
+            receipts.settle(item, key, tmp_path / "made", LengthRow(length=4), 1.0)
+            assert receipts.find(item, key) is not None
+            receipts.store.delete(f"{item_folder(LENGTH, key)}/deep/length.txt")
+
+    def killed(*_: str) -> None:
+        raise OSError("killed")
+
+    monkeypatch.setattr(receipts.store.fs, "put_file", killed)
+    with pytest.raises(OSError, match="killed"):
+        receipts.settle(item, key, tmp_path / "made", LengthRow(length=4), 1.0)
+    receipts.store.write_bytes(f"{item_folder(LENGTH, key)}/deep/length.txt", b"5")
+    assert receipts.find(item, key) is None

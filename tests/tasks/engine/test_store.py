@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -90,6 +91,22 @@ def test_a_claim_holds_against_a_second_one(tmp_path: Path) -> None:
     assert len(errors) == 1
     with store.claimed("s/k", wait_s=0.2):
         pass
+
+
+def test_on_a_store_without_locks_a_killed_process_of_this_machine_holds_nothing(memory_address: str) -> None:
+    store = Store(memory_address)
+    claiming = subprocess.Popen(["sleep", "60"])
+    with store.exclusive("a.json"):
+        (claim,) = store.names("a.json.claims")
+    theirs = f"a.json.claims/{claim.rpartition('.')[0]}.{claiming.pid}"
+    store.write_bytes(theirs, b"")
+    with pytest.raises(TimeoutError, match="delete this file"), store.exclusive("a.json", wait_s=0.1):
+        pass
+    claiming.kill()
+    claiming.wait()
+    with store.exclusive("a.json", wait_s=0.1):
+        assert store.names("a.json.claims") != [theirs]
+    assert store.names("a.json.claims") == []
 
 
 def test_a_work_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
