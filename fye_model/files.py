@@ -160,7 +160,7 @@ def _temporary(path: Path, ending: str) -> Path:
 def is_left_over(path: Path) -> bool:
     """Whether this is a temporary name of a process of this machine that is gone."""
     match = re.fullmatch(rf"\..+\.{_HOST}-(\d+)\.(part|old)", path.name)
-    return match is not None and not _alive(int(match[1]))
+    return match is not None and not alive(int(match[1]))
 
 
 def _remove_left_over(path: Path) -> None:
