@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -114,6 +114,13 @@ class Store:
         if self.local_root is not None and not stat.S_ISREG(os.stat(full).st_mode):
             raise OSError(errno.EINVAL, "it is not a file", full)
         return bytes(self.fs.cat_file(full))
+
+    def open(self, rel: str) -> BinaryIO:
+        """A file of the store for reading, block by block. Raises OSError for what is no file."""
+        full = self._full(rel)
+        if self.local_root is not None and not stat.S_ISREG(os.stat(full).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", full)
+        return cast(BinaryIO, self.fs.open(full, "rb"))
 
     def read_json(self, rel: str) -> Any:
         """The values of a JSON file. Raises ValueError that names it where it is damaged."""
