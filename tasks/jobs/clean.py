@@ -116,13 +116,17 @@ def _records(root: Path, used: InUse) -> Iterator[Leftover]:
 
 
 def _progress(root: Path, used: InUse) -> Iterator[Leftover]:
-    """What killed runs left: of no use once the item is done, or when it is not needed; and fetched files."""
+    """What killed runs left: of no use once the item is done, or when it is not needed; and fetched files.
+
+    Curves that people watch (`<key>.tensorboard`) stay with their item.
+    """
     for folder in sorted(root.glob("partial/*/*")):
         if not folder.is_dir() or folder.parent.name == RUN_LOCKS or folder.name.startswith("."):
             continue
         path = folder.relative_to(root).as_posix()
-        item = f"items/{folder.parent.name}/{folder.name}"
-        done = (root / item / "receipt.json").is_file()
+        key, _, kept_with_it = folder.name.partition(".")
+        item = f"items/{folder.parent.name}/{key}"
+        done = (root / item / "receipt.json").is_file() and kept_with_it != "tensorboard"
         if done or folder.parent.name == "fetched" or not used.needs(item, _made(folder)):
             yield Leftover(PROGRESS, path, _bytes(folder))
 

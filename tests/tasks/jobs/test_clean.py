@@ -120,6 +120,7 @@ def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path
     ours = _temporary(work / "summary.json", "part")
     theirs = ours.with_name(ours.name.replace(f"-{os.getpid()}.", f"-{gone.stdout.strip()}."))
     progress = work / "partial" / LENGTH.name
+    (progress / f"{Path(done).name}.tensorboard").mkdir(parents=True)
     for folder in (progress / Path(done).name, progress / ("0" * 32)):
         folder.mkdir(parents=True)
         (folder / "half").write_bytes(b"123")
