@@ -117,6 +117,13 @@ class SplitConfig(Config):
     by: Literal["subject", "clip", "tail", "all"] = "subject"  # "all": nothing trains, everything is evaluated
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.05
     seed: int = 0
+    subjects: Positive | None = None  # with by: subject, train on so many alone; fewer are among more. None: all
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitConfig:
+        if self.subjects is not None and self.by not in ("subject", "all"):
+            raise ValueError(f"split.subjects needs split.by subject, which is {self.by}: set that, or leave it out")
+        return self
 
 
 # --- networks -------------------------------------------------------------------------------------------------------

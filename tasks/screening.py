@@ -28,6 +28,7 @@ from tasks.workspace.decisions import Decision
 from tasks.workspace.summary import DataSummary, FunnelStep
 
 BY_HAND = "rejected by hand (decisions.json in the work folder)"
+UNUSED = "neither held out nor of the subjects that train (split.subjects)"
 
 
 class ScreeningSettings(Config):
@@ -218,7 +219,9 @@ class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
         names = {row.clip: row.subject if self.settings.split.by == "subject" else row.clip for row in rows}
         together = [(names[first], names[second]) for first, second in pairs]
         spans = split([row for row in rows if row.clip in good], self.settings.split, together)
-        judged = list(zip(rows, verdicts, strict=True))
+        unused = {clip for clip, span in spans.items() if span.train == span.val}
+        used = [Verdict(verdict.clip, False, (UNUSED,)) if verdict.clip in unused else verdict for verdict in verdicts]
+        judged = list(zip(rows, used, strict=True))
         steps = funnel(rows, config)
         return ScreeningRow(
             kept=tuple(_kept(row, verdict, spans[row.clip]) for row, verdict in judged if verdict.kept),
@@ -226,7 +229,8 @@ class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
             funnel=(
                 *steps,
                 *_funnel_by_hand(rows, steps[-1].clips, by_rules),
-                *_funnel_of_copies(rows, verdicts, copies),
+                *_funnel_of("copy_correlation", len(copies), rows, verdicts),
+                *_funnel_of("split.subjects", len(unused), rows, used),
             ),
             copies=tuple(copies),
         )
@@ -257,13 +261,10 @@ def _without(copies: Sequence[Copy], rows: Sequence[ScoredClip], verdicts: Seque
     ]
 
 
-def _funnel_of_copies(
-    rows: Sequence[ScoredClip], verdicts: Sequence[Verdict], copies: Sequence[Copy]
-) -> list[FunnelStep]:
-    """What copies took out, behind everything else; nothing where there is none."""
+def _funnel_of(rule: str, lost: int, rows: Sequence[ScoredClip], verdicts: Sequence[Verdict]) -> list[FunnelStep]:
+    """What a choice behind all rules took out, and what it left; nothing where it took none."""
     left = [row.frames for row, verdict in zip(rows, verdicts, strict=True) if verdict.kept]
-    step = FunnelStep(rule="copy_correlation", lost=len(copies), clips=len(left), frames=sum(left))
-    return [step] if copies else []
+    return [FunnelStep(rule=rule, lost=lost, clips=len(left), frames=sum(left))] if lost else []
 
 
 def _kept(row: ScoredClip, verdict: Verdict, spans: Spans) -> KeptClip:

@@ -91,7 +91,8 @@ def split(
     rows: `clip`, `subject`, `frames`, `side`. A subject's or clip's side depends on the seed and its own name, so it
     stays there when others come and go; only where nobody would be held out the nearest one is. A source that says on
     which side its subjects are goes before that. A single one is trained on whole: a data set may begin with it, and
-    training says what it lacks. With `all`, everything is held out.
+    training says what it lacks. With `all`, everything is held out. With `config.subjects`, clips of the subjects that
+    are one too many to train on have neither span.
     """
     if config.by == "tail":
         return {row.clip: tail(row.frames, config.holdout) for row in rows}
@@ -103,11 +104,18 @@ def split(
     said = sorted((units[row.clip], row.side) for row in rows if row.side is not None)
     fixed = dict(reversed(said))  # where one is said to be on both sides, all of them are trained on
     chosen = held_out(units.values(), config.holdout, config.seed, fixed)
+    trained = _trained_on(set(units.values()) - chosen, config)
     spans = {}
     for row in rows:
-        whole, empty = (0, row.frames), (0, 0)
-        spans[row.clip] = Spans(empty, whole) if units[row.clip] in chosen else Spans(whole, empty)
+        unit, whole, empty = units[row.clip], (0, row.frames), (0, 0)
+        spans[row.clip] = Spans(whole if unit in trained else empty, whole if unit in chosen else empty)
     return spans
+
+
+def _trained_on(names: set[str], config: SplitConfig) -> set[str]:
+    """The subjects that train: those that are last to be held out, so that few stay few when more is held out."""
+    ranked = sorted(names, key=lambda name: (_draw(config.seed, name), name), reverse=True)
+    return set(ranked[: config.subjects])
 
 
 def _draw(seed: int, name: str) -> float:

@@ -162,6 +162,35 @@ def test_whole_subjects_or_clips_are_held_out_and_stay_where_they_are(by: str) -
     assert spans != split(rows, SplitConfig(by=by, holdout=0.2, seed=2))
 
 
+def test_few_subjects_train_are_among_more_and_the_held_out_stay_the_same() -> None:
+    rows = [entry.model_copy(update={"side": _side(entry)}) for entry in rows_of(15, 2)]
+    spans = {count: split(rows, SplitConfig(subjects=count)) for count in (1, 4, 12, None)}
+    trained = {count: {r.subject for r in rows if of[r.clip].train[1]} for count, of in spans.items()}
+    assert [len(trained[count]) for count in (1, 4, 12, None)] == [1, 4, 12, 12]
+    assert trained[1] < trained[4] < trained[12]
+    for of in spans.values():
+        assert {r.subject for r in rows if of[r.clip].val[1]} == {"subject 0", "subject 7", "subject 9"}
+
+
+def _side(entry: ScoredClip) -> str:
+    return "val" if entry.subject in ("subject 0", "subject 7", "subject 9") else "train"
+
+
+def test_clips_of_subjects_that_do_not_train_are_rejected_for_that(tmp_path: Path) -> None:
+    settings = ScreeningSettings(screening=ScreeningConfig(), split=SplitConfig(subjects=1))
+    rows = tuple(rows_of(3, 2))
+    result = work_on(SCREENING, settings, {}, ScreeningFacts(rows=rows), tmp_path)
+    assert len({entry.subject for entry in result.kept}) == 2  # one trains, one is held out
+    assert all("split.subjects" in entry.reasons[0] for entry in result.rejected) and len(result.rejected) == 2
+    assert result.funnel[-1] == FunnelStep(rule="split.subjects", lost=2, clips=4, frames=400)
+
+
+def test_a_number_of_subjects_needs_a_split_by_subject() -> None:
+    with pytest.raises(ValueError, match=r"split\.subjects needs split\.by subject, which is tail"):
+        SplitConfig(by="tail", subjects=4)
+    assert SplitConfig(by="all", subjects=4).by == "all"  # what `fye evaluate` makes of a recipe
+
+
 @pytest.mark.parametrize("holdout", [1e-6, 1 - 1e-6])
 def test_both_sides_have_someone(holdout: float) -> None:
     spans = split(rows_of(3, 1), SplitConfig(by="subject", holdout=holdout))
