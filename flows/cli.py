@@ -82,13 +82,37 @@ def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = N
 
 
 @app.command
-def samples(output: Annotated[Path, Parameter(help="Folder for the person's folder of clips.")]) -> int:
-    """Make the demo's clips: a photographed face in known motion."""
-    from tasks.samples.clips import PERSON, make_samples
+def samples(
+    output: Annotated[Path, Parameter(help="Folder for a folder of clips of each person.")],
+    *,
+    portraits: Annotated[
+        list[Path] | None,
+        Parameter(help="Pictures, or folders of them: each becomes a person. Without any, the demo's.", negative=""),
+    ] = None,
+    clips: Annotated[int, Parameter(help="Of each person.")] = 6,
+    seconds: Annotated[float, Parameter(help="Length of a clip.")] = 6.0,
+    size: Annotated[int, Parameter(help="Side of a clip in pixels.")] = 384,
+    seed: Annotated[int, Parameter(help="Of the motion.")] = 0,
+) -> int:
+    """Put portraits into known motion: blinks, mouth, gaze, brows, turns. Makes clips, and a table of their motion."""
+    from tasks.samples.clips import PERSON, SampleSettings, make_samples
 
-    for path in make_samples(output / PERSON):
-        print(path)
-    return 0
+    settings = SampleSettings(clips, seconds, size, seed=seed)
+    if portraits is None:
+        for path in make_samples(output / PERSON, clips, seconds, size, seed=seed):
+            print(path)
+        return 0
+    from tasks.faces.landmarker import resolve_landmarker
+    from tasks.jobs.perform import find_pictures, perform
+
+    made = 0
+    for performed in perform(find_pictures(portraits), output, settings, resolve_landmarker()):
+        for said in (*performed.notes, *([performed.problem] if performed.problem else [])):
+            print(f"fye: {said}", file=sys.stderr)
+        for path in performed.clips:
+            print(path, flush=True)
+        made += bool(performed.clips)
+    return 0 if made else 1
 
 
 @app.command
@@ -208,6 +232,7 @@ def pack(
     output: Annotated[Path, Parameter(help="Folder for the pack; one that is there is replaced.")],
     *,
     videos: Videos = None,
+    source: SourceName = None,
     work: Work = "work/retrain",
     recipe: RecipeName = "paper",
     set_: Overrides = None,
@@ -215,11 +240,11 @@ def pack(
 ) -> int:
     """Pack a data set for a machine that trains with the library alone; `evaluate --away` scores what comes back."""
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
-    checked_recipe(recipe, overrides, work, **footage(videos))
+    checked_recipe(recipe, overrides, work, **footage(videos, source))
     from flows.pack import pack as flow
 
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
-    return _run(flow, output=str(output), videos=_text(videos), **arguments)
+    return _run(flow, output=str(output), videos=_text(videos), source=source, **arguments)
 
 
 @app.command

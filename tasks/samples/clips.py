@@ -1,4 +1,4 @@
-"""Sample clips for `fye samples` and the demo: a public-domain portrait in motion that is known to the frame.
+"""Sample clips for `fye samples` and the demo: portraits in motion that is known to the frame.
 
 Each clip has an emphasis of its own (talking, turning, surprise, looking around, swaying, nodding), and everything else
 moves a little; the motion never rests, so that a held-out tail is no repetition of what came before.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from fye_model.files import write_atomic
 from tasks.media.write import write_video
 from tasks.samples.puppet import Pose, Puppet
 
@@ -47,6 +48,30 @@ _BLINK_S = 0.36
 _BLINK_EVERY_S = (0.9, 1.7)
 
 
+MOTION_FILE = "motion.csv"
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """What clips are made: how many of a person, how long, of size x size pixels.
+
+    seed: of the motion; people move differently under one seed. Raises ValueError for clips that cannot be.
+    """
+
+    clips: int = 6
+    seconds: float = SECONDS
+    size: int = 384
+    fps: float = 25.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.clips < 1 or self.seconds <= 0 or self.fps <= 0 or self.size < 64 or self.size % 2:
+            raise ValueError(
+                f"samples need clips >= 1, seconds > 0, fps > 0 and an even size >= 64; "
+                f"got clips={self.clips}, seconds={self.seconds}, fps={self.fps}, size={self.size}"
+            )
+
+
 def make_samples(
     output: Path, clips: int = 6, seconds: float = SECONDS, size: int = 384, fps: float = 25.0, seed: int = 0
 ) -> list[Path]:
@@ -54,18 +79,49 @@ def make_samples(
 
     Equal arguments give equal frames. Raises ValueError for sizes the encoder cannot take.
     """
-    if clips < 1 or seconds <= 0 or fps <= 0 or size < 64 or size % 2:
-        raise ValueError(
-            f"samples need clips >= 1, seconds > 0, fps > 0 and an even size >= 64; "
-            f"got clips={clips}, seconds={seconds}, fps={fps}, size={size}"
-        )
+    settings = SampleSettings(clips, seconds, size, fps, seed)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     puppet = Puppet()
     paths = sample_paths(output, clips)
     for index, path in enumerate(paths):
-        write_video(path, _frames(puppet, known_motion(index, seconds, fps, seed), size), fps, crf=_CRF)
+        write_video(path, _frames(puppet, known_motion(index, seconds, fps, seed), settings.size), fps, crf=_CRF)
     return paths
+
+
+def write_person(output: Path, person: str, puppet: Puppet, settings: SampleSettings) -> list[Path]:
+    """Clips of a figure that moves in the person's own way, and MOTION_FILE with the pose of every frame.
+
+    output: the person's folder. Returns the clips' paths. Equal arguments give equal frames.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    names = [field.name for field in fields(Pose)]
+    lines, paths = [",".join(["clip", "frame", *names])], []
+    for number in range(settings.clips):
+        path = output / f"{person}-{kind_of(person, number)}.mp4"
+        poses = motion_of(person, number, settings)
+        write_video(path, _frames(puppet, poses, settings.size), settings.fps, crf=_CRF)
+        values = (",".join(f"{value:.4f}" for value in astuple(pose)) for pose in poses)
+        lines += [f"{path.stem},{frame},{value}" for frame, value in enumerate(values)]
+        paths.append(path)
+    write_atomic(output / MOTION_FILE, "\n".join([*lines, ""]).encode())
+    return paths
+
+
+def motion_of(person: str, number: int, settings: SampleSettings) -> list[Pose]:
+    """The pose of every frame of a person's clip; another person's clip of that number moves otherwise."""
+    index = _first_kind(person) + number
+    return known_motion(index, settings.seconds, settings.fps, f"{settings.seed}:{person}")
+
+
+def kind_of(person: str, number: int) -> str:
+    """The emphasis of a person's clip, numbered from the second round of kinds on. People begin with different ones."""
+    kind, around = list(_KINDS)[(_first_kind(person) + number) % len(_KINDS)], number // len(_KINDS)
+    return kind + (f"-{around + 1}" if around else "")
+
+
+def _first_kind(person: str) -> int:
+    return hashlib.sha256(person.encode()).digest()[0] % len(_KINDS)
 
 
 def sample_paths(output: Path, clips: int = 6) -> list[Path]:
@@ -80,7 +136,7 @@ def sample_name(index: int) -> str:
     return f"astronaut-{kinds[kind]}" + (f"-{around + 1}" if around else "")
 
 
-def known_motion(index: int, seconds: float = SECONDS, fps: float = 25.0, seed: int = 0) -> list[Pose]:
+def known_motion(index: int, seconds: float = SECONDS, fps: float = 25.0, seed: int | str = 0) -> list[Pose]:
     """The pose of every frame of a sample clip: the ground truth of its motion."""
     count = max(round(seconds * fps), 1)
     time = np.arange(count) / fps
@@ -109,7 +165,7 @@ def _frames(puppet: Puppet, poses: list[Pose], size: int) -> Iterator[np.ndarray
         yield puppet.frame(pose, size)
 
 
-def _random(seed: int, index: int, name: str) -> np.random.Generator:
+def _random(seed: int | str, index: int, name: str) -> np.random.Generator:
     digest = hashlib.sha256(f"{seed}:{index}:{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 

@@ -1,33 +1,22 @@
-"""A photograph that moves as told: the public-domain portrait that scikit-image brings, turned and animated.
+"""A photograph that moves as told: turned and animated.
 
-The head is a layer of its own in front of the rest of the picture. Its depth comes from landmarks measured once on this
-photograph (`astronaut.json`), so that a turn of the head is a rotation in three dimensions; lids, irises, brows, lips
+Its depth comes from landmarks, so that a turn of the head is a rotation in three dimensions; lids, irises, brows, lips
 and jaw are moved in the frontal picture before that. Every map is smooth, and goes from the pixel of the frame back to
-the photograph.
+the photograph (`figure.py`).
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 from scipy import ndimage
-from scipy.interpolate import RBFInterpolator
 
 from fye_model.landmarks import topology
+from tasks.samples.figure import EYES_PX, GRID, OVERSAMPLING, TOP, Figure, astronaut
+from tasks.samples.warping import resampled, sample, smoothstep
 
-_MEASURED = Path(__file__).with_name("astronaut.json")
-_OVERSAMPLING = 3  # the photograph is enlarged once, smoothly, and then read bilinearly
-_TOP = 48  # rows of mirrored backdrop above the photograph, for frames that look higher
-_GRID = 4  # photograph pixels between nodes of the maps that vary slowly
-_PIVOT = np.array([226.0, 158.0, 32.0])  # where the neck carries the head
-_BACK_DEPTH = 30.0  # of the head's outline; the nose is at -25
-_NECK = (180.0, 203.0)  # between these rows the head's motion fades into the collar
 _VIEW = 212.0  # side of the square that a frame shows at zoom 1
-_CENTRE = (227.0, 106.0)
 _MOUTH_PX = 15.0  # the lower lip goes down by this at mouth = 1
 _GAZE_PX = 3.0
 _BROW_PX = 4.5
@@ -40,6 +29,11 @@ _UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 _LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 _RIGHT_BROW = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55)
 _LEFT_BROW = (300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
+
+
+def eyes_apart_px(size: int) -> float:
+    """Between the outer corners of the eyes in a frame of `size` x `size` pixels at zoom 1, about."""
+    return EYES_PX / _VIEW * size
 
 
 @dataclass(frozen=True)
@@ -65,59 +59,36 @@ class Pose:
 
 
 class Puppet:
-    """The photograph taken apart into head and backdrop; `frame` puts it together in a pose."""
+    """A figure, the astronaut's unless told otherwise, that `frame` shows in any pose."""
 
-    def __init__(self) -> None:
-        from skimage import data  # only the samples need it
-
-        measured = json.loads(_MEASURED.read_text())
-        photograph = Image.fromarray(data.astronaut())
-        self.points = np.array(measured["points"], np.float32)
-        outline = [tuple(point) for point in measured["head_outline"]]
-        scale = _OVERSAMPLING
-        width, height = photograph.size
-        large = np.asarray(photograph.resize((width * scale, height * scale), Image.Resampling.BICUBIC), np.float32)
-        matte = Image.new("L", (width * scale, height * scale))
-        ImageDraw.Draw(matte).polygon([(x * scale, y * scale) for x, y in outline], fill=255)
-        inside = np.asarray(matte, np.float32) / 255
-        # half a pixel less than the outline, so that no rim of backdrop moves along
-        soft = np.clip(ndimage.gaussian_filter(inside, 0.8 * scale) * 1.5 - 0.5, 0, 1)
-        self._head = np.concatenate([large, soft[..., None] * 255], axis=-1)
-        self._backdrop = _without_head(np.asarray(photograph, np.float32), inside[::scale, ::scale] > 0)
-        self._depth = self._depth_map(np.array(outline), width, height)
-        self._low, self._high = np.min(outline, axis=0) - 3, np.max(outline, axis=0) + 3
-
-    def _depth_map(self, outline: np.ndarray, width: int, height: int) -> np.ndarray:
-        """Depth on the grid, smooth over the face and flat at the head's outline: (height / 4, width / 4)."""
-        mesh = self.points[: topology.MESH_POINTS]
-        around = outline[outline[:, 1] < _NECK[0] - 40]
-        known = np.concatenate([mesh[:, :2], around])
-        depth = np.concatenate([np.minimum(mesh[:, 2], _BACK_DEPTH), np.full(len(around), _BACK_DEPTH)])
-        surface = RBFInterpolator(known, depth, smoothing=20.0, neighbors=60)
-        y, x = np.mgrid[0:height:_GRID, 0:width:_GRID].astype(float)
-        near = (abs(x - _PIVOT[0]) < 100) & (y < 240)
-        grid = np.full(x.shape, _BACK_DEPTH)
-        grid[near] = surface(np.stack([x[near], y[near]], axis=-1))
-        return ndimage.gaussian_filter(np.clip(grid, -30, _BACK_DEPTH), 0.8).astype(np.float32)
+    def __init__(self, figure: Figure | None = None) -> None:
+        self.figure = astronaut() if figure is None else figure
+        self.points = self.figure.points
 
     def frame(self, pose: Pose, size: int) -> np.ndarray:
         """The photograph in this pose: (size, size, 3) uint8."""
-        view = _VIEW / pose.zoom
+        figure, view = self.figure, _VIEW / pose.zoom
         axis = (np.arange(size, dtype=np.float32) + 0.5) / size * view
-        x = axis + (_CENTRE[0] + 0.3 * pose.shift_x - view / 2)
-        y = axis + max(_CENTRE[1] + 0.3 * pose.shift_y - view / 2, -_TOP + 2.0)
-        picture = _resampled(_resampled(self._backdrop, y + _TOP, 0), x, 1)
+        x = axis + (figure.centre[0] + 0.3 * pose.shift_x - view / 2)
+        y = axis + max(figure.centre[1] + 0.3 * pose.shift_y - view / 2, -TOP + 2.0)
         head_x, head_y = self._unturned(x, y, pose)
+        if figure.backdrop is None:
+            picture = self._head(head_x, head_y, pose)[..., :3]
+            return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        picture = resampled(resampled(figure.backdrop, y + TOP, 0), x, 1)
         # only there can the head be: the maps and the reading below are most of the work
-        near = (head_x > self._low[0]) & (head_x < self._high[0]) & (head_y > self._low[1])
+        near = (head_x > figure.low[0]) & (head_x < figure.high[0]) & (head_y > figure.low[1])
         rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
         window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        head_x, head_y = head_x[window], head_y[window]
-        shown = _sample(self._head, *self._relaxed(head_x, head_y, pose), _OVERSAMPLING)
-        colour, alpha = shown[..., :3], shown[..., 3:] / 255
-        self._open_mouth(colour, head_x, head_y, pose)
-        picture[window] += alpha * (colour - picture[window])
+        shown = self._head(head_x[window], head_y[window], pose)
+        picture[window] += shown[..., 3:] / 255 * (shown[..., :3] - picture[window])
         return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+    def _head(self, x: np.ndarray, y: np.ndarray, pose: Pose) -> np.ndarray:
+        """Colour and alpha of the head with its expression at points (h, w) of the frontal picture: (h, w, 4)."""
+        shown = sample(self.figure.head, *self._relaxed(x, y, pose), OVERSAMPLING)
+        self._open_mouth(shown[..., :3], x, y, pose)
+        return shown
 
     # --- the head as a whole --------------------------------------------------------------------------------------
 
@@ -136,15 +107,16 @@ class Puppet:
                 break
         fine = np.linspace(0.5, count - 0.5, len(x))
         both = np.stack([source_x, source_y], axis=-1).astype(np.float32)
-        both = _resampled(_resampled(both, fine, 0), fine, 1)
+        both = resampled(resampled(both, fine, 0), fine, 1)
         return both[..., 0], both[..., 1]
 
     def _turned(self, x: np.ndarray, y: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
         """Where the points (x, y) of the frontal picture go when the head turns."""
-        depth = ndimage.map_coordinates(self._depth, [y / _GRID, x / _GRID], order=1, mode="nearest")
-        point = np.stack([x - _PIVOT[0], y - _PIVOT[1], depth - _PIVOT[2]])
+        figure = self.figure
+        depth = ndimage.map_coordinates(figure.depth, [y / GRID, x / GRID], order=1, mode="nearest")
+        point = np.stack([x - figure.pivot[0], y - figure.pivot[1], depth - figure.pivot[2]])
         turned = np.tensordot(_rotation(pose), point, axes=1)
-        weight = 1 - _smoothstep((y - _NECK[0]) / (_NECK[1] - _NECK[0]))
+        weight = (1 - smoothstep((y - figure.neck[0]) / (figure.neck[1] - figure.neck[0]))) * figure.fade(x, y)
         moved_x = x + weight * (turned[0] - point[0] + pose.shift_x)
         moved_y = y + weight * (turned[1] - point[1] + pose.shift_y)
         return moved_x, moved_y
@@ -193,11 +165,11 @@ class Puppet:
         below = y - (self._curve(_LOWER_LIP, x) + drop)
         centre, chin = self.points[13, 0], self.points[152, 1]
         if mouth < 0:
-            moved = drop * (1 - _smoothstep(below / 22))
+            moved = drop * (1 - smoothstep(below / 22))
         else:
             jaw = 0.9 * mouth * _MOUTH_PX * np.exp(-np.square((x - centre) / 32))
-            change = _smoothstep(below / 28)
-            fade = 1 - _smoothstep((y - chin) / (_NECK[1] - chin + 8))
+            change = smoothstep(below / 28)
+            fade = 1 - smoothstep((y - chin) / (self.figure.neck[1] - chin + 8))
             moved = ((1 - change) * drop + change * jaw) * fade
         return np.where(below > 0, y - moved, np.minimum(y, self._curve(_LOWER_LIP, x))).astype(np.float32)
 
@@ -210,7 +182,7 @@ class Puppet:
         lashes = self._curve(lid, x) - 2.5
         top = centre[1] - raised
         near = np.exp(-np.square(np.square((x - centre[0]) / 15)) - np.square(np.maximum(top - y, 0) / 14))
-        return y + raised * near * _smoothstep((lashes - y) / np.maximum(lashes - top, 1))
+        return y + raised * near * smoothstep((lashes - y) / np.maximum(lashes - top, 1))
 
     def _unblinked(
         self, x: np.ndarray, y: np.ndarray, lids: tuple[tuple[int, ...], tuple[int, ...]], iris: int, pose: Pose
@@ -220,10 +192,10 @@ class Puppet:
         gap = np.maximum(lower - upper, 0)
         closed = upper + pose.blink * 1.05 * gap
         crease = upper - 10
-        lid = _smoothstep((y - crease) / (closed - crease))
+        lid = smoothstep((y - crease) / (closed - crease))
         new_y = np.where(y < closed, y - pose.blink * 1.05 * gap * lid, y)
         centre = self.points[iris, 0] + _GAZE_PX * pose.gaze
-        inside = _smoothstep((y - closed) / 1.2 + 0.5) * _smoothstep((lower - y) / 1.2 + 0.8) * (gap > 0)
+        inside = smoothstep((y - closed) / 1.2 + 0.5) * smoothstep((lower - y) / 1.2 + 0.8) * (gap > 0)
         new_x = x - _GAZE_PX * pose.gaze * inside * np.exp(-np.square(np.square((x - centre) / 5.8)))
         return new_x.astype(np.float32), new_y.astype(np.float32)
 
@@ -238,11 +210,11 @@ class Puppet:
         lower = self._curve(_LOWER_LIP, x)
         drop = self._lip_drop(x, pose.mouth)
         # the photograph ends above the lower lip's edge, where its light begins
-        open_ = _smoothstep((y - lower + 1.6) / 1.6) * _smoothstep((lower + drop - y) / 1.2 + 0.5)
+        open_ = smoothstep((y - lower + 1.6) / 1.6) * smoothstep((lower + drop - y) / 1.2 + 0.5)
         open_ *= np.clip(drop / 2.0, 0, 1)
         down = np.clip((y - lower) / np.maximum(drop, 1), 0, 1)
         across = np.abs(2 * x - left - right) / (right - left)
-        tongue = _smoothstep((down - 0.35) / 0.5) * (1 - _smoothstep((across - 0.25) / 0.5)) * min(pose.mouth, 1.0)
+        tongue = smoothstep((down - 0.35) / 0.5) * (1 - smoothstep((across - 0.25) / 0.5)) * min(pose.mouth, 1.0)
         inside = _CAVITY + 0.75 * tongue[:, None] * (_TONGUE - _CAVITY)
         colour[near] += open_[:, None] * (inside - colour[near])
 
@@ -254,61 +226,3 @@ def _rotation(pose: Pose) -> np.ndarray:
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     about_z = np.array([[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     return about_z @ about_y @ about_x
-
-
-def _smoothstep(t: np.ndarray) -> np.ndarray:
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _without_head(photograph: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """The photograph with the head filled in from its surroundings, and mirrored rows on top.
-
-    The fill is harmonic (every pixel the mean of its neighbours), solved from coarse to fine.
-    """
-    hole = ndimage.binary_dilation(head, iterations=4)
-    photograph = np.concatenate([photograph[_TOP:0:-1], photograph])
-    hole = np.concatenate([hole[_TOP:0:-1], hole])
-    return _filled(photograph, hole)
-
-
-def _filled(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    if hole.any() and min(hole.shape) > 8:
-        known = (~hole).astype(np.float32)
-        pad = [(0, size % 2) for size in hole.shape]
-        weight = _halved(np.pad(known, pad))
-        small = _halved(np.pad(picture * known[..., None], [*pad, (0, 0)])) / np.maximum(weight, 1e-6)[..., None]
-        guess = _filled(small, weight == 0).repeat(2, axis=0).repeat(2, axis=1)[: hole.shape[0], : hole.shape[1]]
-        picture = np.where(hole[..., None], guess, picture)
-        for _ in range(24):
-            around = ndimage.uniform_filter(picture, (3, 3, 0), mode="nearest")
-            picture = np.where(hole[..., None], around, picture)
-    return picture
-
-
-def _halved(a: np.ndarray) -> np.ndarray:
-    return (a[::2, ::2] + a[1::2, ::2] + a[::2, 1::2] + a[1::2, 1::2]) / 4
-
-
-def _resampled(picture: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
-    """Linear reading along one axis, pixel centres at halves."""
-    place = np.clip(positions - 0.5, 0, picture.shape[axis] - 1.001)
-    start = place.astype(np.int32)
-    weight = (place - start).astype(np.float32)[(slice(None), None, None) if axis == 0 else (slice(None), None)]
-    return picture.take(start, axis) * (1 - weight) + picture.take(start + 1, axis) * weight
-
-
-def _sample(picture: np.ndarray, x: np.ndarray, y: np.ndarray, scale: int) -> np.ndarray:
-    """Bilinear reading of (h, w, c) at photograph positions, pixel centres at halves: x, y (n, m) -> (n, m, c)."""
-    height, width, channels = picture.shape
-    column = np.clip(x * scale - 0.5, 0, width - 1.001)
-    row = np.clip(y * scale - 0.5, 0, height - 1.001)
-    left, top = column.astype(np.int32), row.astype(np.int32)
-    across, down = (column - left)[..., None], (row - top)[..., None]
-    flat = picture.reshape(-1, channels)
-    start = top * width + left
-    upper, right = flat.take(start, 0), flat.take(start + 1, 0)
-    upper += across * (right - upper)
-    lower, right = flat.take(start + width, 0), flat.take(start + width + 1, 0)
-    lower += across * (right - lower)
-    return upper + down * (lower - upper)
