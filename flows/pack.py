@@ -26,6 +26,7 @@ def pack(
     recipe: str = "paper",
     overrides: list[str] | None = None,
     runtime: Runtime | None = None,
+    source: str | None = None,
 ) -> Any:
     """Bring the data set up to date and copy what training takes into a folder for another machine.
 
@@ -36,11 +37,12 @@ def pack(
         recipe: `paper`, `demo` or a YAML file; it travels with the pack.
         overrides: settings on top of the recipe, as `key.path=value`.
         runtime: workers, devices and limits: what changes speed, never results.
+        source: what `videos` are of: a card's name or a source.yaml; None: a folder of anybody's videos.
     """
     run = open_run(work, recipe, overrides or [], runtime or Runtime())
     with running(run, "pack"):
         if videos is not None:
-            register_root(run.store, Root(videos))
+            register_root(run.store, Root(videos, None, source))
         data = prepare_data(run)
         kept = data.kept()
         inputs = whole_inputs(kept, "video", "landmarks", "masks")
