@@ -18,6 +18,7 @@ FACES = Group("Which face", sort_key=1)
 MOTION = Group("What is taken over of the driver", sort_key=2)
 RESULT = Group("The result", sort_key=3)
 DRIVER = Group("The driver's time", sort_key=4)
+ONTO = Group("A face inside footage", sort_key=5)
 _WHO = "`largest`, `left`, `centre`, `right`, a number from the left (0 first), or a picture of the person"
 
 
@@ -93,7 +94,25 @@ class Driver:
     still_s: Annotated[float, Parameter(help="How long a still picture as driver is held, in seconds.")] = 2.0
 
 
-_FACES, _MOTION, _RESULT, _DRIVER = Faces(), Motion(), Result(), Driver()
+@Parameter(name="*", group=ONTO)
+@dataclass(frozen=True)
+class Onto:
+    """Options about footage in place of a portrait; see `OntoSettings`."""
+
+    onto: Annotated[
+        Path | None,
+        Parameter(help="Footage in which a person (--face) takes on the driver's expression; give no portrait."),
+    ] = None
+    head: Annotated[
+        Literal["footage", "driver"], Parameter(help="Whose head motion there: the person's own, or the driver's.")
+    ] = "footage"
+    sound: Annotated[Literal["footage", "driver", "none"], Parameter(help="Whose sound the footage gets.")] = "footage"
+    reference_frame: Annotated[
+        int | None, Parameter(help="Frame of the footage that the model starts from; the calmest if not given.")
+    ] = None
+
+
+_FACES, _MOTION, _RESULT, _DRIVER, _ONTO = Faces(), Motion(), Result(), Driver(), Onto()
 
 
 def add_animate_command(app: App, run: Callable[..., int]) -> None:
@@ -101,10 +120,11 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
 
     @app.command
     def animate(
-        portrait: Annotated[Path, Parameter(help="An image.")],
+        portrait: Annotated[Path, Parameter(help="An image; left out with --onto.")],
         driving: Annotated[
-            Path, Parameter(help="A video, a folder of frames, a still picture, or a landmark table (.parquet).")
-        ],
+            Path | None,
+            Parameter(help="A video, a folder of frames, a still picture, or a landmark table (.parquet)."),
+        ] = None,
         *,
         model: Annotated[Path, Parameter(help="Model folder, such as WORK/model after a retrain.")],
         output: Annotated[
@@ -114,6 +134,7 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         motion: Motion = _MOTION,
         result: Result = _RESULT,
         driver: Driver = _DRIVER,
+        onto: Onto = _ONTO,
         seed: Annotated[int | None, Parameter(help="Of the noise.")] = None,
         set_: Annotated[
             list[str] | None,
@@ -123,12 +144,23 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         ] = None,
         device: Device = "auto",
     ) -> int:
-        """Animate one portrait with one driving video."""
+        """Animate one portrait with one driving video: PORTRAIT DRIVING, or DRIVING --onto FOOTAGE."""
         from tasks.jobs.animate import AnimateRequest, check_request, sampling_of
         from tasks.workspace.recipes import parse_overrides
 
         sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
         settings = _settings(faces, motion, result, driver)
+        if onto.onto is not None:
+            if result.preview or result.plan:
+                raise ValueError(
+                    "--preview and --plan are of a portrait; with --onto, try a short piece of the footage"
+                )
+            driven = {"driving": _only_driver(portrait, driving), "model": model, "output": output}
+            return _onto({**vars(onto), **driven, "sampling": sampling_of(model, sampling), "device": device}, settings)
+        if driving is None:
+            raise ValueError(f"{portrait} is to perform, but there is no driver: give PORTRAIT DRIVING")
+        if onto != _ONTO:
+            raise ValueError("--head, --sound and --reference-frame are of footage: give --onto FOOTAGE with them")
         places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
         how = {"sampling": sampling_of(model, sampling), "device": device}
         request = AnimateRequest.model_validate({**places, **dict(settings), **how})
@@ -190,6 +222,35 @@ def _look_first(request: AnimateRequest, assets: Path | None, plan_only: bool) -
     asset = resolve_landmarker(assets)
     made = plan(request, asset) if plan_only else [str(path) for path in preview(request, asset)]
     print("\n".join(made))
+    return 0
+
+
+def _only_driver(first: Path, second: Path | None) -> Path:
+    """The driver of `DRIVING --onto FOOTAGE`."""
+    if second is not None:
+        raise ValueError(
+            f"--onto takes the face from the footage itself: give the driver alone, without the portrait {first}"
+        )
+    return first
+
+
+def _onto(wanted: dict[str, object], settings: AnimateSettings) -> int:
+    """Replace a face in footage, in this process."""
+    from tasks.animation.onto import OntoRequest, check_onto
+    from tasks.faces.landmarker import resolve_landmarker
+    from tasks.jobs.animate import AnimateSettings
+    from tasks.jobs.animate_onto import animate_onto
+
+    asked, usual = dict(settings), dict(AnimateSettings())
+    taken = set(OntoRequest.model_fields) & asked.keys()
+    if others := [name for name in asked if name not in taken and asked[name] != usual[name]]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise ValueError(f"{names}: of a portrait; it does not go with --onto")
+    request = OntoRequest.model_validate({name: asked[name] for name in taken} | wanted)
+    check_onto(request)
+    runtime, _ = runtime_and_recipe([], device=request.device)
+    made = animate_onto(request, resolve_landmarker(runtime.assets))
+    print(f"\n{made.output}: {made.replaced} of {made.frames} frames have the driver's expression, sound: {made.sound}")
     return 0
 
 

@@ -69,6 +69,7 @@ SLOW = (
     "tests/tasks/faces/test_search.py",
     "tests/tasks/jobs/test_animate.py",
     "tests/tasks/jobs/test_animate_many.py",
+    "tests/tasks/jobs/test_animate_onto.py",
     "tests/tasks/jobs/test_animate_drivers.py",
     "tests/tasks/jobs/test_import_release.py",
     "tests/tasks/jobs/test_perform.py",

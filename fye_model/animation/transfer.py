@@ -104,24 +104,24 @@ def transfer_motion(
     if len(reference) != 1 or not reference.valid[0]:
         raise ValueError(f"reference must be one frame with a face in it, got {len(reference)} frames")
     frames = np.flatnonzero(driver.valid)
-    vertices, matrix = _estimated(driver, geometry)
+    vertices, matrix = estimated(driver, geometry)
     neutral = choose_neutral(driver, vertices, geometry, transfer.neutral)
     home = frames[0] if neutral.frame is None or transfer.neutral == "auto" else neutral.frame
     if transfer.position == "absolute":
         if driver_in_square is None:
             raise ValueError("an absolute position needs the driver in its square")
-        places = _estimated(driver_in_square, geometry)[1][:, :3, 3]
+        places = estimated(driver_in_square, geometry)[1][:, :3, 3]
     else:
         places = matrix[:, :3, 3]
-    own_vertices, own_matrix = (value[0] for value in _estimated(reference, geometry))
-    ease = _ease(len(driver), driver.fps, transfer.ease_s)
+    own_vertices, own_matrix = (value[0] for value in estimated(reference, geometry))
+    ease = ease_over(len(driver), driver.fps, transfer.ease_s)
     face = _face(vertices[frames], own_vertices, neutral, geometry, transfer, ease[frames])
     head, limited = _pose(matrix, places, own_matrix, int(home), transfer, ease, poses, frames)
     check_in_front(face, head)
     mesh = geometry.project(face, head, reference.width, reference.height)
-    irises = _irises(driver.pixels()[frames], reference.pixels(), transfer.gaze * ease[frames])
+    irises = irises_between(driver.pixels()[frames], reference.pixels(), transfer.gaze * ease[frames])
     points = np.full((len(driver), topology.POINTS, 2), np.nan)
-    angle = _eye_line(mesh)
+    angle = eye_line(mesh)
     points[frames] = turned(put_irises(turned(mesh, -angle), irises), angle)
     notes = [neutral.words, *limited]
     if transfer.limits:
@@ -131,12 +131,12 @@ def transfer_motion(
     return Transferred(points, tuple(notes))
 
 
-def _estimated(sequence: LandmarkSequence, geometry: FaceGeometry) -> tuple[np.ndarray, np.ndarray]:
+def estimated(sequence: LandmarkSequence, geometry: FaceGeometry) -> tuple[np.ndarray, np.ndarray]:
     """Faces (f, 468, 3) in canonical space and poses (f, 4, 4)."""
     return geometry.estimate(sequence.points, sequence.width, sequence.height)
 
 
-def _ease(frames: int, fps: float, ease_s: float) -> np.ndarray:
+def ease_over(frames: int, fps: float, ease_s: float) -> np.ndarray:
     """How much of the motion there is in each frame, (f,) from 0 to 1: all of it but near the ends."""
     if ease_s == 0:
         return np.ones(frames)
@@ -154,16 +154,20 @@ def _face(
     ease: np.ndarray,
 ) -> np.ndarray:
     """The portrait's face with the driver's expression, in canonical space: (f, 468, 3)."""
-    region = region_of_vertices(geometry)
-    strengths = np.array([transfer.eyes, transfer.eyes, transfer.brows, transfer.mouth])[region]
-    change = (vertices - neutral.vertices) * (ease[:, None] * strengths)[..., None]
+    change = (vertices - neutral.vertices) * (ease[:, None] * region_strengths(transfer, geometry))[..., None]
     if transfer.proportions:
-        change = change * _proportions(own, neutral.vertices)[region]
+        change = change * proportions_of(own, neutral.vertices, geometry)
     return part_crossed(own + change)
 
 
-def _proportions(own: np.ndarray, neutral: np.ndarray) -> np.ndarray:
-    """The portrait's measures over the driver's in each region, along x, y and z: (4, 3). Eyes close along y."""
+def region_strengths(transfer: Transfer, geometry: FaceGeometry) -> np.ndarray:
+    """How strongly each point of the mesh is moved: (468,)."""
+    strengths = np.array([transfer.eyes, transfer.eyes, transfer.brows, transfer.mouth])
+    return strengths[region_of_vertices(geometry)]
+
+
+def proportions_of(own: np.ndarray, neutral: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
+    """The portrait's measures over the driver's around each point, along x, y and z: (468, 3). Eyes close along y."""
     ratios = np.ones((len(REGIONS), 3))
     for index, name in enumerate(REGIONS):
         if name not in OPENINGS:
@@ -172,7 +176,7 @@ def _proportions(own: np.ndarray, neutral: np.ndarray) -> np.ndarray:
         ratios[index] = own_width[0] / width[0]
         if name != "mouth" and gap[0] > 0 and own_gap[0] > _CLOSED * own_width[0]:
             ratios[index, 1] = own_gap[0] / gap[0]
-    return np.clip(ratios, *_PROPORTION)
+    return np.clip(ratios, *_PROPORTION)[region_of_vertices(geometry)]
 
 
 def _pose(
@@ -189,10 +193,10 @@ def _pose(
     from scipy.spatial.transform import Rotation  # slow to import, and a cached run needs none of it
 
     strength = transfer.pose * ease[frames]
-    theirs, scale = _rotation(matrix[frames])
-    ours, own_scale = _rotation(own[None])
+    theirs, scale = rotation_of(matrix[frames])
+    ours, own_scale = rotation_of(own[None])
     if transfer.rotation == "relative":
-        at_home, home_scale = _rotation(matrix[[home]])
+        at_home, home_scale = rotation_of(matrix[[home]])
         change = at_home.inv() * theirs  # about the head's own axes: a nod stays one on a face that looks aside
         scale = own_scale * scale / home_scale
     else:
@@ -217,7 +221,7 @@ def _pose(
     return result, notes
 
 
-def _rotation(matrix: np.ndarray) -> tuple[Rotation, np.ndarray]:
+def rotation_of(matrix: np.ndarray) -> tuple[Rotation, np.ndarray]:
     """The rotation in poses (f, 4, 4), and their scale (f,)."""
     from scipy.spatial.transform import Rotation
 
@@ -226,12 +230,13 @@ def _rotation(matrix: np.ndarray) -> tuple[Rotation, np.ndarray]:
     return Rotation.from_matrix(part / scale[:, None, None]), scale
 
 
-def _irises(driver: np.ndarray, reference: np.ndarray, strength: np.ndarray) -> np.ndarray:
+def irises_between(driver: np.ndarray, reference: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """Places of the irises in the portrait's eyes, (f, 10, 2): between its own gaze and the driver's, or beyond.
 
+    driver: (f, 478, 2) pixels; reference: likewise, or one frame; strength: (f,), 0 the own gaze, 1 the driver's.
     Measured along the line of the eyes, so that a tilted head looks where an upright one does.
     """
-    places = iris_places(turned(driver, -_eye_line(driver)))
+    places = iris_places(turned(driver, -eye_line(driver)))
     for eye, region in enumerate(("right_eye", "left_eye")):
         gap, width = opening(driver, region)
         seen = np.flatnonzero(gap > _CLOSED * width)
@@ -240,11 +245,11 @@ def _irises(driver: np.ndarray, reference: np.ndarray, strength: np.ndarray) -> 
             known = places[seen, which].reshape(len(seen), -1)
             every = [np.interp(np.arange(len(places)), seen, column) for column in known.T]
             places[:, which] = np.stack(every, axis=1).reshape(len(places), 5, 2)
-    own = iris_places(turned(reference, -_eye_line(reference)))
+    own = iris_places(turned(reference, -eye_line(reference)))
     return own + strength[:, None, None] * (places - own)
 
 
-def _eye_line(points: np.ndarray) -> np.ndarray:
+def eye_line(points: np.ndarray) -> np.ndarray:
     """Angle of the line from one outer corner of the eyes to the other in pixels (f, n, 2): (f,) radians."""
     right, left = (points[:, corner] for corner in topology.OUTER_EYE_CORNERS)
     angle: np.ndarray = np.arctan2(left[:, 1] - right[:, 1], left[:, 0] - right[:, 0])

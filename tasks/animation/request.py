@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -124,19 +125,30 @@ def check_request(request: AnimateRequest) -> None:
     need_description(request.model)
     with open_picture(portrait):
         pass
+    check_driver(driving, request.frames_fps)
+    check_output(output, request, {"portrait": portrait, "driver": driving})
+    if request.alpha and request.side_by_side:
+        raise ValueError("--alpha goes without --side-by-side: what stands beside it is not transparent")
+
+
+def check_driver(driving: Path, frames_fps: float | None) -> None:
+    """Raise ValueError for a driver that is missing or no moving picture."""
     try:
         if not is_table(driving):
-            open_reader(driving, request.frames_fps or 1.0).close()
+            open_reader(driving, frames_fps or 1.0).close()
         elif not driving.is_file():
             raise ValueError(f"{driving}: no such file; give a video, or a landmark table that a run stored")
     except Quarantine as error:
         raise refuse(driving, error) from error
-    for name, source in (("portrait", portrait), ("driver", driving)):
+
+
+def check_output(output: Path, encoding: Encoding, sources: Mapping[str, Path]) -> None:
+    """Raise ValueError for an output that could not be written or would replace one of `sources`, which are called by
+    their names. Makes its folder."""
+    for name, source in sources.items():
         if output.exists() and output.samefile(source):
             raise ValueError(f"output {output} is the {name} itself, which it would replace; give another name")
-    check_encoding(output, request)
-    if request.alpha and request.side_by_side:
-        raise ValueError("--alpha goes without --side-by-side: what stands beside it is not transparent")
+    check_encoding(output, encoding)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,7 @@ from tasks.workspace.recipes import explain_problems, merge_settings
 
 if TYPE_CHECKING:  # the networks are slow to import
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
+    from fye_model.animation.progressive import WindowStore
 
 Log = Callable[[str], None]
 _COMPILE_FROM_FRAMES = 2000  # compiling takes about a minute and saves a fortieth of a second a frame
@@ -40,6 +41,24 @@ def sampling_of(model: Path, changes: Mapping[str, object]) -> SamplingConfig:
 def load_for_animation(model: Path, device: Device, log: Log = print, frames: int = 0) -> FollowYourEmojiPipeline:
     """A model's pipeline, in half precision and on the fast path where there is a GPU; compiled for many frames."""
     return load_pipeline(model, device.name, log, compile=frames >= _COMPILE_FROM_FRAMES)
+
+
+def performed(
+    pipeline: FollowYourEmojiPipeline,
+    reference: Image.Image,
+    landmarks: DrawnLandmarks,
+    sampling: SamplingConfig,
+    on_step: Callable[[], None],
+    store: WindowStore,
+) -> Iterator[np.ndarray]:
+    """The animated squares (size, size, 3) uint8 in playing order; `on_step` is called after each step of a window."""
+
+    def stepped(pipeline: object, step: int, timestep: int, tensors: dict[str, Any]) -> None:
+        on_step()
+
+    how = sampling_arguments(sampling)
+    for chunk in pipeline.stream(reference, landmarks, **how, callback_on_step_end=stepped, store=store):
+        yield from (np.asarray(frame) for frame in chunk)
 
 
 def cache_error(

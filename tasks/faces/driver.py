@@ -50,13 +50,14 @@ def read_driver(
     frames_fps: float = 25.0,
     still_s: float = STILL_S,
     face: str = "largest",
+    what: str = "driving video",
 ) -> Driver:
     """Landmarks of every frame of a video, a folder of frames or a still picture; or of a stored table.
 
     Videos are shown as a player does, at their own rate; gaps up to `max_gap_frames` are filled. frames_fps: of a
     folder of frames and a still picture, which is held for `still_s`. face: which of several faces drives (see
-    `choose_faces`), chosen in the first frame that shows it. Raises ValueError for an empty or unreadable driver, and
-    for landmarks of another model than `asset`'s.
+    `choose_faces`), chosen in the first frame that shows it. what: what messages call it. Raises ValueError for an
+    empty or unreadable driver, and for landmarks of another model than `asset`'s.
     """
     if is_table(path):
         return Driver(_stored(path, asset), None, 0.0, ())
@@ -76,14 +77,14 @@ def read_driver(
                 faces.append(found)
             notes = (*moving.notes, *video.notes())
     except Quarantine as error:
-        raise refuse(path, error) from error
+        raise refuse(path, error, what) from error
     except OSError as error:
-        raise ValueError(f"{name}: the driving video cannot be read: {error}") from error
+        raise ValueError(f"{name}: the {what} cannot be read: {error}") from error
     if not faces:
-        raise ValueError(f"{name}: the driving video is empty: no frame could be decoded")
+        raise ValueError(f"{name}: the {what} is empty: no frame could be decoded")
     if not any(faces):
         which = "a face" if face == "largest" else f"face {face} (at most {choice.most} were seen in one)"
-        raise ValueError(f"{name}: none of {len(faces)} frames of the driving video shows {which}")
+        raise ValueError(f"{name}: none of {len(faces)} frames of the {what} shows {which}")
     fps = moving.settings.fps
     times = np.arange(len(faces)) / fps
     geometry = load_geometry(asset)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.description import ModelDescription, need_description
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
@@ -23,7 +22,7 @@ from tasks.animation.planned import estimate_s, plan_lines, window_sizes
 from tasks.animation.preview import liveliest, preview_paths, preview_sampling, save_strip, strip
 from tasks.animation.progress import Progress
 from tasks.animation.request import AnimateRequest, AnimateResult, AnimateSettings, check_request
-from tasks.animation.sampling import cache_error, load_for_animation, sampling_of
+from tasks.animation.sampling import cache_error, load_for_animation, performed, sampling_of
 from tasks.animation.scene import Scene, set_scene
 from tasks.animation.show import driver_pictures, shown
 from tasks.faces.landmarker import LandmarkerAsset
@@ -188,29 +187,14 @@ def _squares(
     steps = sampling.steps * len(window_sizes(len(scene), sampling))
     progress = Progress(len(scene), len(scene.performances) * steps, log)
 
-    def on_step(pipeline: object, step: int, timestep: int, tensors: dict[str, Any]) -> None:
-        progress.step()
-
     how = how_computed(pipeline)
     keys = [key_of(performance, request.model, sampling, how) for performance in scene.performances]
     forget_others(request.output, keys)
+    kept = (KeptWindows(folder_of(request.output), key, log, lambda: progress.skip(sampling.steps)) for key in keys)
     streams = [
-        _one_by_one(
-            pipeline.stream(
-                performance.reference,
-                performance.landmarks,
-                **sampling_arguments(sampling),
-                callback_on_step_end=on_step,
-                store=KeptWindows(folder_of(request.output), key, log, lambda: progress.skip(sampling.steps)),
-            )
-        )
-        for performance, key in zip(scene.performances, keys, strict=True)
+        performed(pipeline, performance.reference, performance.landmarks, sampling, progress.step, store)
+        for performance, store in zip(scene.performances, kept, strict=True)
     ]
     for faces in zip(*streams, strict=True):
         yield faces
         progress.frame()
-
-
-def _one_by_one(chunks: Iterator[list[Any]]) -> Iterator[np.ndarray]:
-    for chunk in chunks:
-        yield from (np.asarray(frame) for frame in chunk)

@@ -53,10 +53,10 @@ def look_at(path: Path, frames_fps: float, still_s: float) -> Moving:
     return Moving(path, settings, sound, tuple(notes))
 
 
-def refuse(path: Path, error: Quarantine) -> ValueError:
-    """The user's error for a driver that cannot be read."""
+def refuse(path: Path, error: Quarantine, what: str = "driving video") -> ValueError:
+    """The user's error for a driver, or what else it is called, that cannot be read."""
     message = error.message if printable(path) in error.message else f"{printable(path)}: {error.message}"
-    return ValueError(f"{message} (the driving video)")
+    return ValueError(f"{message} (the {what})")
 
 
 def _has_sound(path: Path) -> bool:
