@@ -92,6 +92,6 @@ def check_onto(request: OntoRequest) -> None:
     check_driver(request.driving, request.frames_fps)
     check_output(request.output, request, {"footage": request.onto, "driver": request.driving})
     if (request.transfer.rotation, request.transfer.position) != ("relative", "relative"):
-        raise ValueError("--rotation and --position are of a portrait: --onto leaves the person where the footage has it")
+        raise ValueError("--rotation and --position: of a portrait; with --onto, the footage says where the person is")
     if request.alpha:
         raise ValueError("--alpha goes without --onto: footage has no transparency to keep")

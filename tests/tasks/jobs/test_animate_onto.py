@@ -162,7 +162,7 @@ def test_what_cannot_be_replaced_is_refused(
         ({"output": driver}, "is the driver itself"),
         ({"output": tmp_path / "x.avi"}, "does not end in .mp4"),
         ({"alpha": True}, "footage has no transparency"),
-        ({"transfer": {"rotation": "absolute"}}, "leaves the person where the footage has it"),
+        ({"transfer": {"rotation": "absolute"}}, "the footage says where the person is"),
     ):
         with pytest.raises(ValueError, match=message):
             check_onto(requested(**{"output": tmp_path / "out", **changes}))
