@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fye_model.animation.blend import ColourKeeper, soft_mask
+from fye_model.animation.blend import ColourKeeper, soft_mask, steady
 from fye_model.animation.description import Crop
 from fye_model.animation.onto import (
     at_times,
@@ -134,6 +134,17 @@ def test_the_mask_holds_both_faces_and_nothing_at_the_squares_edge() -> None:
     assert not mask[[0, -1]].any() and not mask[:, [0, -1]].any()
     assert np.abs(np.diff(mask, axis=0)).max() < 0.45, "no edge"
     assert soft_mask(both, 64, "driver").sum() > 1.3 * mask.sum(), "the driver's head takes the hair along"
+
+
+def test_the_seam_of_a_jittering_face_is_steady() -> None:
+    still = perform(frames=20).pixels() / SIZE * 64
+    shaken = still + np.random.default_rng(0).normal(0, 0.5, (20, 1, 2))
+
+    def flicker(points: np.ndarray) -> float:
+        masks = np.stack([soft_mask(face[None], 64) for face in points])
+        return float(np.abs(np.diff(masks, axis=0)).mean())
+
+    assert flicker(steady(shaken, 25.0)) < 0.5 * flicker(shaken)
 
 
 def test_colours_are_kept_slowly() -> None:

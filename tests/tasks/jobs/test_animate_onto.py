@@ -111,21 +111,6 @@ def test_only_the_face_changes_and_only_where_there_are_both(
     assert not folder_of(request.output).exists()
 
 
-def test_the_seam_is_steady_while_the_person_stands_still(
-    requested, landmarker_asset: LandmarkerAsset, footage: Path, tmp_path: Path
-) -> None:
-    encode(tmp_path / "still.mp4", np.repeat(shown(footage)[:1], 9, axis=0))
-    request = requested(
-        tmp_path / "out", onto=tmp_path / "still.mp4", sampling=QUICK.model_copy(update={"smoothing": "one_euro"})
-    )
-    scene = set_footage(request, MODEL, landmarker_asset, request.sampling, lambda line: None)
-    assert len({scene.squares[frame] for frame in range(9)}) == 1
-    masks = np.stack(
-        [soft_mask(np.stack([d, o]), SIZE) for d, o in zip(scene.landmarks.points_px[:4], scene.own[:4], strict=True)]
-    )
-    assert np.abs(np.diff(masks, axis=0)).max() < 0.25 and np.abs(np.diff(masks, axis=0)).mean() < 0.01
-
-
 def test_an_interrupted_run_goes_on_and_gives_the_same(
     whole, requested, pipeline, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
