@@ -16,6 +16,7 @@ from flows import (
     compare_cli,
     completion_cli,
     dataset_cli,
+    doctor_cli,
     history_cli,
     retry_cli,
     sources_cli,
@@ -62,6 +63,7 @@ dataset_cli.register(app)
 assets_cli.register(app)
 retry_cli.register(app)
 history_cli.register(app)
+doctor_cli.register(app)
 store_cli.register(app)
 study_cli.register(app)
 sources_cli.register(app)

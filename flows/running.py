@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ def mark_killed(folder: Path) -> list[UUID]:
             path.unlink()
             with contextlib.suppress(ValueError):  # a file of another name tells of no run
                 killed.append(UUID(path.name))
+    return mark_runs(killed)
+
+
+def mark_runs(killed: Sequence[UUID]) -> list[UUID]:
+    """Tell Prefect that these have crashed; returns those that it took for running."""
     if not killed:
         return []
     with get_client(sync_client=True) as client:

@@ -167,18 +167,30 @@ def _interrupts_later() -> Iterator[None]:
 def _new_folder() -> Path:
     """A folder for Ray's session, held by a lock as long as this process lives; those that nobody holds are removed."""
     global _held
-    base = Path(os.environ.get("RAY_TMPDIR") or "/tmp")  # a longer path would be too long for its sockets
-    if not os.access(base, os.W_OK):
-        base = Path(tempfile.gettempdir())
-    for left in base.glob(f"{_FOLDER}*"):
-        with contextlib.suppress(Timeout, OSError):  # another process may be removing it
-            if left.stat().st_uid == os.getuid() and (left / _LOCK).is_file():
-                with FileLock(left / _LOCK, timeout=0):
-                    _remove(left)
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=base))
+    left_sessions(remove=True)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=session_base()))
     _held = FileLock(folder / _LOCK)
     _held.acquire()
     return folder
+
+
+def session_base() -> Path:
+    """Where the folders of Ray's sessions lie."""
+    base = Path(os.environ.get("RAY_TMPDIR") or "/tmp")  # a longer path would be too long for its sockets
+    return base if os.access(base, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def left_sessions(remove: bool = False) -> list[Path]:
+    """Folders of sessions of this user's that nobody holds."""
+    found = []
+    for left in session_base().glob(f"{_FOLDER}*"):
+        with contextlib.suppress(Timeout, OSError):  # another process may be removing it
+            if left.stat().st_uid == os.getuid() and (left / _LOCK).is_file():
+                with FileLock(left / _LOCK, timeout=0):
+                    found.append(left)
+                    if remove:
+                        _remove(left)
+    return found
 
 
 def _remove(folder: Path) -> None:

@@ -49,13 +49,17 @@ def held_for_cleaning(store: Store) -> Iterator[None]:
 
 def live_runs(store: Store) -> list[str]:
     """The ids of the runs whose processes are there."""
-    alive = []
-    for path in sorted(run_locks(store).iterdir()):
-        try:
-            with FileLock(path, timeout=0):
-                continue
-        except Timeout:
-            alive.append(path.name)
-        except OSError:
-            continue
-    return alive
+    return [path.name for path in sorted(run_locks(store).iterdir()) if not _free(path)]
+
+
+def dead_runs(store: Store) -> list[str]:
+    """The ids of the runs that were killed, and that nobody has told Prefect of yet."""
+    return [path.name for path in sorted(run_locks(store).iterdir()) if _free(path)]
+
+
+def _free(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False

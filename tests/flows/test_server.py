@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -120,6 +121,13 @@ def test_a_run_outlives_its_server_and_a_killed_one_is_marked_by_the_next(tmp_pa
     while left := processes_with(f"PREFECT_HOME={tmp_path}"):
         assert time.monotonic() < deadline, f"a killed run's server goes on: {left}"
         time.sleep(0.1)
+    look = [FYE, "doctor", "--work", str(tmp_path / "store"), "--json"]
+    told = subprocess.run(look, env=there, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    checks = {check["name"]: check for check in json.loads(told.stdout)}
+    assert {checks[name]["state"] for name in ("Ray", "Prefect", "store")} == {"ok"}, told.stdout
+    assert (
+        checks["stale runs"]["state"] == "warn" and (tmp_path / "killed").read_text() in checks["stale runs"]["found"]
+    )
     done = subprocess.run(
         [*words, "next"], env=there, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
     )
