@@ -97,8 +97,9 @@ class Card(Config):
         for name in names:
             try:
                 groups = re.compile(name).groupindex
-            except re.error as error:
-                raise ValueError(f"{name!r} is no regular expression: {error}") from None
+            except (re.error, RecursionError, OverflowError) as error:
+                shown = name if len(name) < 80 else f"{name[:77]}…"
+                raise ValueError(f"{shown!r} is no regular expression: {error}") from None
             if "subject" not in groups:
                 raise ValueError(f"{name!r} has no group (?P<subject>…)")
         return names

@@ -91,8 +91,8 @@ def bad_videos(folder: Path, outside: Path, good: bytes) -> dict[str, str]:
         "outside": ("a link out of the folder", lambda path: path.symlink_to(secret)),
         "billion": ("an AVI that claims 10^9 frames", lambda path: claims_frames(path, honest, 10**9)),
         "hour": (
-            "3 frames, then one after 10^6 s",
-            lambda path: encode(path, numbered(4), times_ms=[0, 40, 80, 10**9]),
+            "3 frames, then one after 28 hours",
+            lambda path: encode(path, numbered(4), times_ms=[0, 40, 80, 10**8]),
         ),
         "huge": (
             "Y4M of 60,000 x 60,000",
@@ -100,11 +100,11 @@ def bad_videos(folder: Path, outside: Path, good: bytes) -> dict[str, str]:
         ),
         "bomb": ("a PNG of 900 megapixels in 100 kB", lambda path: png(path, 30_000, 30_000, data=True)),
         "screen": ("a GIF of 65,535 x 65,535", lambda path: gif(path, 65_535)),
-        markup: ("HTML, a line break and a pipe as name", lambda path: path.write_text("no video")),
-        "-rf": ("a name like an option", lambda path: path.write_text("no video")),
-        "concat:a|b": ("a name like an address", lambda path: path.write_text("no video")),
-        "\udce4\udcff": ("a name of bytes", lambda path: path.write_text("no video")),
-        "a" * 240: ("a name of 240 letters", lambda path: path.write_text("no video")),
+        markup: ("HTML, a line break and a pipe as name", lambda path: path.write_text(f"no video {len(path.name)}")),
+        "-rf": ("a name like an option", lambda path: path.write_text(f"no video {len(path.name)}")),
+        "concat:a|b": ("a name like an address", lambda path: path.write_text(f"no video {len(path.name)}")),
+        "\udce4\udcff": ("a name of bytes", lambda path: path.write_text(f"no video {len(path.name)}")),
+        "a" * 240: ("a name of 240 letters", lambda path: path.write_text(f"no video {len(path.name)}")),
     }
     for name, (_, make) in made.items():
         make(folder / f"{name}.mp4")
@@ -165,7 +165,7 @@ def plant(work: Path, mark: Path) -> dict[str, str]:
     """Damage a finished store in every place; {what: where}."""
     planted = pickle.dumps(Runs(mark))
     results = {path.name.split("-")[0]: path for path in (work / "results").iterdir()}
-    done = [path for path in (work / "items").glob("*/*/receipt.json") if json.loads(path.read_text())["files"]]
+    done = [path for path in (work / "items").glob("*/*/receipt.json") if not json.loads(path.read_text())["reason"]]
     items = {path.parent.parent.name: path.parent for path in done}
     results["ingest"].write_bytes(planted)
     results["clips"].write_bytes(b'{"metadata": {"serializer": {"type": "pickle"}}, "result": "x"}')

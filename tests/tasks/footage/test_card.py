@@ -62,6 +62,8 @@ def _own(folder: Path, **changed: object) -> Path:
     [
         ({"licens": {}}, "licens: unknown key.*did you mean 'licence'"),
         ({"names": ["(?P<subject>[^/]+"]}, "no regular expression"),
+        ({"names": ["(" * 5000]}, r"\({77}…' is no regular expression: maximum recursion"),
+        ({"names": ["(?P<subject>x{99999999999})"]}, "no regular expression: the repetition number is too large"),
         ({"names": ["[^/]+"]}, r"no group \(\?P<subject>"),
         ({"aliases": {"a": "b", "b": "a"}}, "circle: a -> b -> a"),
         ({"held_out": {"by": "moon", "fraction": 0.1, "seed": 0}}, "held_out.by"),
