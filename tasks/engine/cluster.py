@@ -40,6 +40,8 @@ def start_ray() -> None:
     SIGTERM means afterwards what it meant before: Ray would have it end the process at once.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray makes its workers nicer by 15: on a machine with other work they stand still until their clips' time is over
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if not os.environ.get("RAY_ADDRESS"):
         _ask_for_a_token()
     import ray

@@ -101,7 +101,8 @@ def calls(folder: Path, name: str) -> int:
 
 @contextmanager
 def job_handler() -> Iterator[Callable[[tuple[str, str]], object]]:
-    """A pool handler that does what the job says: return, hang, die (always or once), raise, or meet others.
+    """A pool handler that does what the job says: return, hang, die (always or once), raise, tell its niceness, or meet
+    others.
 
     Who meets others (`folder:count`) waits for that many processes, and returns its number and the GPUs that it sees.
     """
@@ -122,6 +123,8 @@ def job_handler() -> Iterator[Callable[[tuple[str, str]], object]]:
             while len(os.listdir(folder)) < int(count):
                 time.sleep(0.02)
             return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+        if what == "niceness":
+            return os.nice(0)
         return argument.upper() if what == "say" else what
 
     yield handle

@@ -81,6 +81,11 @@ def test_recycled_workers_lose_no_job() -> None:
     assert dict(results) == {n: str(n) for n in range(7)}
 
 
+def test_workers_are_as_nice_as_the_run() -> None:
+    """Nicer ones would stand still on a busy machine, and their clips be given up."""
+    assert list(run_pool(job_handler, [("niceness", "")], workers=1, timeout_s=30, attempts=1)) == [(0, os.nice(0))]
+
+
 def test_inline_gives_the_same_results_in_order() -> None:
     assert list(run_inline(job_handler, [("say", "a"), ("say", "b")])) == [(0, "A"), (1, "B")]
 
