@@ -53,21 +53,28 @@ def face_mask(points_px: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     oval = np.asarray(points_px, np.float64)[:, topology.FACE_OVAL]
     masks = np.zeros((len(oval), height, width), bool)
-    row_centres = np.arange(height) + 0.5
     for mask, (x0, y0) in zip(masks, oval.transpose(0, 2, 1), strict=True):
         if not (np.isfinite(x0).all() and np.isfinite(y0).all()):
             continue
+        rows, columns = _span(y0, height), _span(x0, width)
+        row_centres = np.arange(rows.start, rows.stop) + 0.5
         x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
         above0, above1 = row_centres[:, None] < y0, row_centres[:, None] < y1
         row, edge = np.nonzero(above0 != above1)
         slope = (x1[edge] - x0[edge]) / (y1[edge] - y0[edge])
         crossing = x0[edge] + (row_centres[row] - y0[edge]) * slope
-        first_inside = np.clip(np.ceil(crossing - 0.5), 0, width).astype(int)
+        first_inside = np.clip(np.ceil(crossing - 0.5), columns.start, columns.stop).astype(int) - columns.start
         direction = np.where(above0[row, edge], -1, 1)
-        winding = np.zeros((height, width + 1), np.int8)
+        winding = np.zeros((len(row_centres), columns.stop - columns.start + 1), np.int8)
         np.add.at(winding, (row, first_inside), direction.astype(np.int8))
-        mask[:] = np.cumsum(winding[:, :width], axis=1, dtype=np.int8) != 0
+        mask[rows, columns] = np.cumsum(winding[:, :-1], axis=1, dtype=np.int8) != 0
     return masks
+
+
+def _span(coordinates: np.ndarray, length: int) -> slice:
+    """The pixels of 0 .. length between the least and the largest coordinate, rounded outwards."""
+    low, high = np.clip((np.floor(coordinates.min()), np.ceil(coordinates.max())), 0, length)
+    return slice(int(low), int(high))
 
 
 def to_latent(mask: np.ndarray, factor: int = 8) -> np.ndarray:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -212,11 +212,20 @@ class FaceLandmarker:
         return [replace(face, points=face.points * scale + offset, matrix=None) for face in faces]
 
 
-def _fields(pointer: Any, count: int, names: Sequence[str]) -> list[np.ndarray]:
+def _fields(pointer: Any, count: int, names: tuple[str, ...]) -> list[np.ndarray]:
     """Members of `count` C structures behind a pointer, (count,) float32 each; `index` is an int32 in C."""
     kind = pointer._type_
+    layout = _layout(kind, names)
+    memory = (ctypes.c_char * (count * ctypes.sizeof(kind))).from_address(ctypes.addressof(pointer.contents))
+    table: np.ndarray = np.frombuffer(memoryview(memory), dtype=layout)
+    return [table[name].astype(np.float32) for name in names]
+
+
+@lru_cache(maxsize=8)
+def _layout(kind: Any, names: tuple[str, ...]) -> np.dtype[Any]:
+    """Where these members lie in a C structure."""
     fields = {name: ("<i4" if name == "index" else "<f4", getattr(kind, name).offset) for name in names}
-    layout = np.dtype(
+    return np.dtype(
         {
             "names": list(fields),
             "formats": [form for form, _ in fields.values()],
@@ -224,9 +233,6 @@ def _fields(pointer: Any, count: int, names: Sequence[str]) -> list[np.ndarray]:
             "itemsize": ctypes.sizeof(kind),
         }
     )
-    memory = (ctypes.c_char * (count * ctypes.sizeof(kind))).from_address(ctypes.addressof(pointer.contents))
-    table: np.ndarray = np.frombuffer(memoryview(memory), dtype=layout)
-    return [table[name].astype(np.float32) for name in names]
 
 
 def _centre_inside(inner: FractionBox, outer: FractionBox) -> bool:

@@ -73,10 +73,16 @@ class Copy(Config):
 def thumbnail(rgb: np.ndarray) -> np.ndarray:
     """(16, 16) float16 mean grey levels of (h, w, 3) uint8 RGB, from every fourth row and column."""
     grey = rgb[2::4, 2::4, 1].astype(np.float32)
-    rows, columns = (np.arange(SIDE) * length // SIDE for length in grey.shape)
+    rows, columns, sizes = _cells(*grey.shape)
     sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), columns, axis=1)
-    sizes = np.outer(np.diff([*rows, grey.shape[0]]), np.diff([*columns, grey.shape[1]]))
     return np.asarray(sums / sizes, np.float16)
+
+
+@lru_cache(maxsize=8)
+def _cells(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first rows and columns of a thumbnail's cells in a picture, and how many pixels each holds (16, 16)."""
+    rows, columns = (np.arange(SIDE) * length // SIDE for length in (height, width))
+    return rows, columns, np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
 
 
 def write_thumbnails(path: Path, frames: Sequence[np.ndarray]) -> None:
