@@ -24,6 +24,7 @@ Handler = Callable[[Any], Any]
 MakeHandler = Callable[[], AbstractContextManager[Handler]]
 
 TIMEOUT, WORKER_DIED = "timeout", "worker_died"
+STRAGGLER_S = 30.0  # a job that others wait for is named after so long, and as often
 logger = logging.getLogger(__name__)
 
 
@@ -66,6 +67,7 @@ class _Flight:
     slot: int
     job: int
     deadline: float
+    begun: float
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,16 @@ class _Limits:
 class _Crew:
     """The workers of one `run_pool`, and which job each is on."""
 
-    def __init__(self, new_actor: Callable[[], Any], jobs: Sequence[Any], workers: int, limits: _Limits) -> None:
-        self.new_actor, self.jobs, self.limits = new_actor, jobs, limits
+    def __init__(
+        self,
+        new_actor: Callable[[], Any],
+        jobs: Sequence[Any],
+        workers: int,
+        limits: _Limits,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.new_actor, self.jobs, self.limits, self.names = new_actor, jobs, limits, names
+        self.said = time.monotonic()  # when the jobs that are waited for were last named
         self.waiting = deque(range(len(jobs)))
         self.tried = [0] * len(jobs)
         self.watch = Watch()
@@ -104,7 +114,8 @@ class _Crew:
             self.tried[job] += 1
             limit = self.limits.timeout_s + (0.0 if self.handled[slot] else self.limits.first_job_extra_s)
             reference = self.slots[slot].handle.remote(self.jobs[job])
-            self.flights[reference] = _Flight(slot, job, time.monotonic() + limit)
+            now = self.said = time.monotonic()
+            self.flights[reference] = _Flight(slot, job, now + limit, now)
 
     def take_in(self, reference: Any) -> Iterator[tuple[int, Any | GivenUp]]:
         """The result of a job that ended; an exception of the handler is raised here, and RayGone."""
@@ -137,6 +148,15 @@ class _Crew:
                 del self.flights[reference]
                 ray.kill(self.slots[flight.slot])
                 yield from self._failed(flight, TIMEOUT, f"it took longer than {self.limits.timeout_s:.0f} s")
+
+    def name_stragglers(self) -> None:
+        """Say which jobs all others wait for, every now and then."""
+        now, idle = time.monotonic(), len(self.slots) - len(self.flights)
+        if not self.names or self.waiting or not idle or now - self.said < STRAGGLER_S:
+            return
+        self.said = now
+        told = ", ".join(f"{self.names[one.job]} ({now - one.begun:.0f} s)" for one in self.flights.values())
+        logger.info("%d of %d workers have nothing left to do; still at %s", idle, len(self.slots), told)
 
     def _renew(self, slot: int) -> None:
         self.slots[slot], self.handled[slot] = self.new_actor(), 0
@@ -188,12 +208,14 @@ def run_pool(
     share: Resources = ONE_CPU,
     recycle_after: int = 300,
     first_job_extra_s: float = 120.0,
+    names: Sequence[str] = (),
 ) -> Iterator[tuple[int, Any | GivenUp]]:
     """Yield (job index, result) as jobs finish, in any order; an exception of the handler is raised here, and RayGone.
 
     `workers` at most, and no more than the machine holds of `share`, what one of them takes; each sees its GPU alone.
     `timeout_s` is a job's limit; a worker's first job gets `first_job_extra_s` more, for the process and its imports.
-    After `recycle_after` jobs a worker is replaced (decoders leak).
+    After `recycle_after` jobs a worker is replaced (decoders leak). `names` of the jobs: those that all others wait for
+    are then named.
     """
     start_ray()
     import ray
@@ -209,13 +231,14 @@ def run_pool(
     )(_Actor)
 
     limits = _Limits(timeout_s, attempts, recycle_after, first_job_extra_s)
-    crew = _Crew(lambda: remote.remote(make_handler), jobs, workers, limits)
+    crew = _Crew(lambda: remote.remote(make_handler), jobs, workers, limits, names)
     try:
         while crew.waiting or crew.flights:
             crew.give_out()
             ready, _ = ray.wait(list(crew.flights), num_returns=1, timeout=0.5)
             for reference in ready:
                 yield from crew.take_in(reference)
+            crew.name_stragglers()
             yield from crew.stop_late_ones()
     except RayGone:
         shutdown()

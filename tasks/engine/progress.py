@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.engine.items import Outcome
 
+LONG_S = 60.0  # an item that takes longer, and half of its stage's time, is named
 _LAST_WORD_S = 5.0  # for Prefect to take the end of a bar
 logger = logging.getLogger(__name__)
 _COUNT = re.compile(r"\b(\d+)/(\d+)\b")
@@ -51,6 +52,7 @@ class Progress:
         self._begun = self._said = time.monotonic()
         self._finished = self._cached = self._missing = 0
         self._bar: _Bar | None = None
+        self._longest: Outcome[Any] | None = None
 
     def begin(self, *, cached: int, missing: int) -> None:
         self._cached, self._missing = cached, missing
@@ -73,6 +75,8 @@ class Progress:
 
     def advance(self, outcome: Outcome[Any]) -> None:
         self._finished += 1
+        if self._longest is None or outcome.seconds > self._longest.seconds:
+            self._longest = outcome
         if not outcome.done:
             self._logger.warning("%s: %s quarantined: %s", self._stage, outcome.name, outcome.reason)
         now = time.monotonic()
@@ -93,6 +97,12 @@ class Progress:
         bad = sum(not outcome.done for outcome in outcomes)
         seconds = time.monotonic() - self._begun
         self._logger.info("%s: %d done, %d quarantined, %.1f s", self._stage, len(outcomes) - bad, bad, seconds)
+        longest = self._longest
+        if longest is not None and self._missing > 1 and longest.seconds > max(LONG_S, seconds / 2):
+            self._logger.info(
+                "%s: %s alone took %.0f of these %.0f s; spans of it in a table are worked on side by side",
+                *(self._stage, longest.name, longest.seconds, seconds),
+            )
 
 
 class _Bar:

@@ -101,8 +101,8 @@ def calls(folder: Path, name: str) -> int:
 
 @contextmanager
 def job_handler() -> Iterator[Callable[[tuple[str, str]], object]]:
-    """A pool handler that does what the job says: return, hang, die (always or once), raise, tell its niceness, or meet
-    others.
+    """A pool handler that does what the job says: return, hang, wait for a file, die (always or once), raise, tell its
+    niceness, or meet others.
 
     Who meets others (`folder:count`) waits for that many processes, and returns its number and the GPUs that it sees.
     """
@@ -111,6 +111,9 @@ def job_handler() -> Iterator[Callable[[tuple[str, str]], object]]:
         what, argument = job
         if what == "hang":
             time.sleep(3600)
+        if what == "wait":
+            while not Path(argument).exists():
+                time.sleep(0.05)
         if what == "die" or (what == "die_once" and not Path(argument).exists()):
             if argument:
                 Path(argument).touch()

@@ -49,6 +49,33 @@ def test_every_job_ends_although_workers_die_and_hang(tmp_path: Path) -> None:
     assert "2 times" in results[4].message
 
 
+class _Releasing(logging.Handler):
+    """Lets a job go that waits for this file, when it is named."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.lines = path, list[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "still at" in record.getMessage():
+            self.lines.append(record.getMessage())
+            self.path.touch()
+
+
+def test_a_job_that_the_others_wait_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.engine.pool.STRAGGLER_S", 0.6)
+    monkeypatch.setattr(logging.getLogger("tasks.engine.pool"), "level", logging.INFO)
+    releasing = _Releasing(tmp_path / "named")
+    logging.getLogger("tasks.engine.pool").addHandler(releasing)
+    jobs, names = [("wait", str(releasing.path)), ("say", "a"), ("say", "b")], ["opera", "a", "b"]
+    try:
+        results = dict(run_pool(job_handler, jobs, workers=2, timeout_s=60.0, attempts=1, names=names))
+    finally:
+        logging.getLogger("tasks.engine.pool").removeHandler(releasing)
+    assert results == {0: "wait", 1: "A", 2: "B"}
+    assert releasing.lines[0].startswith("1 of 2 workers have nothing left to do; still at opera (")
+
+
 STRANGER = """
 import sys
 from ray._raylet import GcsClient
