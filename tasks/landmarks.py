@@ -7,20 +7,20 @@ detecting again.
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from fye_model.config import Config, LandmarkConfig
 from fye_model.landmarks.masks import latent_masks
-from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
+from fye_model.landmarks.table import write_landmarks, write_masks
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Quarantine
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import DetectedFace
 from tasks.faces.follow import FaceTracker, build_sequence, geometry_name, load_geometry
-from tasks.faces.plausible import PlausibleRow, frames_to_look_at, looks_apart, shape_scores
+from tasks.faces.plausible import PlausibleRow, TurnedLooks, other_looks, shape_scores
 from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
 from tasks.faces.worker import FaceWorker
 from tasks.footage.duplicates import thumbnail, write_thumbnails
@@ -56,12 +56,13 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         pictures = PictureScores()
         faces: list[DetectedFace | None] = []
         thumbnails: list[np.ndarray] = []
-        tracker = FaceTracker(self.landmarker, self.config.max_gap_frames)
+        tracker, turned = FaceTracker(self.landmarker, self.config.max_gap_frames), TurnedLooks(self.landmarker)
         height = width = 0
         for rgb in iter_frames(video):
             height, width = rgb.shape[:2]
             faces.append(tracker.next(rgb))
             pictures.add(rgb, faces[-1])
+            turned.add(rgb, faces[-1])
             thumbnails.append(thumbnail(rgb))
         assert len(faces) == len(times), f"{name}: {len(faces)} frames decoded, {len(times)} rows in frames.parquet"
         if not any(faces):
@@ -76,21 +77,17 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         write_masks(item.out / "masks.parquet", *masks)
         write_thumbnails(item.out / "thumbnails.npy", thumbnails)
         scores = clip_scores(sequence, self.geometry, tracker.found)
-        shape = self._shape(sequence, video)
-        return LandmarkRow(**scores.model_dump(), **pictures.row().model_dump(), **shape.model_dump())
-
-    def _shape(self, sequence: LandmarkSequence, video: Path) -> PlausibleRow:
-        """Whether a face was followed; frames are decoded again only where that is in doubt."""
-        shape, apart = shape_scores(sequence, self.geometry), None
-        if shape.doubtful:
-            frames = frames_to_look_at(sequence)
-            apart = looks_apart(self.landmarker, sequence, frames, read_frames(video, frames))
-        return PlausibleRow(**shape.model_dump(), looks_apart=apart)
+        shape = shape_scores(sequence, self.geometry)
+        # frames are decoded again only where a face is in doubt
+        apart = other_looks(self.landmarker, sequence, shape, turned, partial(read_frames, video))
+        return LandmarkRow(
+            **scores.model_dump(), **pictures.row().model_dump(), **shape.model_dump(), looks_apart=apart
+        )
 
 
 LANDMARKS = Stage(
     "landmarks",
-    "5",
+    "6",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
     writes={

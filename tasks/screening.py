@@ -147,6 +147,12 @@ def _no_face(row: ScoredClip, config: ScreeningConfig) -> str | None:
     limit, apart = config.max_looks_apart, row.looks_apart
     if limit is None or apart is None or apart <= limit:
         return None
+    if not row.doubtful:
+        return (
+            "upside down: turned on its head the picture shows a face there, and more looks at it see it "
+            f"{apart:.3g} of the distance between the eyes elsewhere, more than {limit:g} (screening.max_looks_apart); "
+            "turn the video"
+        )
     return (
         f"hardly a face: its shape is off by {row.shape_error:.3g} of the distance between the eyes, and more looks at "
         f"it see it {apart:.3g} of that elsewhere, more than {limit:g} (screening.max_looks_apart)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from tasks.faces.choice import FirstOfDriver
 from tasks.faces.detector import DetectedFace, FaceLandmarker
 from tasks.faces.follow import FaceTracker, build_sequence, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.faces.plausible import LOOKS_APART, frames_to_look_at, looks_apart, shape_scores
+from tasks.faces.plausible import LOOKS_APART, TurnedLooks, other_looks, shape_scores
 from tasks.media.moving import Moving, look_at, refuse
 from tasks.media.opening import printable
 
@@ -63,7 +65,7 @@ def read_driver(
         return Driver(_stored(path, asset), None, 0.0, ())
     name = printable(path)
     choice = FirstOfDriver(face, landmarker)
-    tracker = FaceTracker(landmarker, max_gap_frames, choice)
+    tracker, turned = FaceTracker(landmarker, max_gap_frames, choice), TurnedLooks(landmarker)
     faces: list[DetectedFace | None] = []
     found: DetectedFace | None = None
     seen_s, width, height = float("nan"), 0, 0
@@ -73,6 +75,7 @@ def read_driver(
             for time_s, rgb in video.pictures():
                 if time_s != seen_s:
                     found, seen_s = tracker.next(rgb), time_s
+                    turned.add(rgb, found)
                     height, width = rgb.shape[:2]
                 faces.append(found)
             notes = (*moving.notes, *video.notes())
@@ -89,18 +92,19 @@ def read_driver(
     times = np.arange(len(faces)) / fps
     geometry = load_geometry(asset)
     landmarks = build_sequence(faces, times, fps, width, height, asset.model, geometry, max_gap_frames)
-    if shape_scores(landmarks, geometry).doubtful and _apart(landmarker, landmarks, moving) > LOOKS_APART:
-        notes += ("what is followed in it is hardly a face: the result will show it",)
+    shape = shape_scores(landmarks, geometry)
+    apart = other_looks(landmarker, landmarks, shape, turned, partial(_pictures, moving))
+    if apart is not None and apart > LOOKS_APART:
+        what = "hardly a face" if shape.doubtful else "a face upside down, which is misread"
+        notes += (f"what is followed in it is {what}: the result will show it",)
     return Driver(landmarks, moving, video.first_s, notes, video.alone)
 
 
-def _apart(landmarker: FaceLandmarker, found: LandmarkSequence, moving: Moving) -> float:
-    """How far more looks at the driver's pictures see its face elsewhere, in interocular distances."""
-    frames = frames_to_look_at(found)
+def _pictures(moving: Moving, frames: Sequence[int]) -> list[np.ndarray]:
+    """These pictures of a driver, by their ascending numbers."""
     wanted = set(frames)
     with moving.open() as video:
-        pictures = [rgb for number, (_, rgb) in enumerate(video.pictures()) if number in wanted]
-    return looks_apart(landmarker, found, frames, pictures)
+        return [rgb for number, (_, rgb) in enumerate(video.pictures()) if number in wanted]
 
 
 def _stored(path: Path, asset: LandmarkerAsset) -> LandmarkSequence:

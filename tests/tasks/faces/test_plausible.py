@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tasks.faces.detector import FaceLandmarker
 from tasks.faces.driver import read_driver
 from tasks.faces.follow import FaceTracker, build_sequence, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.faces.plausible import LOOKS_APART, frames_to_look_at, looks_apart, shape_scores
+from tasks.faces.plausible import LOOKS_APART, TurnedLooks, frames_to_look_at, looks_apart, other_looks, shape_scores
 from tasks.ingest import normalise
 from tasks.landmarks import LandmarkFacts, LandmarkRow, LandmarkWorker
 from tasks.media.read import iter_frames, read_frames
@@ -109,6 +109,38 @@ def test_a_necktie_that_is_taken_for_a_face_is_rejected_with_that_reason(
         [ScoredClip(**row.model_dump(), clip="tie", name="tie", subject="tie")], ScreeningConfig(max_looks_apart=None)
     )
     assert not any("hardly a face" in reason for reason in spared.reasons)
+
+
+def test_a_face_upside_down_in_which_the_model_sees_an_upright_one_is_rejected_with_that_reason(
+    shared: Path, landmarker: FaceLandmarker, landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
+    video = tmp_path / "down.mp4"
+    frames = iter_frames(shared / "data" / "driving" / "d18.mp4", 0, 60)
+    write_video(video, (np.ascontiguousarray(frame[::-1, ::-1]) for frame in frames), 30.0, 12)
+    row = marked(video, landmarker, landmarker_asset, tmp_path)
+    assert row.detection_rate > 0.9 and not row.doubtful, "the landmark model is sure of it, and its shape is a face's"
+    (verdict,) = screen([ScoredClip(**row.model_dump(), clip="d", name="d", subject="d")], ScreeningConfig())
+    assert [reason.partition(":")[0] for reason in verdict.reasons] == ["upside down"]
+    driver = read_driver(tmp_path / "clips" / "000" / "clip.mp4", landmarker, landmarker_asset, 5)
+    assert any("a face upside down" in note for note in driver.notes)
+
+
+def test_a_face_that_also_looks_like_one_on_its_head_costs_one_look_and_stays(
+    shared: Path, landmarker: FaceLandmarker, landmarker_asset: LandmarkerAsset
+) -> None:
+    frames = read_frames(shared / "data" / "driving" / "d18.mp4", slice(0, 30))
+    sequence, turned = followed(landmarker, landmarker_asset, frames), TurnedLooks(landmarker)
+    for rgb in frames:
+        turned.add(rgb, landmarker.detect(rgb)[0])
+    shape, asked = shape_scores(sequence, load_geometry(landmarker_asset)), list[int]()
+
+    def read(wanted: Sequence[int]) -> np.ndarray:
+        asked.extend(wanted)
+        return frames[list(wanted)]
+
+    assert turned.doubtful and not shape.doubtful
+    apart = other_looks(landmarker, sequence, shape, turned, read)
+    assert apart is not None and apart < LOOKS_APART and len(asked) == 1
 
 
 def upside_down_tie(shared: Path, folder: Path) -> Path:
