@@ -258,7 +258,7 @@ def _work_with(
         timeout_s=runtime.item_timeout_s,
         attempts=runtime.item_attempts,
         share=share,
-        names=[job.items[index].name for index in missing],
+        names=[item.name for item, _ in jobs],
     ):
         if isinstance(result, pool.GivenUp):
             yield position, _given_up(job, *jobs[position], result)
