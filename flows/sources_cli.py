@@ -1,4 +1,4 @@
-"""The command line's part about sources of footage: `fye sources list`, `check`, `manifest`, `merge`."""
+"""The command line's part about sources of footage: `fye sources list`, `check`, `manifest`, `spans`, `merge`."""
 
 from __future__ import annotations
 
@@ -76,6 +76,28 @@ def manifest(
         raise ValueError(f"no file below {videos} is named as {card.title} names them: {card.layout}")
     write_manifest(output, found.rows)
     print(f"{output}: {len(found.rows)} spans. Next: fye retrain --videos {output} --source {source}")
+    return 0
+
+
+@sources_app.command
+def spans(
+    place: Annotated[Path, Parameter(help="A folder of videos, or a table of footage (.csv, .parquet).")],
+    *,
+    output: Annotated[Path, Parameter(help="The table to write, .csv or .parquet, for `--videos`.")],
+    most_s: Annotated[float, Parameter(help="Seconds that a span lasts at most.")] = 300.0,
+    source: SourceName = None,
+    follow_links: FollowLinks = False,
+) -> int:
+    """Long videos as a table of spans, which many workers then share. Short ones stay whole; nothing is decoded."""
+    from tasks.footage.manifest import write_manifest
+    from tasks.footage.spans import span_rows
+    from tasks.workspace.sources import Root, checked_root
+
+    rows = list(span_rows(checked_root(Root(str(place), None, source, follow_links)), output, most_s))
+    write_manifest(output, rows)
+    files = len({row.uri for row in rows})
+    named = f" --source {source}" if source else ""
+    print(f"{output}: {len(rows)} spans of {files} files. Next: fye retrain --videos {output}{named}")
     return 0
 
 

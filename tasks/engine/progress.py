@@ -100,7 +100,7 @@ class Progress:
         longest = self._longest
         if longest is not None and self._missing > 1 and longest.seconds > max(LONG_S, seconds / 2):
             self._logger.info(
-                "%s: %s alone took %.0f of these %.0f s; spans of it in a table are worked on side by side",
+                "%s: %s alone took %.0f of these %.0f s; its spans would be worked on side by side (fye sources spans)",
                 *(self._stage, longest.name, longest.seconds, seconds),
             )
 

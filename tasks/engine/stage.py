@@ -271,7 +271,8 @@ def _given_up(job: _Job[Row], item: Item[Any], key: str, what: pool.GivenUp) -> 
     if what.reason == pool.WORKER_DIED:
         message = f"{what.message}. The machine may be to blame (memory, a kill): it is tried again in the next run"
         return job.receipts.failed(item, key, what.reason, message)
-    message = f"{what.message}. To try it again: fye retry --reason {what.reason}, and run"
+    advice = "Spans of a long video take less each (fye sources spans)"
+    message = f"{what.message}. {advice}. To try it again: fye retry --reason {what.reason}, and run"
     return job.receipts.set_aside(item, key, what.reason, message)
 
 
