@@ -18,6 +18,7 @@ from flows import (
     dataset_cli,
     doctor_cli,
     history_cli,
+    promote_cli,
     retry_cli,
     sources_cli,
     stage_cli,
@@ -301,7 +302,7 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
         return 1
     summary = state.result()
     print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
-    found = Results.model_validate({name: summary.get(name) for name in ("sources", "data", "outputs")})
+    found = Results.model_validate({name: summary.get(name) for name in ("sources", "data", "promotion", "outputs")})
     for label, text in result_lines(found, summary.get("quarantined", 0), lines_of_a_kind):
         print(f"  {label:<12} {text}")
     return 0
@@ -309,6 +310,7 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
 
 add_bench_commands(app, _run)
 ablate_cli.register(app, _run)
+promote_cli.register(app, _run)
 add_animate_command(app, _run)
 add_animate_many_command(app)
 

@@ -7,9 +7,11 @@ from typing import Any
 from prefect import flow
 
 from flows.ending import finish_run
+from flows.promoting import offered_model
 from flows.running import running
 from flows.wiring import evaluate_model, prepare_data, report_on, retrain_results, train_model
 from fye_model.config import Runtime
+from tasks.workspace.promoted import offer
 from tasks.workspace.recipes import check_weights
 from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
@@ -45,4 +47,6 @@ def retrain(
         model = train_model(run, data)
         evaluation = evaluate_model(run, model.clips, model.files)
         report = report_on(run, data, model, evaluation)
-        return finish_run(run, "retrain", retrain_results(run, data, model, evaluation, report))
+        results = retrain_results(run, data, model, evaluation, report)
+        offer(run.store, offered_model(run, model, results))
+        return finish_run(run, "retrain", results)

@@ -47,7 +47,7 @@ def start_server(meanwhile: Callable[[], None] | None = None) -> None:
 
     settings = get_current_settings()
     if settings.api.url:
-        _check_answer(settings.api.url)
+        check_answer(settings.api.url)
         return
     if not settings.server.ephemeral.enabled:
         return
@@ -176,7 +176,8 @@ class _Temporary:
         )
 
 
-def _check_answer(address: str) -> None:
+def check_answer(address: str) -> None:
+    """Raise NoServer where no Prefect server answers at an address."""
     if (problem := _answer(address)) is not None:
         raise NoServer(
             f"Prefect's server at {address} does not answer ({problem}). Start it (prefect server start), correct "

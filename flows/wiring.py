@@ -54,6 +54,7 @@ class Model:
     """The training half's results."""
 
     clips: list[Clip]  # the kept ones, with latents
+    encoders: Mapping[str, FileRef]  # `vae/…`, `image_encoder/…`
     stage1: StageResult[TrainRow]
     stage2: StageResult[TrainRow]
     selected: StageResult[SelectRow]
@@ -83,18 +84,21 @@ def prepare_data(run: Run) -> Data:
     return Data(clips, run.stage(SCREENING, [item]).only.row)
 
 
-def train_model(run: Run, data: Data) -> Model:
-    """Autoencoder and image encoder → latents → stage 1 → stage 2 → selection."""
+def train_model(run: Run, data: Data, start: Mapping[str, FileRef] | None = None) -> Model:
+    """Autoencoder and image encoder → latents → stage 1 → stage 2 → selection.
+
+    start: the checkpoint, `init/…`, that stage 1 goes on from, instead of from the recipe's weights.
+    """
     kept = data.kept()
     fitted = run.stage(ENCODERS, run.one_item("encoders", kept, whole_inputs(kept, "video", "landmarks")))
     encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
     encoded = run.stage(LATENTS, per_clip_items(kept, NOTHING, "video", "landmarks", **encoders))
     clips, crops = with_outputs(kept, encoded, latents=LATENTS_FILE), training_clips(kept, encoded)
     inputs = whole_inputs(crops, "landmarks", "masks", "latents")
-    stage1 = run.stage(STAGE1, run.one_item("stage 1", crops, inputs))
+    stage1 = run.stage(STAGE1, run.one_item("stage 1", crops, inputs | dict(start or {})))
     stage2 = run.stage(STAGE2, run.one_item("stage 2", crops, inputs | best_checkpoint(stage1, "init")))
     inputs = whole_inputs(clips, "video", "landmarks") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
-    return Model(clips, stage1, stage2, run.stage(SELECT, run.one_item("selection", clips, inputs)))
+    return Model(clips, encoders, stage1, stage2, run.stage(SELECT, run.one_item("selection", clips, inputs)))
 
 
 def evaluate_model(run: Run, clips: list[Clip], model: Mapping[str, FileRef]) -> StageResult[EvaluateRow]:

@@ -361,6 +361,14 @@ class EvaluationConfig(Config):
     cross_pairs: Annotated[int, Field(ge=0)] | None = None
 
 
+class PromotionConfig(Config):
+    """When a retrained model takes the place of the one in use: better in all of `better`, worse in nothing."""
+
+    better: tuple[Literal["expression", "picture"], ...] = ("expression",)
+    not_worse: tuple[Literal["expression", "picture", "identity"], ...] = ("picture", "identity")
+    clips: Positive = 5  # held-out clips that both were measured on
+
+
 class Recipe(Config):
     """A whole run. Defaults are the paper's."""
 
@@ -379,6 +387,7 @@ class Recipe(Config):
     sampling: SamplingConfig = SamplingConfig()
     selection: SelectionConfig = SelectionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    promotion: PromotionConfig = PromotionConfig()
 
 
 class Runtime(Config):

@@ -78,7 +78,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
         self.settings, self.context = settings, context
 
     def process(self, item: Given[ClipSet]) -> TrainRow:
-        """Train on `clips/…`; stage 2 starts from the checkpoint in `init/…`. Leaves checkpoints and metrics.jsonl."""
+        """Train on `clips/…`, from the checkpoint `init/…` where one is given. Leaves checkpoints and metrics.jsonl."""
         from fye_model.training.job import TrainJob, choose_loader_workers, launch_command
 
         work = item.out.parent / f"{item.out.name}.job"
@@ -92,7 +92,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             stage=self.number,
             index=write_index(work / "index.json", item.files, item.facts, geometry_source(asset)),
             output=item.out,
-            init=item.folder("init") if self.number == 2 else None,
+            init=item.folder("init") if any(name.startswith("init/") for name in item.files) else None,
             networks=settings.networks,
             noise=settings.noise,
             train=settings.train,
@@ -151,7 +151,7 @@ STAGE1 = Stage(
     "train_stage1",
     "1",
     settings=_settings(1),
-    reads=_READS,
+    reads={**_READS, "init/*?": Kind.CHECKPOINT},
     writes=_WRITES,
     row=TrainRow,
     open=Stage1Worker,
@@ -275,8 +275,12 @@ def describe_checkpoints(out: Path) -> TrainRow:
 
 def best_checkpoint(trained: StageResult[TrainRow], name: str) -> dict[str, FileRef]:
     """The files of the checkpoint with the lowest validation loss, as `<name>/…`."""
-    best = trained.only.row.best
-    return {f"{name}/{file.split('/', 1)[1]}": ref for file, ref in _weights(trained, best).items()}
+    return checkpoint_files(trained, trained.only.row.best, name)
+
+
+def checkpoint_files(trained: StageResult[TrainRow], checkpoint: str, name: str) -> dict[str, FileRef]:
+    """The files of a checkpoint, as `<name>/…`."""
+    return {f"{name}/{file.split('/', 1)[1]}": ref for file, ref in _weights(trained, checkpoint).items()}
 
 
 def first_checkpoint(trained: StageResult[TrainRow]) -> dict[str, FileRef]:

@@ -35,7 +35,7 @@ class TrainJob(Config):
     stage: Literal[1, 2]
     index: Path  # index.json of the data set
     output: Path  # checkpoints, metrics.jsonl; what is there already is resumed
-    init: Path | None = None  # a checkpoint of stage 1: required for stage 2, optional for stage 1 (fine-tuning)
+    init: Path | None = None  # of stage 1, for stage 2, which needs one; of any, for stage 1
     networks: NetworkConfig = NetworkConfig()
     noise: NoiseConfig = NoiseConfig()
     train: TrainStageConfig

@@ -41,7 +41,7 @@ def identify(job: TrainJob, index: TrainingIndex) -> Json:
     origin: Json | None = None
     if job.init is not None:
         meta = checkpoint.read_meta(job.init)
-        if meta.stage != 1:
+        if job.stage == 2 and meta.stage != 1:
             raise ValueError(
                 f"{job.init} is of training stage {meta.stage}, "
                 f"but stage {job.stage} starts from a checkpoint of stage 1"

@@ -65,6 +65,9 @@ def _page(summary: Summary, picture: bytes | None) -> Iterator[str]:
         yield f"\n{_text(summary.error)}"
     if summary.selected_checkpoint is not None:
         yield f"\nSelected: {_text(summary.selected_checkpoint)}"
+    if (line := summary.promotion) is not None:
+        said = "Promoted" if line.promoted else "Waits for a person" if line.waiting else "Not promoted"
+        yield f"\n**{said}**: model {_text(line.model)}, {_text(line.why)}. The rule: {_text(line.rule)}."
     if summary.metrics is not None and summary.baseline is not None:
         yield "\n| metric | model | repeated reference | model is |\n|---|---|---|---|"
         for name in _TOLD:

@@ -63,6 +63,20 @@ class DataSummary(Config):
     removed: tuple[str, ...] = ()
 
 
+class PromotionLine(Config):
+    """What became of a trained model: its id, whether it is the one in use now, or waits for a person, and why.
+
+    before: the id of the model that was in use; None where there was none. rule: by which it was decided.
+    """
+
+    model: str
+    promoted: bool
+    waiting: bool = False
+    before: str | None = None
+    why: str
+    rule: str
+
+
 class Results(Config):
     """What a flow found: of its data, of its model, and where it lies."""
 
@@ -75,6 +89,7 @@ class Results(Config):
     cross: dict[str, JsonValue] | None = None  # pairs, metrics, baseline, missing; or left_out and why
     selected_checkpoint: str | None = None
     selection: dict[str, JsonValue] | None = None
+    promotion: PromotionLine | None = None
     outputs: dict[str, str] | None = None
     error: str | None = None
 
@@ -154,6 +169,9 @@ def result_lines(summary: Results, set_aside: int, most: int = 10) -> Iterator[t
                 yield label, f"… and {len(texts) - most} more, see summary.json"
         if set_aside:
             yield "set aside", f"{set_aside} files or clips, see the lines above or quarantine.parquet"
+    if summary.promotion is not None:
+        line = summary.promotion
+        yield "promoted" if line.promoted else "waits" if line.waiting else "not promoted", f"{line.model}: {line.why}"
     yield from (summary.outputs or {}).items()
 
 

@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,61 @@ def test_two_runs_of_deployments_do_not_take_the_card_at_once_and_their_lines_ar
         told = server.ask("logs", {"limit": 200, "sort": "TIMESTAMP_DESC"})
         lines = {line["message"]: line for line in told if line["name"] == "tasks.engine.limits"}
     assert {"a has it", "b has it"} <= set(lines) and all(line["flow_run_id"] for line in lines.values())
+
+
+NOTIFIED = """
+import sys
+import flows
+from flows.notify import make_automations, remove_automations
+from prefect import flow
+from prefect.events import emit_event
+
+if sys.argv[1] == "remove":
+    print(remove_automations())
+else:
+    print(make_automations(sys.argv[1]), make_automations(sys.argv[1]))
+
+    @flow(name="refresh")
+    def refresh():
+        raise ValueError('no "videos" here')
+
+    @flow(name="not-one-of-ours")
+    def other():
+        raise ValueError("of no interest")
+
+    for one in (other, refresh):
+        one(return_state=True)
+    told = {"work": "work/x", "model": "abc", "why": 'it is "worse"'}
+    emit_event("fye.promotion.refused", resource={"prefect.resource.id": "fye.work.x"}, payload=told)
+"""
+
+
+def test_a_webhook_is_told_of_a_failed_run_and_of_a_refused_model_until_it_is_taken_away(server: Server) -> None:
+    heard: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    def call(word: str) -> str:
+        words = [sys.executable, "-c", NOTIFIED, word]
+        done = subprocess.run(words, env=server.environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    try:
+        call(f"http://127.0.0.1:{receiver.server_port}/hook")
+        deadline = time.monotonic() + 60
+        while len(heard) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        receiver.shutdown()
+    texts = sorted(one["text"] for one in heard)
+    assert texts[0] == 'fye: fye.promotion.refused in work/x, model abc: it is "worse"'
+    assert texts[1].startswith("fye: the run ") and texts[1].endswith('ValueError: no "videos" here')
+    assert len(texts) == 2, texts
+    assert call("remove").count("fye: ") == 2 and call("remove").strip() == "[]"

@@ -115,6 +115,38 @@ def test_prefects_page_shows_how_far_single_items_are_and_a_summary(lab: Lab, fi
     assert (lab.work / "report" / "report.html").as_uri() in shown["report"].data
 
 
+def weekly(lab: Lab, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    from flows.weekly import retrain_weekly
+
+    _, summary = lab.run(retrain_weekly, **parameters)
+    return summary["promotion"], summary
+
+
+def test_a_weekly_run_promotes_by_the_rule_alone_and_not_what_somebody_went_back_from(
+    lab: Lab, first: tuple[Any, dict[str, Any]]
+) -> None:
+    from tasks.engine.store import Store
+    from tasks.workspace.promoted import current_model, offer, promote, roll_back
+
+    store, free = Store(lab.work), ["promotion.clips=1", "promotion.better=[]", "promotion.not_worse=[]"]
+    line, summary = weekly(lab)
+    assert {stage["state"] for stage in summary["stages"]} == {"Cached"}, "nothing is trained twice"
+    assert not line["promoted"] and "the rule wants 5" in line["why"] and current_model(store) is None
+    line, _ = weekly(lab, overrides=free, approval=True)
+    assert line["waiting"] and f"fye promote --work {store.url} --model {line['model']}" in line["why"]
+    line, _ = weekly(lab, overrides=free)
+    assert line["promoted"] and current_model(store).id == line["model"]
+    assert (lab.work / "promoted").resolve() == (lab.work / "model").resolve()
+    assert "in use already" in weekly(lab)[0]["why"]
+    model = current_model(store)
+    files = {**model.files, "model/more": model.files["model/model_index.json"]}
+    promote(store, offer(store, model.model_copy(update={"files": files})), "another one")
+    promote(store, line["model"], "by hand")
+    roll_back(store, "the mouth")
+    line, _ = weekly(lab, overrides=free)
+    assert not line["promoted"] and "somebody went back from it: the mouth" in line["why"]
+
+
 def plan_of(lab: Lab, **parameters: Any) -> Any:
     from flows.plan import plan
 

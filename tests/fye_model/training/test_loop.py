@@ -68,6 +68,13 @@ def test_stage_2_moves_the_temporal_half_and_the_covered_channels_alone(make_job
     assert {name.split("/", 2)[2] for name in state} == set(networks.temporal_parameters()), "no state for frozen parts"
 
 
+def test_stage_1_goes_on_from_a_model_of_stage_2_and_leaves_its_temporal_half(make_job: Make, stage1: Path) -> None:
+    stage2 = train(make_job(2, output="stage2", job={"init": stage1}, steps=1), quiet).checkpoints[-1]
+    again = train(make_job(1, output="again", job={"init": stage2}, steps=1), quiet).checkpoints[-1]
+    changed = moved(weights(stage2), weights(again))
+    assert changed and not {name for name in changed if "motion" in name}
+
+
 def test_training_lowers_the_validation_loss(make_job: Make) -> None:
     result = train(make_job(steps=60, batch_size=8, checkpoint_every=30, validation_batches=4), quiet)
     first, last = (json.loads((path / "validation.json").read_text()) for path in result.checkpoints)
