@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,6 +42,8 @@ from flows.options import (
     footage,
     runtime_and_recipe,
 )
+
+_KEPT = "What is finished is kept; the same command goes on from there."
 
 
 def _version() -> str:
@@ -285,6 +288,8 @@ def _text(path: Path | None) -> str | None:
 
 def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
+    from prefect.exceptions import TerminationSignal  # SIGTERM in a flow, whose state says so then
+
     from flows.console import hide_tracebacks
     from flows.early import early_ray
     from flows.server import server_told, start_server
@@ -293,7 +298,10 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
     hide_tracebacks()
     start_server(early_ray(parameters))
     with server_told():
-        state = flow(**parameters, return_state=True)
+        try:
+            state = flow(**parameters, return_state=True)
+        except TerminationSignal as stopped:
+            raise ToldToStop from stopped
         error = None if state.is_completed() else state.result(raise_on_failure=False)
         if isinstance(error, BaseException):
             raise error
@@ -315,13 +323,25 @@ add_animate_command(app, _run)
 add_animate_many_command(app)
 
 
+class ToldToStop(BaseException):
+    """SIGTERM: by a scheduler, the system, or `kill`."""
+
+
+def _told_to_stop(number: int, frame: object) -> None:
+    raise ToldToStop
+
+
 def main() -> None:
-    """Console script: clear errors without a traceback (FYE_DEBUG=1 shows it), 130 after Ctrl-C."""
+    """Console script: clear errors without a traceback (FYE_DEBUG=1 shows it), 130 after Ctrl-C, 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, _told_to_stop)
     try:
         sys.exit(app(result_action="return_value"))
     except KeyboardInterrupt:
-        print("\nfye: interrupted. What is finished is kept; the same command goes on from there.", file=sys.stderr)
+        print(f"\nfye: interrupted. {_KEPT}", file=sys.stderr)
         sys.exit(130)
+    except ToldToStop:
+        print(f"\nfye: told to stop (SIGTERM). {_KEPT}", file=sys.stderr)
+        sys.exit(143)
     except Exception as error:
         if os.environ.get("FYE_DEBUG"):
             raise

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,28 @@ def test_a_wrong_animation_ends_before_anything_starts(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "fye: absent is not a model folder: there is no such folder"
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "told")]
+)
+def test_a_command_that_is_stopped_ends_with_one_line(
+    tmp_path: Path, number: signal.Signals, status: int, says: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "samples", str(tmp_path / "samples")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "samples").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status, said
+    (line,) = [line for line in said.splitlines() if line]
+    assert line.startswith(f"fye: {says}") and line.endswith("the same command goes on from there.")
 
 
 @pytest.mark.parametrize(("device", "says"), [("tpu", "device: Input should be 'auto'"), ("cuda", "no CUDA GPU here")])
