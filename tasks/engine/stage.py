@@ -185,9 +185,9 @@ def _prefect_task(stage: AnyStage, job: _Job[Row]) -> Task[..., Any]:
 
     from tasks.engine.prefect_records import ReceiptSerializer, ResultRecords
 
+    # no tags: for each, Prefect asks its server for a slot, and a run whose server is gone would end here
     declared = task(
         name=stage.name,
-        tags=["gpu"] if stage.resources.gpus and job.runtime.device != "cpu" else [],
         task_run_name=f"{stage.name} ({len(job.items)} item{'s' if len(job.items) != 1 else ''})",
         cache_key_fn=lambda *_: f"{stage.name}-{job.key}",
         persist_result=True,

@@ -27,21 +27,28 @@ def show(summary: Summary, quarantine: Sequence[QuarantineRow], picture: bytes |
 
     picture: a JPEG for the page.
     """
+    from httpx import TransportError
     from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
     from prefect.logging import get_run_logger
 
     logger = get_run_logger()
+    for row in quarantine:
+        logger.warning("quarantined in %s: %s: %s: %s", row.stage, row.name, row.reason, row.message)
     stages = [stage.model_dump(mode="json") for stage in summary.stages]
-    create_table_artifact(stages, key="stages", description="Stages of this run")
-    if quarantine:
-        rows = [row.model_dump(mode="json") for row in quarantine]
-        create_table_artifact(rows, key="quarantine", description="What was set aside, and why")
-        for row in quarantine:
-            logger.warning("quarantined in %s: %s: %s: %s", row.stage, row.name, row.reason, row.message)
     page = "\n".join(_page(summary, picture)) + "\n"
-    create_markdown_artifact(page, key="summary", description=f"What came out of {summary.flow}")
-    if (report := (summary.outputs or {}).get("report")) is not None:
-        create_link_artifact(_link(report), link_text="report.html", key="report", description=f"The report: {report}")
+    try:
+        create_table_artifact(stages, key="stages", description="Stages of this run")
+        if quarantine:
+            rows = [row.model_dump(mode="json") for row in quarantine]
+            create_table_artifact(rows, key="quarantine", description="What was set aside, and why")
+        create_markdown_artifact(page, key="summary", description=f"What came out of {summary.flow}")
+        if (report := (summary.outputs or {}).get("report")) is not None:
+            told = f"The report: {report}"
+            create_link_artifact(_link(report), link_text="report.html", key="report", description=told)
+    except TransportError as error:  # everything is done and written by now
+        logger.warning(
+            "Prefect's server does not answer (%s): its page does not show the summary", type(error).__name__
+        )
     logger.info("%s in %.0f s", summary.status, summary.seconds)
 
 
