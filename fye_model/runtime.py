@@ -1,0 +1,29 @@
+"""How a run works, not what it computes: none of this is in a cache key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fye_model.settings import Config, Positive
+
+
+class Runtime(Config):
+    """Settings that change how fast a run goes and what it prints, never what it computes."""
+
+    workers: Annotated[int, Field(ge=0)] = 2  # Ray actors for per-clip stages; 0: in this process, without Ray
+    item_timeout_s: Annotated[float, Field(gt=0)] = 600.0  # a clip that takes longer is killed and retried
+    item_attempts: Positive = 3  # then quarantined
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    launcher: Literal["inproc", "torchrun"] = "inproc"
+    processes: Positive = 1  # GPUs; more than one always under torchrun
+    share_gpu: bool = False  # true: compute on a GPU beside other runs, instead of waiting until it is free
+    loader_workers: Annotated[int, Field(ge=0)] | None = None  # of each training process; None: by device and CPUs
+    threads: Annotated[int, Field(ge=0)] = 0  # torch threads of training; 0: torch's default
+    # weights in single precision and their moments stay in the computer's memory, where bf16 working weights train on a
+    # GPU; None: where they would take most of the card's
+    offload: bool | None = None
+    cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel
+    assets: Path | None = None  # folder with face_landmarker.task; FYE_ASSETS otherwise
