@@ -76,9 +76,9 @@ def server_told() -> Iterator[None]:
         yield
     except httpx.TransportError as error:
         raise NoServer(
-            f"Prefect's server stopped answering in the middle of the run ({type(error).__name__}). What is finished "
-            "is kept, training at its last checkpoint: start the server again, or unset PREFECT_API_URL, and run the "
-            "same command"
+            f"Prefect's server stopped answering in the middle of the run ({type(error).__name__}), so it does not "
+            "know how the run ended. What the lines above say to be finished is kept, training at its last checkpoint: "
+            "start the server again, or unset PREFECT_API_URL, and run the same command, which goes on from there"
         ) from error
 
 

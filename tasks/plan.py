@@ -30,7 +30,7 @@ STAGES: tuple[AnyStage, ...] = (
     EVALUATE,
     REPORT,
 )
-FROM_OUTSIDE = frozenset({Kind.SOURCE, Kind.REENACTED})
+FROM_OUTSIDE = frozenset({Kind.SOURCE, Kind.REENACTED, Kind.EARLIER})
 
 
 def stage_named(name: str) -> AnyStage:

@@ -151,7 +151,7 @@ STAGE1 = Stage(
     "train_stage1",
     "1",
     settings=_settings(1),
-    reads={**_READS, "init/*?": Kind.CHECKPOINT},
+    reads={**_READS, "init/*?": Kind.EARLIER},
     writes=_WRITES,
     row=TrainRow,
     open=Stage1Worker,

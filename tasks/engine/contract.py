@@ -29,6 +29,7 @@ class Kind(StrEnum):
     THUMBNAILS = "thumbnails"
     LATENTS = "latents"
     CHECKPOINT = "checkpoint folder"
+    EARLIER = "checkpoint of an earlier run"
     CURVE = "training curve"
     MODEL = "model folder"
     SELECTION = "selection table"
