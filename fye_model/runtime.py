@@ -21,6 +21,7 @@ class Runtime(Config):
     processes: Positive = 1  # GPUs; more than one always under torchrun
     share_gpu: bool = False  # true: compute on a GPU beside other runs, instead of waiting until it is free
     loader_workers: Annotated[int, Field(ge=0)] | None = None  # of each training process; None: by device and CPUs
+    loader_timeout_s: Annotated[float, Field(gt=0)] = 600.0  # a batch that is longer in coming never comes
     threads: Annotated[int, Field(ge=0)] = 0  # torch threads of training; 0: torch's default
     # weights in single precision and their moments stay in the computer's memory, where bf16 working weights train on a
     # GPU; None: where they would take most of the card's

@@ -101,6 +101,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             landmark_image=settings.landmark_image,
             device=self.context.device,
             loader_workers=loaders,
+            loader_timeout_s=runtime.loader_timeout_s,
             threads=runtime.threads,
             cuda_graph=runtime.cuda_graph,
             offload=runtime.offload,

@@ -30,6 +30,7 @@ def main() -> int:
         return _failed(error)
     # loader workers import this file again, and their server imports while this process does: what is slow comes here
     from fye_model.training.failures import Diverged, OutOfMemory
+    from fye_model.training.loader import LoaderFailed
     from fye_model.training.loop import train
 
     laps.lap("imports")
@@ -37,6 +38,10 @@ def main() -> int:
         result = train(job, laps=laps)
     except (ValueError, OSError, Diverged, OutOfMemory) as error:
         return _failed(error)
+    except LoaderFailed as error:
+        _failed(error)
+        sys.stdout.flush()
+        os._exit(1)  # a worker that the kernel holds, for a file that never comes, would be waited for at the end
     return 0 if result.finished else 128 + signal.SIGTERM
 
 

@@ -97,15 +97,10 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         return f"{self.part}: {len(self._subjects)} subjects, {len(self.windows)} clips, {windows} windows"
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        step, item = key
-        random = np.random.Generator(np.random.Philox([self.config.seed, _PART_KEYS[self.part], step, item]))
-        subject = random.integers(len(self._subjects))
-        ends = self._ends[subject]
-        position = random.integers(ends[-1])
-        which = int(np.searchsorted(ends, position, side="right"))
-        number = int(self._subjects[subject][which])
+        item = key[1]
+        random = self._random(key)
+        number, start = self._draw_window(random)
         window = self.windows[number]
-        start = int(window.starts[position - (ends[which - 1] if which else 0)])
         frames = start + self.config.frame_stride * np.arange(self.config.frames)
         far_enough = np.flatnonzero(_distance(window.references, frames) >= self.config.min_reference_distance)
         choice = int(random.choice(far_enough))
@@ -140,6 +135,24 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             "frames": torch.from_numpy(frames),
             "reference": torch.tensor(reference),
         }
+
+    def _random(self, key: tuple[int, int]) -> np.random.Generator:
+        """What a sample is drawn with."""
+        return np.random.Generator(np.random.Philox([self.config.seed, _PART_KEYS[self.part], *key]))
+
+    def _draw_window(self, random: np.random.Generator) -> tuple[int, int]:
+        """A clip, by its number in `windows`, and the first frame; reads no file."""
+        subject = random.integers(len(self._subjects))
+        ends = self._ends[subject]
+        position = random.integers(ends[-1])
+        which = int(np.searchsorted(ends, position, side="right"))
+        number = int(self._subjects[subject][which])
+        return number, int(self.windows[number].starts[position - (ends[which - 1] if which else 0)])
+
+    def place(self, key: tuple[int, int]) -> str:
+        """Which clip and first frame a sample is drawn from, for messages; reads no file."""
+        number, start = self._draw_window(self._random(key))
+        return f"{self.windows[number].clip.name}@{start}"
 
     def names(self, batch: dict[str, Tensor]) -> list[str]:
         """Which clips and first frames a batch was drawn from, for messages."""

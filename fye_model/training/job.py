@@ -45,6 +45,7 @@ class TrainJob(Config):
     # speed and reporting only
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     loader_workers: Annotated[int, Field(ge=0)] = 0
+    loader_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     threads: Annotated[int, Field(ge=0)] = 0
     cuda_graph: bool = True
     offload: bool | None = None  # see `Runtime`

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from fye_model.training.distributed import World, join_world
 from fye_model.training.failures import Diverged, OutOfMemory, memory_advice
 from fye_model.training.index import read_index
 from fye_model.training.job import Json, TrainJob, digest_of
-from fye_model.training.loader import make_loader
+from fye_model.training.loader import Batches
 from fye_model.training.objective import Objective
 from fye_model.training.progress import Progress, StepRecord, Utilisation
 from fye_model.training.start import identify, load_networks, make_samples, start
@@ -65,7 +65,8 @@ def train(
     `log` takes the status lines; None prints them. SIGTERM (in the main thread), or `should_stop()` returning True,
     ends the run after the step at hand with a checkpoint. Under torchrun all processes share the batch. `laps`: what
     time went into so far, told with the first step. Raises ValueError for a bad job, data or checkpoint, `Diverged` for
-    a loss that is not finite, `OutOfMemory` with the setting to change, OSError when a checkpoint cannot be written.
+    a loss that is not finite, `OutOfMemory` with the setting to change, `LoaderFailed` when batches stop coming,
+    OSError when a checkpoint cannot be written.
     """
     laps = laps or Laps()
     if job.threads:
@@ -80,16 +81,18 @@ def train(
         done = checkpoint.find_resumable(job.output, identity)
         keys = StepBatches.of(job.train, done[0] + 1 if done else 1, job.train.steps, world.rank, world.size)
         # its workers draw the first batches while the networks are built
-        loader = iter(make_loader(samples, keys, job.loader_workers, world.device) if len(keys) else ())
+        loader = Batches(samples, keys, job.loader_workers, world.device, job.loader_timeout_s)
         laps.lap("data")
-        trained, done_step = start(job, load_networks(job, samples, done), done, world.device)
-        laps.lap("networks")
-        if done is not None:
-            say(f"going on from {done[1]}")
-        job.output.mkdir(parents=True, exist_ok=True)
-        say(f"stage {job.stage} on {world.device} x {world.size}, {job.train.precision}; {samples.describe()}")
-        run = _Run(job, world, samples, held_out, trained, identity, say)
-        step = run.go(done_step + 1, loader, laps, lambda: terminated() or (should_stop is not None and should_stop()))
+        with closing(loader):
+            trained, done_step = start(job, load_networks(job, samples, done), done, world.device)
+            laps.lap("networks")
+            if done is not None:
+                say(f"going on from {done[1]}")
+            job.output.mkdir(parents=True, exist_ok=True)
+            say(f"stage {job.stage} on {world.device} x {world.size}, {job.train.precision}; {samples.describe()}")
+            run = _Run(job, world, samples, held_out, trained, identity, say)
+            asked = should_stop or (lambda: False)
+            step = run.go(done_step + 1, loader, laps, lambda: terminated() or asked())
     found = tuple(path for _, path in checkpoint.list_checkpoints(job.output))
     return TrainResult(job.stage, step, step >= job.train.steps, found)
 

@@ -54,7 +54,7 @@ def test_settings_of_speed_reach_the_process_and_its_error_comes_back(
     facts = ClipSet(size=64, factor=8, fps=25.0, landmark_model="m:0", clips=(clip,))
     files = {f"clips/a0/{name}": tmp_path / "gone" / name for name in ("landmarks", "masks", "latents")}
     recipe = Recipe()
-    runtime = Runtime(workers=0, loader_workers=3, threads=1, cuda_graph=False, offload=False)
+    runtime = Runtime(workers=0, loader_workers=3, loader_timeout_s=9, threads=1, cuda_graph=False, offload=False)
     (tmp_path / "out").mkdir()
     with pytest.raises(TrainingFailed, match=r"clip anna: no file .*landmarks; run the stage that writes"):
         work_on(
@@ -68,13 +68,15 @@ def test_settings_of_speed_reach_the_process_and_its_error_comes_back(
         )
     job = read_job(tmp_path / "out.job" / "job.json")
     assert (job.cuda_graph, job.offload, job.threads, job.device, job.loader_workers) == (False, False, 1, "cpu", 3)
+    assert job.loader_timeout_s == 9
     assert (job.stage, job.train, job.networks) == (1, recipe.train.stage1, recipe.networks)
 
 
 def test_what_only_changes_speed_is_no_setting_of_the_stage() -> None:
     settings = STAGE1.settings(Recipe()).model_dump()
     assert "working_weights" in settings["train"]  # other numbers, within the rounding of bf16
-    assert not {"cuda_graph", "offload", "loader_workers", "threads", "device"} & {*settings, *settings["train"]}
+    speed = {"cuda_graph", "offload", "loader_workers", "loader_timeout_s", "threads", "device"}
+    assert not speed & {*settings, *settings["train"]}
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from fye_model.config import CoveringConfig, TrainStageConfig
 from fye_model.training.data import StepBatches, TrainingSamples
 from fye_model.training.index import read_index
-from fye_model.training.loader import make_loader
+from fye_model.training.loader import Batches
 
 
 def samples(
@@ -58,9 +57,8 @@ def test_the_same_key_gives_the_same_sample_in_any_order_and_another_key_another
 def test_batches_do_not_depend_on_workers_and_start_at_any_step(data: Path, workers: int) -> None:
     clips = samples(data)
     expected = [clips[step, item] for step in (3, 4) for item in range(4)]
-    loader = make_loader(clips, StepBatches(3, 4, 4, 1, 0, 1), workers, torch.device("cpu"))
-    batches = list(loader)
-    assert isinstance(loader, DataLoader) and len(batches) == 2
+    batches = list(Batches(clips, StepBatches(3, 4, 4, 1, 0, 1), workers, torch.device("cpu")))
+    assert len(batches) == 2
     got = torch.cat([batch["noise"] for batch in batches])
     assert torch.equal(got, torch.stack([sample["noise"] for sample in expected]))
 

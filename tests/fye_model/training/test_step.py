@@ -178,7 +178,7 @@ def test_latents_stay_in_single_precision_where_half_would_overflow() -> None:
 
 def test_loaders_start_before_this_process_has_imported_torch_and_import_no_network_library() -> None:
     code = "import sys, fye_model.training.__main__; first = set(sys.modules); import fye_model.training.loader; "
-    code += "from fye_model.training.beginning import LOADER; sys.modules[LOADER].make_loader; "
+    code += "from fye_model.training.beginning import LOADER; sys.modules[LOADER].Batches; "
     code += "print('torch' in first, [m for m in ('diffusers', 'transformers', 'tensorboard') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], capture_output=True, text=True)
     assert done.stdout.strip() == "False []", done.stderr
