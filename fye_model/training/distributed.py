@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from fye_model.devices import choose_device
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class World:
         numbers = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(numbers, group=self.talk)
         return [float(number) for number in numbers]
+
+    def gather(self, value: Value) -> list[Value]:
+        """What every process gives, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[Value | None] = [None] * self.size
+        dist.all_gather_object(found, value, group=self.talk)
+        return [each for each in found if each is not None]
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
 from fye_model.training.job import TrainJob
 
 
@@ -11,6 +16,15 @@ class Diverged(RuntimeError):
 
 class OutOfMemory(RuntimeError):
     """The step does not fit the device's memory."""
+
+
+@contextmanager
+def advising_on_memory(job: TrainJob, processes: int) -> Iterator[None]:
+    """Where the block finds no memory on a GPU: raises `OutOfMemory` with the setting to change."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise OutOfMemory(memory_advice(job, processes)) from error
 
 
 def memory_advice(job: TrainJob, processes: int) -> str:

@@ -29,7 +29,7 @@ from fye_model.training import checkpoint
 from fye_model.training.beginning import Laps, start_server
 from fye_model.training.data import StepBatches, TrainingSamples
 from fye_model.training.distributed import World, join_world
-from fye_model.training.failures import Diverged, OutOfMemory, memory_advice
+from fye_model.training.failures import Diverged, advising_on_memory
 from fye_model.training.index import read_index
 from fye_model.training.job import Json, TrainJob, digest_of
 from fye_model.training.loader import Batches
@@ -79,11 +79,12 @@ def train(
         samples, held_out = make_samples(job, index, say)
         identity = identify(job, index)
         done = checkpoint.find_resumable(job.output, identity)
+        _see_the_same(world, identity, done, job)
         keys = StepBatches.of(job.train, done[0] + 1 if done else 1, job.train.steps, world.rank, world.size)
         # its workers draw the first batches while the networks are built
         loader = Batches(samples, keys, job.loader_workers, world.device, job.loader_timeout_s)
         laps.lap("data")
-        with closing(loader):
+        with closing(loader), advising_on_memory(job, world.size):
             trained, done_step = start(job, load_networks(job, samples, done), done, world.device)
             laps.lap("networks")
             if done is not None:
@@ -140,8 +141,6 @@ class _Run:
             self.progress = Progress(job, first_step, self.log, self.on_gpu)
         try:
             return self._take_steps(first_step, loader, laps, should_stop)
-        except torch.cuda.OutOfMemoryError as error:
-            raise OutOfMemory(memory_advice(job, world.size)) from error
         finally:
             try:
                 self.saver.close()
@@ -296,6 +295,21 @@ class _Run:
             done = "is being saved as" if self.on_gpu else "saved as"  # in the background on a GPU
             self.log(f"step {step}/{config.steps} {done} {checkpoint.checkpoint_path(job.output, step)}")
         self.world.wait()
+
+
+def _see_the_same(world: World, identity: Json, done: tuple[int, Path] | None, job: TrainJob) -> None:
+    """ValueError where processes, on other machines maybe, have other data or another checkpoint to go on from."""
+    seen = world.gather((digest_of(identity), done[0] if done else 0))
+    if len({run for run, _ in seen}) > 1:
+        raise ValueError(
+            f"the processes have different jobs or data (digests {', '.join(run for run, _ in seen)}): give all nodes "
+            f"the same job file, and the files that {job.index} names"
+        )
+    if len({step for _, step in seen}) > 1:
+        raise ValueError(
+            f"the processes would go on from different steps ({', '.join(str(step) for _, step in seen)}; 0: from the "
+            f"start): {job.output} must be one folder that all nodes see"
+        )
 
 
 def learning_rate(config: TrainStageConfig, step: int) -> float:

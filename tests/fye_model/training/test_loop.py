@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from fye_model.networks import Networks, build_networks
 from fye_model.training import checkpoint
 from fye_model.training.__main__ import main
-from fye_model.training.failures import Diverged
+from fye_model.training.failures import Diverged, OutOfMemory
 from fye_model.training.job import TrainJob, launch_command, read_job
 from fye_model.training.loop import learning_rate, train
 from fye_model.training.progress import read_metrics
@@ -188,63 +187,6 @@ def test_sigterm_ends_with_a_checkpoint_and_says_so_by_its_exit_status(
     assert saved[0] >= 2 and (saved[1] / checkpoint.STATE).is_file()
 
 
-def test_two_processes_share_the_batch_and_come_to_the_same_weights(make_job: Make) -> None:
-    settings = {"steps": 3, "checkpoint_every": 3, "learning_rate": 1e-3, "condition_dropout": 0.5}
-    alone = train(make_job(output="alone", **settings), quiet)
-    job = make_job(output="pair", **settings)
-    job_file = job.output.with_suffix(".json")
-    job.write(job_file)
-    command = launch_command(job_file, "torchrun", 2)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    ours, theirs = weights(job.output / "checkpoint-000003"), weights(alone.checkpoints[-1])
-    for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=2e-5, msg=name)
-    both = [
-        json.loads((p / "validation.json").read_text())["loss"]
-        for p in (job.output / "checkpoint-000003", alone.checkpoints[-1])
-    ]
-    assert both[0] == pytest.approx(both[1], rel=1e-4)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
-def test_the_processes_of_a_killed_torchrun_end_with_it(make_job: Make) -> None:
-    job = make_job(steps=100_000, checkpoint_every=100_000, validate_every=100_000)
-    job_file = job.output.with_suffix(".json")
-    job.write(job_file)
-    process = subprocess.Popen(
-        launch_command(job_file, "torchrun"),  # one process under it is enough: what it does, each does
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        wait_for(process, "step 2/100000 loss")
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert children
-        process.kill()
-        process.wait()
-        deadline = time.monotonic() + 10
-        while any(is_running(child) for child in children):
-            assert time.monotonic() < deadline, "processes of a killed torchrun go on"
-            time.sleep(0.1)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def is_running(process: str) -> bool:
-    """Whether a process of this number is there and no zombie that nobody has asked about."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_only_the_last_checkpoints_can_be_gone_on_from_and_all_keep_their_weights(make_job: Make) -> None:
     result = train(make_job(steps=6, keep_last=2), quiet)
     assert [(path / checkpoint.STATE).is_file() for path in result.checkpoints] == [False, True, True]
@@ -324,6 +266,21 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
     )
     assert re.fullmatch(message, said.getvalue().strip()), said.getvalue()
     assert [path.name for path in sorted(job.output.glob("*checkpoint*"))] == ["checkpoint-000002"]
+    assert train(job, quiet).finished
+
+
+def test_no_memory_on_a_gpu_ends_with_the_setting_to_change_and_the_last_checkpoint_good(make_job: Make) -> None:
+    calls = iter([False, False])
+
+    def full() -> bool:
+        for answer in calls:
+            return answer
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    job = make_job()
+    with pytest.raises(OutOfMemory, match=r"4 items of 1 frame.*set train\.stage1\.precision to bf16"):
+        train(job, quiet, full)
+    assert [path.name for _, path in checkpoint.list_checkpoints(job.output)] == ["checkpoint-000002"]
     assert train(job, quiet).finished
 
 
