@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -29,12 +30,16 @@ from flows import (
 from flows.animate_cli import add_animate_command, add_animate_many_command
 from flows.bench_cli import Protocol, Warp, add_bench_commands, evaluate_on_bench
 from flows.options import (
+    ALL,
+    TOLD,
     Device,
     FollowLinks,
     Overrides,
+    Part,
     Processes,
     RecipeName,
     SourceName,
+    Told,
     Videos,
     Work,
     Workers,
@@ -75,7 +80,14 @@ completion_cli.register(app)
 
 
 @app.command
-def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = None, workers: Workers = 2) -> int:
+def demo(
+    *,
+    videos: Videos = None,
+    work: Work = "work/demo",
+    set_: Overrides = None,
+    workers: Workers = 2,
+    told: Told = TOLD,
+) -> int:
     """Run the full retrain with the `demo` recipe, on your videos or on sample clips that it makes."""
     from tasks.samples.clips import PERSON, make_samples, sample_paths
 
@@ -84,7 +96,7 @@ def demo(*, videos: Videos = None, work: Work = "work/demo", set_: Overrides = N
         person = videos / PERSON
         if not all(path.is_file() for path in sample_paths(person)):  # a file that is there is whole
             make_samples(person)
-    return retrain(videos=videos, work=work, recipe="demo", set_=set_, workers=workers)
+    return retrain(videos=videos, work=work, recipe="demo", set_=set_, workers=workers, told=told)
 
 
 @app.command
@@ -133,16 +145,20 @@ def retrain(
     workers: Workers = 2,
     device: Device = "auto",
     processes: Processes = 1,
+    part: Part = ALL,
+    told: Told = TOLD,
 ) -> int:
     """Videos in; a trained, selected, evaluated model and its report out. Goes on where an earlier run stopped."""
     from tasks.workspace.recipes import check_weights
 
     runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device, processes=processes)
+    steps = part.steps("retrain")
     added = footage(videos, source, follow_links)
     check_weights(checked_recipe(recipe, overrides, work, **added))
     from flows.retrain import retrain as flow  # Prefect takes seconds to import
 
-    return _run(flow, **added, work=work, recipe=recipe, overrides=overrides, runtime=runtime)
+    how = {"recipe": recipe, "overrides": overrides, "runtime": runtime, "steps": steps}
+    return _run(flow, told=told, **added, work=work, **how)
 
 
 @app.command
@@ -156,6 +172,8 @@ def refresh(
     set_: Overrides = None,
     workers: Workers = 2,
     shard: Annotated[str | None, Parameter(help="Make the clips of one part alone: 2/4 is the second of four.")] = None,
+    part: Part = ALL,
+    told: Told = TOLD,
 ) -> int:
     """Bring a data set up to date with its video folders; says what was added, dropped and why."""
     from tasks.footage.shards import Shard
@@ -163,11 +181,13 @@ def refresh(
     if shard is not None:
         Shard.parse(shard)
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
+    steps = part.steps("refresh")
     added = footage(videos, source, follow_links)
     checked_recipe(recipe, overrides, work, **added)
     from flows.refresh import refresh as flow
 
-    return _run(flow, 200, **added, work=work, recipe=recipe, overrides=overrides, runtime=runtime, shard=shard)
+    how = {"recipe": recipe, "overrides": overrides, "runtime": runtime, "steps": steps, "shard": shard}
+    return _run(flow, 200, told=told, **added, work=work, **how)
 
 
 @app.command
@@ -181,6 +201,7 @@ def capture(
     recipe: RecipeName = "paper",
     set_: Overrides = None,
     workers: Workers = 2,
+    told: Told = TOLD,
 ) -> int:
     """Add one newly captured subject to a data set, without recomputing the rest."""
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
@@ -188,7 +209,7 @@ def capture(
     from flows.capture import capture as flow
 
     place = {"folder": str(folder), "source": source, "follow_links": follow_links, "work": work}
-    return _run(flow, subject=subject, **place, recipe=recipe, overrides=overrides, runtime=runtime)
+    return _run(flow, told=told, subject=subject, **place, recipe=recipe, overrides=overrides, runtime=runtime)
 
 
 @app.command
@@ -207,6 +228,7 @@ def evaluate(
     set_: Overrides = None,
     workers: Workers = 2,
     device: Device = "auto",
+    told: Told = TOLD,
 ) -> int:
     """Evaluate a model on videos that it has not seen: tables, strips, side-by-side videos. Or on a bench."""
     if (model is None) == (away is None):
@@ -230,7 +252,7 @@ def evaluate(
     from flows.evaluate import evaluate as flow
 
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
-    return _run(flow, model=_text(model), videos=_text(videos), away=_text(away), **arguments)
+    return _run(flow, told=told, model=_text(model), videos=_text(videos), away=_text(away), **arguments)
 
 
 @app.command
@@ -243,6 +265,7 @@ def pack(
     recipe: RecipeName = "paper",
     set_: Overrides = None,
     workers: Workers = 2,
+    told: Told = TOLD,
 ) -> int:
     """Pack a data set for a machine that trains with the library alone; `evaluate --away` scores what comes back."""
     runtime, overrides = runtime_and_recipe(set_, workers=workers)
@@ -250,7 +273,7 @@ def pack(
     from flows.pack import pack as flow
 
     arguments = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
-    return _run(flow, output=str(output), videos=_text(videos), source=source, **arguments)
+    return _run(flow, told=told, output=str(output), videos=_text(videos), source=source, **arguments)
 
 
 @app.command
@@ -286,16 +309,18 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
+def _run(flow: Any, lines_of_a_kind: int = 10, /, told: Told = TOLD, **parameters: Any) -> int:
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from prefect.exceptions import TerminationSignal  # SIGTERM in a flow, whose state says so then
 
-    from flows.console import hide_tracebacks
+    from flows.console import hide_tracebacks, only_warnings
     from flows.early import early_ray
     from flows.server import server_told, start_server
     from tasks.workspace.summary import Results, result_lines
 
     hide_tracebacks()
+    if told.quiet:
+        only_warnings()
     start_server(early_ray(parameters))
     with server_told():
         try:
@@ -309,6 +334,10 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, **parameters: Any) -> int:
         print(f"fye: the run ended as {state.name}: {state.message}", file=sys.stderr)
         return 1
     summary = state.result()
+    if told.json:
+        print(json.dumps(summary, indent=1, sort_keys=True))
+    if told.json or told.quiet:
+        return 0
     print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
     found = Results.model_validate({name: summary.get(name) for name in ("sources", "data", "promotion", "outputs")})
     for label, text in result_lines(found, summary.get("quarantined", 0), lines_of_a_kind):

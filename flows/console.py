@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Iterator
 
 
 class WithoutTraceback(logging.Formatter):
@@ -23,12 +24,24 @@ class WithoutTraceback(logging.Formatter):
 
 def hide_tracebacks() -> None:
     """Take tracebacks off the terminal, unless FYE_DEBUG is set. Call it after Prefect has set up its logging."""
-    from prefect.logging.handlers import PrefectConsoleHandler
-
     if os.environ.get("FYE_DEBUG"):
         return
-    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
-    for logger in loggers:
+    for handler in _handlers():
+        if not isinstance(handler.formatter, WithoutTraceback):
+            handler.setFormatter(WithoutTraceback(handler.formatter or logging.Formatter()))
+
+
+def only_warnings() -> None:
+    """Leave only warnings and errors on the terminal. Call it after Prefect has set up its logging."""
+    for handler in _handlers():
+        handler.setLevel(logging.WARNING)
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    """Prefect's handlers that write to the terminal."""
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    for logger in [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]:
         for handler in getattr(logger, "handlers", []):
-            if isinstance(handler, PrefectConsoleHandler) and not isinstance(handler.formatter, WithoutTraceback):
-                handler.setFormatter(WithoutTraceback(handler.formatter or logging.Formatter()))
+            if isinstance(handler, PrefectConsoleHandler):
+                yield handler

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from fye_model.recipes import NAMED
 
 if TYPE_CHECKING:
     from fye_model.config import Recipe, Runtime
+    from tasks.workspace.steps import Steps
 
 Videos = Annotated[Path | None, Parameter(help="Folder of videos, or table of them (.csv, .parquet), to add.")]
 SourceName = Annotated[
@@ -34,6 +36,56 @@ Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
 Processes = Annotated[int, Parameter(help="GPUs to train on.")]
 Json = Annotated[bool, Parameter(help="Print JSON in place of text.", negative="")]
 _RUNTIME = "runtime."
+_PART = Group("A part of the run", sort_key=1)
+_TOLD = Group("What is told", sort_key=2)
+
+
+@Parameter(name="*", group=_PART)
+@dataclass(frozen=True)
+class Part:
+    """Options for a part of a run; see `Steps`."""
+
+    until: Annotated[str | None, Parameter(help="Stop after this stage, such as landmarks.")] = None
+    only: Annotated[str | None, Parameter(help="Work on this stage alone; those before must be done.")] = None
+    force: Annotated[
+        list[str] | None,
+        Parameter(help="Make this stage's outputs again, whatever is there. May be given often.", negative=""),
+    ] = None
+    limit: Annotated[int | None, Parameter(help="Take only so many videos, the first ones.")] = None
+
+    def steps(self, flow: FlowName) -> Steps:
+        """Checked against the stages of the flow. Raises ValueError for a stage that it does not have."""
+        from pydantic import ValidationError
+
+        from tasks.workspace.recipes import explain_problems
+        from tasks.workspace.steps import Steps
+
+        if self.only is not None and self.until is not None:
+            raise ValueError("--only and --until: give one of them")
+        try:
+            steps = Steps(force=tuple(self.force or ()), only=self.only, until=self.until, limit=self.limit)
+        except ValidationError as error:
+            raise ValueError("; ".join(explain_problems(error, Steps))) from error
+        if steps.named():
+            from flows.plan import stages_of
+
+            names = [stage.name for stage in stages_of(flow)]
+            for unknown in (name for name in steps.named() if name not in names):
+                raise ValueError(f"{flow} has no stage {unknown!r}; its stages are {', '.join(names)}")
+        return steps
+
+
+@Parameter(name="*", group=_TOLD)
+@dataclass(frozen=True)
+class Told:
+    """Options about what a command says of its run."""
+
+    quiet: Annotated[bool, Parameter(help="Only warnings and errors.", negative="")] = False
+    json: Annotated[bool, Parameter(help="End with the run's summary as JSON, alone on stdout.", negative="")] = False
+
+
+ALL, TOLD = Part(), Told()
+FlowName = Literal["retrain", "refresh", "capture", "evaluate"]
 
 
 class Footage(TypedDict):

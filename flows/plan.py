@@ -13,6 +13,7 @@ from tasks.engine.stage import AnyStage
 from tasks.plan import STAGES, stage_named
 from tasks.workspace.planned import Found, Located, PlannedRun, Unknown, open_planned
 from tasks.workspace.sources import Root
+from tasks.workspace.steps import Steps
 
 FlowName = Literal["retrain", "refresh", "capture", "evaluate"]
 _DATA = ("ingest", "clips", "landmarks", "screening")
@@ -45,12 +46,16 @@ def plan(
     runtime: Runtime,
     more: Sequence[Root] = (),
     model: Path | None = None,
+    steps: Steps | None = None,
 ) -> PlannedRun:
     """What a flow would find done and what it would do. Computes nothing, writes nothing but remembered file hashes."""
-    run = open_planned(work, recipe, overrides, runtime, more)
+    run = open_planned(work, recipe, overrides, runtime, more, steps=steps)
     with suppress(Unknown):
         walk(run, flow, model)
-    run.plan_rest(stages_of(flow))
+    stages = list(stages_of(flow))
+    if run.steps.last is not None:
+        stages = stages[: [stage.name for stage in stages].index(run.steps.last) + 1]
+    run.plan_rest(stages)
     return run
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ending import finish_run
+from flows.ending import finish_run, stopping
 from flows.running import running
 from flows.wiring import prepare_clips, prepare_data, with_data
 from fye_model.config import Runtime
 from tasks.footage.shards import Shard
 from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
+from tasks.workspace.steps import Steps
 from tasks.workspace.summary import Results
 
 
@@ -25,6 +26,7 @@ def refresh(
     recipe: str = "paper",
     overrides: list[str] | None = None,
     runtime: Runtime | None = None,
+    steps: Steps | None = None,
     shard: str | None = None,
 ) -> Any:
     """Bring the data set of a work folder up to date with its video folders, and say what was added, dropped and why.
@@ -37,15 +39,17 @@ def refresh(
         recipe: `paper`, `demo` or a YAML file.
         overrides: settings on top of the recipe, as `key.path=value`.
         runtime: workers, devices and limits: what changes speed, never results.
+        steps: a part of the run alone: up to a stage, one stage, one made again, the first videos.
         shard: `2/4` for the second of four parts, each of which makes the clips and landmarks of its own files. When
             all are done, a refresh without it judges and splits the whole.
     """
     part = None if shard is None else Shard.parse(shard)
-    run = open_run(work, recipe, overrides or [], runtime or Runtime())
-    with running(run, "refresh"):
+    run = open_run(work, recipe, overrides or [], runtime or Runtime(), steps)
+    with running(run, "refresh"), stopping(run, "refresh") as stopped:
         if videos is not None:
             register_root(run.store, Root(videos, None, source, follow_links))
         if part is not None:
             prepare_clips(run, part)
             return finish_run(run, f"refresh, shard {part}", Results())
         return finish_run(run, "refresh", with_data(run, prepare_data(run)))
+    return stopped.state

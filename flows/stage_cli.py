@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from flows.options import (
+    ALL,
     Device,
+    FlowName,
     FollowLinks,
     Overrides,
+    Part,
     RecipeName,
     SourceName,
     Videos,
@@ -22,7 +25,7 @@ from flows.options import (
 
 
 def plan(
-    flow: Literal["retrain", "refresh", "capture", "evaluate"],
+    flow: FlowName,
     *,
     videos: Videos = None,
     source: SourceName = None,
@@ -34,6 +37,7 @@ def plan(
     model: Annotated[Path | None, Parameter(help="With evaluate: the model folder.")] = None,
     workers: Workers = 2,
     device: Device = "auto",
+    part: Part = ALL,
 ) -> int:
     """Say what a flow would do: per stage what is done, what is to do, what it takes and how long. Does no work."""
     from flows.plan import plan as plan_flow
@@ -44,11 +48,12 @@ def plan(
         raise ValueError("--model belongs to `fye plan evaluate`, which needs it")
     if subject is not None and (flow != "capture" or videos is None):
         raise ValueError("--subject belongs to `fye plan capture --videos DIR`")
+    steps = part.steps(flow)
     runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
     if flow == "evaluate":
         overrides = [*overrides, "split.by=all"]
     more = [] if videos is None else [Root(str(videos), subject, source, follow_links)]
-    for line in plan_lines(plan_flow(flow, work, recipe, overrides, runtime, more, model)):
+    for line in plan_lines(plan_flow(flow, work, recipe, overrides, runtime, more, model, steps)):
         print(line)
     return 0
 

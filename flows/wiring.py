@@ -67,7 +67,7 @@ class Model:
 
 def prepare_clips(run: Run, shard: Shard | None = None) -> tuple[list[Clip], StageResult[LandmarkRow]]:
     """Sources (of a shard) → normalised videos → square clips → landmarks and masks."""
-    run.sources = sources = scan(run.store, run.roots(), shard)
+    run.sources = sources = run.steps.limited(scan(run.store, run.roots(), shard))
     run.set_aside = set_aside(sources)
     ingested = run.stage(INGEST, ingest_items(sources))
     clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
@@ -161,7 +161,12 @@ def evaluation_results(run: Run, data: Data, evaluation: StageResult[EvaluateRow
 
 
 def with_data(run: Run, data: Data, results: Results | None = None) -> Results:
-    """The results with the data set's part: what it holds, and what came and went since the last run."""
+    """The results with the data set's part: what it holds, and what came and went since the last run.
+
+    A run that takes only some of the videos says nothing of what came and went.
+    """
+    if run.steps.limit is not None:
+        return (results or Results()).model_copy(update={"data": data.summary()})
     kept = {entry.clip: entry.name for entry in data.verdicts.kept}
     added, removed = note_changes(run.store, kept, {clip.id for clip in data.clips})
     held = data.summary().model_copy(update={"added": added, "removed": removed})

@@ -26,6 +26,7 @@ from tasks.workspace.recipes import load_recipe
 from tasks.workspace.registry import other_landmark_model, read_registry
 from tasks.workspace.run import Run
 from tasks.workspace.sources import Root, checked_root
+from tasks.workspace.steps import Steps
 from tasks.workspace.units import size_text, time_text
 
 logger = logging.getLogger(__name__)
@@ -122,14 +123,15 @@ class PlannedRun(Run):
             raise Unknown(stage.name)
         keys = stage.keys(self.store, settings, self.landmarker, items)
         receipts = Receipts(self.store, stage)
-        found = [receipts.find(item, key) for item, key in zip(items, keys, strict=True)]
+        again = stage.name in self.steps.force
+        found = [None if again else receipts.find(item, key) for item, key in zip(items, keys, strict=True)]
         outcomes = [outcome for outcome in found if outcome is not None]
         to_do = tuple(item.name for item, outcome in zip(items, found, strict=True) if outcome is None)
         aside = sum(not outcome.done for outcome in outcomes)
         past = past_of(self.store, stage)
         self.plans.append(StagePlan(stage, len(items), len(outcomes), aside, to_do, self.waiting, past))
         self.waiting += len(to_do)
-        if whole and to_do:
+        if (whole and to_do) or stage.name == self.steps.last:
             raise Unknown(stage.name)
         seconds = sum(outcome.seconds for outcome in outcomes)
         identity = digest([outcome.identity() for outcome in outcomes])
@@ -149,7 +151,13 @@ class PlannedRun(Run):
 
 
 def open_planned(
-    work: str, recipe: str, overrides: list[str], runtime: Runtime, more: Sequence[Root] = (), wanted: str | None = None
+    work: str,
+    recipe: str,
+    overrides: list[str],
+    runtime: Runtime,
+    more: Sequence[Root] = (),
+    wanted: str | None = None,
+    steps: Steps | None = None,
 ) -> PlannedRun:
     """A run that only looks. Raises ValueError for a work folder that is not there, or of another landmark model."""
     if is_missing(work):
@@ -162,7 +170,7 @@ def open_planned(
     if (known := read_registry(store).landmark_model) not in (None, asset.model):
         raise other_landmark_model(store, str(known), asset.model)
     roots = tuple(checked_root(root) for root in more)
-    return PlannedRun(store, resolved, runtime, asset, more=roots, wanted=wanted)
+    return PlannedRun(store, resolved, runtime, asset, more=roots, wanted=wanted, steps=steps or Steps())
 
 
 def past_of(store: Store, stage: AnyStage) -> Past | None:

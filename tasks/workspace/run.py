@@ -14,6 +14,7 @@ from typing import Any
 from fye_model.config import Recipe, Runtime
 from fye_model.devices import RunDevice
 from tasks.engine.items import Facts, Item, Outcome, Row, StageResult
+from tasks.engine.receipts import Receipts, item_folder
 from tasks.engine.stage import Settings, Stage
 from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
@@ -23,6 +24,7 @@ from tasks.workspace.kept_runs import INTERRUPTED, STARTED, keep_run
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.registry import claim_landmark_model
 from tasks.workspace.sources import Root, Source, registered_roots
+from tasks.workspace.steps import Steps, Stopped
 from tasks.workspace.summary import ManifestRow, QuarantineRow, Results, StageLine, Summary, row_text, write_tables
 
 COMPLETED = "Completed"
@@ -45,6 +47,7 @@ class Run:
     begun: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     name: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    steps: Steps = field(default_factory=Steps)
     device: RunDevice = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,11 +64,32 @@ class Run:
         return registered_roots(self.store)
 
     def stage(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> StageResult[Row]:
-        """Run a stage with its part of the recipe; remember its result."""
+        """Run a stage with its part of the recipe; remember its result.
+
+        Raises `Stopped` after the last stage that is wanted, and ValueError where one before the only one wanted has
+        something to do.
+        """
         settings = stage.settings(self.recipe)
+        if stage.name in self.steps.force:
+            for key in stage.keys(self.store, settings, self.landmarker, items):
+                self.store.delete(f"{item_folder(stage, key)}/receipt.json")
+        elif self.steps.only not in (None, stage.name) and (missing := self.to_do(stage, items)):
+            raise ValueError(
+                f"--only {self.steps.only}: {stage.name} before it is not done ({len(missing)} items, such as "
+                f"{missing[0]}); run the same with --until {stage.name} first"
+            )
         result = stage.run(self.store, self.runtime, items, settings, self.landmarker, self.device)
         self.results.append(result)
+        if stage.name == self.steps.last:
+            raise Stopped(stage.name)
         return result
+
+    def to_do(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> list[str]:
+        """The names of the items that a run of the stage would make."""
+        keys = stage.keys(self.store, stage.settings(self.recipe), self.landmarker, items)
+        receipts = Receipts(self.store, stage)
+        pairs = zip(items, keys, strict=True)
+        return [item.name for item, key in pairs if receipts.find(item, key, tell=False) is None]
 
     def one_item(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
         """The one item of a stage that reads many clips."""
@@ -100,7 +124,7 @@ class Run:
         return WITH_QUARANTINE if self.quarantined() else COMPLETED
 
 
-def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime) -> Run:
+def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime, steps: Steps | None = None) -> Run:
     """Open the store, resolve recipe and landmark model, and hold the data set to the one model it was made with."""
     store = Store(work)
     resolved = load_recipe(recipe, overrides)
@@ -108,7 +132,7 @@ def open_run(work: str, recipe: str, overrides: list[str], runtime: Runtime) -> 
     if notice := written_by_another(store):
         logger.warning("%s", notice)
     claim_landmark_model(store, landmarker.model)
-    return Run(store, resolved, runtime, landmarker)
+    return Run(store, resolved, runtime, landmarker, steps=steps or Steps())
 
 
 @contextmanager
@@ -134,7 +158,7 @@ def recorded(run: Run, flow: str) -> Iterator[None]:
 def _summary(run: Run, flow: str, results: Results, status: str) -> Summary:
     return Summary(
         **{name: getattr(results, name) for name in Results.model_fields},
-        flow=flow,
+        flow=f"{flow}{run.steps.label}",
         status=status,
         recipe=run.recipe.name,
         landmark_model=run.landmarker.model,

@@ -44,10 +44,10 @@ def videos(sample_clips: list[Path]) -> Path:
 
 
 def refresh(
-    environment: dict[str, str], videos: Path, work: Path, workers: int = 1
+    environment: dict[str, str], videos: Path, work: Path, *more: str, workers: int = 1
 ) -> subprocess.CompletedProcess[str]:
     words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "demo", "--workers", str(workers)]
-    return subprocess.run([FYE, *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run([FYE, *words, *more], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def kept(work: Path) -> dict[str, Any]:
@@ -156,7 +156,8 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
 
     assert refresh(alone, videos, work).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was done is not done again"
-    assert refresh(environment, videos, tmp_path / "undisturbed", workers=0).returncode == 0
+    undisturbed = refresh(environment, videos, tmp_path / "undisturbed", "--json", "--quiet", workers=0)
+    assert json.loads(undisturbed.stdout)["status"] == "Completed" and " | INFO" not in undisturbed.stderr
     assert kept(work) == kept(tmp_path / "undisturbed")
 
 

@@ -20,6 +20,7 @@ from tasks.media.read import probe, read_frames
 from tasks.media.write import write_video
 from tasks.plan import STAGES
 from tasks.workspace.kept_runs import kept_runs
+from tasks.workspace.steps import Steps
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
@@ -206,6 +207,31 @@ def test_a_deleted_clip_output_is_redone_and_nothing_else(lab: Lab, first: tuple
     assert victim.read_bytes() == before
     redone = {name: stage["computed"] for name, stage in stages(summary).items() if stage["state"] != "Cached"}
     assert redone == {"landmarks": 1}
+
+
+def test_a_part_of_a_run_stops_where_it_should_and_makes_again_what_it_should(
+    lab: Lab, first: tuple[Any, dict[str, Any]]
+) -> None:
+    from flows.refresh import refresh
+
+    _, summary = lab.run(refresh, steps=Steps(until="landmarks", force=("clips",), limit=1))
+    done = stages(summary)
+    assert summary["flow"] == "refresh, until landmarks, 1 video" and list(done) == ["ingest", "clips", "landmarks"]
+    assert [(stage["items"], stage["computed"]) for stage in done.values()] == [(1, 0), (1, 1), (1, 0)]
+    (plan,) = (plan for plan in plan_of(lab, steps=Steps(force=("landmarks",))).plans if plan.stage.name == "landmarks")
+    assert len(plan.to_do) == plan.items == 2
+    assert [plan.stage.name for plan in plan_of(lab, steps=Steps(until="clips")).plans] == ["ingest", "clips"]
+    overrides = ["landmarks.expression_radius=0.05"]
+    state = refresh(
+        work=str(lab.work),
+        recipe="debug",
+        overrides=overrides,
+        runtime=RUNTIME,
+        steps=Steps(only="screening"),
+        return_state=True,
+    )
+    with pytest.raises(ValueError, match=r"landmarks before it is not done \(2 items"):
+        state.result()
 
 
 def test_a_captured_subject_joins_without_recomputing_the_rest(
