@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from tasks.doctor.check import Check
+from tasks.faces.detector import SYSTEM_PACKAGES, load_library
 
 US = "follow-your-emoji"
 PINS = Path(__file__).parents[2] / "constraints.txt"  # beside the sources; an installed package has none
@@ -55,13 +56,14 @@ def package_checks(pins: Path = PINS) -> Iterator[Check]:
 
 
 def opencv_check() -> Check:
-    """Whether OpenCV, which MediaPipe needs, finds its libraries on this system."""
+    """Whether MediaPipe, and OpenCV, which it needs, find their libraries on this system."""
     try:
         import cv2
-    except ImportError as error:
-        fix = "Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
-        return Check(name="OpenCV", state="bad", found=f"does not load: {error}", fix=fix)
-    return Check(name="OpenCV", state="ok", found=f"{cv2.__version__} loads")
+
+        load_library()
+    except (ImportError, OSError) as error:
+        return Check(name="MediaPipe", state="bad", found=f"does not load: {error}", fix=SYSTEM_PACKAGES)
+    return Check(name="MediaPipe", state="ok", found=f"loads, with OpenCV {cv2.__version__}")
 
 
 def _problem(wanted: Requirement) -> str | None:

@@ -54,15 +54,28 @@ def start_ray() -> None:
             ray.init(log_to_driver=True, logging_level=logging.WARNING)
             return
         with _interrupts_later():  # half a Ray cannot be shut down, and its processes would linger
-            ray.init(
-                address="local",
-                num_cpus=os.cpu_count(),
-                include_dashboard=False,
-                object_store_memory=100 * 1024 * 1024,  # frames never travel through it
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-                _temp_dir=str(_new_folder()),
-            )
+            folder = str(_new_folder() / "r")  # Ray lets everybody write into its folder: nobody else shall reach it
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=os.cpu_count(),
+                    include_dashboard=False,
+                    object_store_memory=100 * 1024 * 1024,  # frames never travel through it
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                    _temp_dir=folder,
+                )
+            except Exception as error:  # Ray raises the base class
+                raise _not_started(error) from error
+
+
+def _not_started(error: Exception) -> RayGone:
+    why = "" if os.access("/dev/shm", os.W_OK) else ": /dev/shm is not writable (a container wants --shm-size 1g)"
+    said = str(error).strip().split("\n")[0]
+    return RayGone(
+        f"Ray does not start{why}. {said} The usual reason is a machine that is very busy, or has less than 1 GB of "
+        "memory left; --workers 0 works without Ray"
+    )
 
 
 def _ask_for_a_token() -> None:

@@ -27,7 +27,19 @@ _BLENDSHAPE_MODEL = "face_blendshapes.tflite"
 _TILE_LEVELS = (2, 3)  # tiles of 1/2, then 1/3 of the longer side: faces down to about 5% of it
 _CROP_MARGIN = 0.75  # around a found face, each side, as a fraction of its longer side: it then fills 40% of the crop
 
+SYSTEM_PACKAGES = "Debian and Ubuntu: apt-get install libgl1 libglib2.0-0 libgles2 libegl1"
+
 log = logging.getLogger(__name__)
+
+
+def load_library() -> None:
+    """Load MediaPipe's own library. Raises OSError that says what this system lacks, and how to get it."""
+    from mediapipe.tasks.python.core.mediapipe_c_bindings import load_raw_library
+
+    try:
+        load_raw_library()
+    except OSError as error:
+        raise OSError(f"MediaPipe does not load on this system ({error}). {SYSTEM_PACKAGES}") from error
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,7 @@ class FaceLandmarker:
     def _open(self) -> None:
         from mediapipe.tasks.python import BaseOptions, vision  # 2 s to import, and nobody but the workers needs it
 
+        load_library()
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(self.asset)),
             running_mode=vision.RunningMode.IMAGE,

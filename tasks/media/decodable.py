@@ -52,7 +52,7 @@ def _sound(path: Path) -> str | None:
 
 
 def _picture(path: Path) -> str | None:
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
         picture.load()
     return None
 

@@ -75,7 +75,7 @@ def _plots(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _as_webp(path: Path) -> bytes:
     """A stored PNG in a tenth of its bytes."""
     buffer = io.BytesIO()
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("PNG",)) as picture:
         picture.save(buffer, "WEBP", quality=90)
     return buffer.getvalue()
 

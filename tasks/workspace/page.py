@@ -59,7 +59,7 @@ def picture_of(store: Store, results: Results) -> bytes | None:
     names = [name for name in store.names("evaluation/strips") if name.endswith(".png")]
     if not names:
         return None
-    with Image.open(io.BytesIO(store.read_bytes(f"evaluation/strips/{names[0]}"))) as image:
+    with Image.open(io.BytesIO(store.read_bytes(f"evaluation/strips/{names[0]}")), formats=("PNG",)) as image:
         image.thumbnail((_PICTURE_PX, 4 * _PICTURE_PX))
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "JPEG", quality=80)

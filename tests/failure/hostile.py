@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 
 from tests.tasks.test_ingest import claims_frames
 from tests.tasks.videos import encode, numbered
@@ -352,8 +353,8 @@ def of_tables(folder: Path) -> list[Row]:
 
     said = "uri,start_s,end_s\n/etc/passwd,,\nfile:///etc/passwd,,\n../../../etc/passwd,,\nhttp://127.0.0.1:9/a.mp4,,\n"
     (folder / "set.csv").write_text(said + "a.mp4,nan,\na.mp4,0,1e308\n=cmd(),,\n")
-    card = f"name: x\ntitle: x\npublished: nothing\nlayout: x\nsubject: x\nexpressions: x\nnames: ['{'(' * 5000}']\n"
-    (folder / "source.yaml").write_text(card)
+    card = yaml.safe_load((ROOT / "datasets" / "folder" / "source.yaml").read_text()) | {"names": ["(" * 5000]}
+    (folder / "source.yaml").write_text(yaml.safe_dump(card))
 
     def reasons() -> str:
         return ", ".join(str(source.problem and source.problem[0]) for source in scan(store, [root]))

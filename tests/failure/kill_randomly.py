@@ -110,7 +110,7 @@ def kind(words: list[str]) -> str:
         "raylet/raylet": "raylet",
         "ray::": "Ray worker",
         "default_worker": "Ray worker, idle",
-        "/fye": "command",
+        "bin/fye ": "command",
     }
     named = [name for piece, name in known.items() if piece in line]
     return named[0] if named else Path(words[0]).name + " " + " ".join(words[1:3])[-40:]

@@ -131,6 +131,8 @@ def test_ray_leaves_signals_as_they_were_and_no_folder_behind(ray_home: Path) ->
             os.kill(os.getpid(), signal.SIGTERM)
             there = {path.name for path in ray_home.glob("fye-ray-*")}
             assert len(there) == 2 and "fye-ray-taken" in there, "whose process is gone is cleared up, no other"
+            (ours,) = there - {"fye-ray-taken"}
+            assert (ray_home / ours).stat().st_mode & 0o777 == 0o700, "Ray's sockets are in it"
             shutdown()
             assert caught(signal.SIGTERM), "the next one would end this process"
             os.kill(os.getpid(), signal.SIGTERM)

@@ -24,6 +24,23 @@ def first_frame(path: Path) -> np.ndarray:
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
+def test_a_system_without_its_libraries_is_told_what_to_install(
+    landmarker_asset: LandmarkerAsset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mediapipe.tasks.python.core import mediapipe_c_bindings as bindings
+
+    def missing(_: str) -> None:
+        raise OSError("libGLESv2.so.2: cannot open shared object file")
+
+    monkeypatch.setattr(bindings, "_shared_lib", None)
+    monkeypatch.setattr(bindings.ctypes, "CDLL", missing)
+    with (
+        pytest.raises(OSError, match=r"does not load .*libGLESv2.*apt-get install .*libgles2 libegl1"),
+        FaceLandmarker(landmarker_asset.path, landmarker_asset.model),
+    ):
+        pass
+
+
 @pytest.fixture(scope="module")
 def landmarker(landmarker_asset: LandmarkerAsset) -> Iterator[FaceLandmarker]:
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=2) as opened:
