@@ -96,6 +96,7 @@ class WorkingStep:
         self.copy = WorkingCopy(trained, world.device)
         self.objective = Objective(self.copy.networks, job).to(world.device).train()
         self.replay: Replay | None = None
+        self.total: list[Tensor] = []  # gradients of several micro-batches: where they lie does not change
         self.graph = job.cuda_graph and world.device.type == "cuda"
         if world.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -104,15 +105,17 @@ class WorkingStep:
         """See `Step`. The first call captures the graph."""
         accumulate = self.config.accumulate
         sums: dict[str, Tensor] = {}
-        total: list[Tensor] = []
-        for _ in range(accumulate):
+        total = self.total
+        for micro in range(accumulate):
             terms = self._forward_backward(next(batches))
             for name, value in terms.items():
                 sums[name] = sums[name] + value if name in sums else value.clone()
             if accumulate == 1:
                 total = self.copy.gradients()
             elif not total:
-                total = [grad.float() for grad in self.copy.gradients()]
+                total = self.total = [grad.float() for grad in self.copy.gradients()]
+            elif micro == 0:
+                torch._foreach_copy_(total, self.copy.gradients())
             else:
                 torch._foreach_add_(total, self.copy.gradients())
         if self.world.size > 1:

@@ -16,6 +16,7 @@ from torch import Tensor
 from fye_model.networks import Networks
 from fye_model.training.checkpoint import Trained
 from fye_model.training.kernels.adam import AdamStep, FusedAdam, Moved, reference
+from fye_model.training.kernels.staged_adam import StagedAdam
 from fye_model.training.kernels.support import usable
 from fye_model.training.layers import lay_out
 
@@ -27,7 +28,7 @@ class WorkingCopy:
     """A bf16 copy on `device` of `trained.networks`, laid out for training, and the means to move both.
 
     The masters become channels-last, which changes no value. Masters in the computer's memory stay there, with their
-    moments, in pages that the GPU reads and writes itself: the same pass in the same order, to the same bits.
+    moments, in pinned pages, and come over for the step: the same kernel, to the same bits.
     """
 
     def __init__(self, trained: Trained, device: torch.device) -> None:
@@ -40,7 +41,7 @@ class WorkingCopy:
         if self.networks.denoiser.gradient_checkpointing:
             self.networks.enable_gradient_checkpointing()
         lay_out(self.networks)
-        self._adam: FusedAdam | None = None
+        self._adam: FusedAdam | StagedAdam | None = None
         self._count = trained.align()
         if device.type == "cuda":
             _pin(trained)
@@ -72,7 +73,7 @@ class WorkingCopy:
         moved = self._tensors(grads)
         if usable(*self.parameters) and self.parameters[0].is_cuda:
             if self._adam is None:
-                self._adam = FusedAdam(moved)
+                self._adam = (FusedAdam if moved.masters[0].is_cuda else StagedAdam)(moved)
             self._adam(factor, step)
         else:
             reference(moved, factor, step)

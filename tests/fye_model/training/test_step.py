@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from fye_model.config import AutoencoderConfig, TrainStageConfig
 from fye_model.networks import Networks, build_networks
@@ -19,10 +21,11 @@ from fye_model.training import checkpoint
 from fye_model.training.autoencoder import build_autoencoder
 from fye_model.training.failures import memory_advice
 from fye_model.training.job import TrainJob
+from fye_model.training.kernels.staged_adam import split
 from fye_model.training.latents import in_half_precision
 from fye_model.training.loop import train
 from fye_model.training.progress import read_metrics
-from fye_model.training.work import sample_work
+from fye_model.training.work import WorkCounter, sample_work
 from fye_model.training.working import too_large
 
 Make = Callable[..., TrainJob]
@@ -140,6 +143,10 @@ def test_what_a_card_of_24_gb_cannot_hold_beside_a_step_is_offloaded_and_what_on
     assert not too_large(networks, 0, 80 << 30) and not too_large(motion, networks, 80 << 30)
 
 
+def test_portions_hold_all_tensors_in_order_and_never_more_than_asked_for_but_one_that_is_larger() -> None:
+    assert split([3, 3, 3, 9, 1, 1], 6) == [[0, 1], [2], [3], [4, 5]]
+
+
 @pytest.mark.parametrize("settings", [{"precision": "bf16"}, {**HALF, "ema_decay": 0.9}])
 def test_offloading_needs_working_weights_and_no_average(make_job: Make, settings: dict[str, str | float]) -> None:
     with pytest.raises(ValueError, match=r"runtime\.offload needs train\.stage1\.working_weights bf16 and ema_decay 0"):
@@ -162,6 +169,25 @@ def test_the_work_of_a_sample_grows_with_its_pixels_and_frames(make_job: Make, t
     assert 3.5 * one < sample_work(make_job(), 64, 8, 4, (5, 6)) < 6 * one
     job = make_job(2, job={"init": tmp_path})
     assert sample_work(job, 32, 8, 4, (5, 6)) > one
+
+
+def test_work_is_counted_as_pytorch_does_and_touches_no_other_thread() -> None:
+    layer = torch.nn.Conv2d(3, 5, 3)
+    pictures, heads = torch.randn(2, 3, 9, 9, requires_grad=True), torch.randn(1, 2, 7, 4, requires_grad=True)
+
+    def compute() -> None:
+        layer(pictures).sum().backward()
+        (torch.nn.functional.scaled_dot_product_attention(heads, heads, heads) @ torch.ones(4, 6)).sum().backward()
+
+    with FlopCounterMode(display=False) as theirs:
+        compute()
+    with WorkCounter() as ours:
+        compute()
+        assert not torch.nn.modules.module._global_forward_pre_hooks
+        elsewhere = threading.Thread(target=compute)
+        elsewhere.start()
+        elsewhere.join()
+    assert ours.total == theirs.get_total_flops() > 0
 
 
 def test_latents_stay_in_single_precision_where_half_would_overflow() -> None:
