@@ -28,6 +28,7 @@ from fye_model.animation.inputs import (
 from fye_model.animation.output import FollowYourEmojiOutput, as_output, joined
 from fye_model.animation.overlap import overlap_latents
 from fye_model.animation.performing import PerformingMixin
+from fye_model.animation.precision import CarefulSampler, decode_carefully
 from fye_model.animation.progressive import FrameNoise, WindowStore, progressive_latents
 from fye_model.animation.request import Request, check_callback_inputs
 from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
@@ -283,7 +284,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         windows = progressive_windows(length, window) if request.strategy == "progressive" else []
         on_step, bar = self._steps(max(len(windows), 1) * request.steps, callback)
         sizes = [len(span) for span in spans] + [len(item.frames) for item in windows]
-        sampler = self._sampler(request, portrait, sizes)
+        careful = CarefulSampler(self, lambda: self._sampler(request, portrait, sizes))
         noise = self._noise(request)
 
         def denoise_window(item: Window, kept: Tensor | None) -> Tensor:
@@ -291,10 +292,18 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
             if earlier is not None:
                 return earlier.to(self._execution_device)
             here = torch.tensor(item.given) if kept is not None else None
-            found = sampler.sample(noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step)
+            found = careful.run(
+                lambda sampler: sampler.sample(
+                    noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step
+                )
+            )
             if store is not None:
                 store.put(item, found.cpu())
             return found
+
+        def overlapping(sampler: WindowSampler) -> Tensor:
+            features = {span: self._landmarks(source, span) for span in spans}
+            return overlap_latents(spans, sampler, noise(range(length)), features.__getitem__, on_step)
 
         @torch.no_grad()
         def generate() -> Iterator[Any]:
@@ -302,9 +311,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
             if request.strategy == "progressive":
                 parts = progressive_latents(windows, denoise_window)
             else:
-                features = {span: self._landmarks(source, span) for span in spans}
-                frames = noise(range(length))
-                parts = iter([overlap_latents(spans, sampler, frames, features.__getitem__, on_step)])
+                parts = iter([careful.run(overlapping)])
             with bar:
                 for part in parts:
                     yield from self._decoded(part, request.output_type, request.decode_chunk_size)
@@ -361,8 +368,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
 
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Latents (1, 4, f, h, w) -> pictures (f, 3, H, W) in [0, 1], float32, on the same device."""
-        frames = (latents[0].transpose(0, 1) / self.vae.config["scaling_factor"]).to(self.vae.dtype)
-        return (self.vae.decode(frames).sample.float() / 2 + 0.5).clamp(0, 1)
+        return decode_carefully(self, latents[0].transpose(0, 1) / self.vae.config["scaling_factor"])
 
     def _landmarks(self, source: LandmarkSource, frames: Sequence[int]) -> Tensor:
         """Landmark features (1, c, f, h, w), laid out channels-last as the image layers that they are added to."""
