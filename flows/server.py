@@ -135,6 +135,8 @@ class _Temporary:
             except NoServer as error:
                 logger.error("%s", error)
                 return
+        assert self.process is not None
+        self.process.wait()  # the last one ends with this thread
 
     def _run(self, settings: dict[str, str], last: bool) -> bool:
         """Start the process and wait for its answer. False, or NoServer for the `last` try, when it ends before."""

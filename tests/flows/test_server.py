@@ -20,23 +20,29 @@ FYE = str(Path(sys.executable).with_name("fye"))
 
 SCRIPT = """
 import os, signal, sys, time
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import flows
 from flows.console import hide_tracebacks
+from flows.ending import finish_run
 from flows.running import running
-from flows.server import start_server
+from flows.server import NoServer, server_told, start_server
 
 here, what = Path(sys.argv[1]), sys.argv[2]
+if what == "alone":
+    flows.server.RESTARTS = 0
 start_server()
 
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from fye_model.config import Runtime
+from tasks.engine.contract import Resources
 from tasks.engine.store import Store
 from tasks.workspace.run import Run
+from tasks.workspace.summary import Results
 from tests.debug import DEBUG
 from tests.tasks.engine.test_device import ASSET
 from tests.tasks.support import LENGTH, text_items
@@ -49,10 +55,13 @@ def loses_its_server():
     run = new_run()
     with running(run, "first"):
         run.stage(LENGTH, text_items(here, a="aaaa"))
-        (server,) = [int(p.name) for p in Path("/proc").glob("[0-9]*") if is_server(p)]
-        os.kill(server, signal.SIGKILL)
+        kill_server()
         run.stage(LENGTH, text_items(here, a="aaaa", b="bb"))
     return "whole"
+
+def kill_server():
+    (server,) = [int(p.name) for p in Path("/proc").glob("[0-9]*") if is_server(p)]
+    os.kill(server, signal.SIGKILL)
 
 def is_server(process):
     try:
@@ -74,7 +83,22 @@ def comes_next():
             runs = [(here / "killed").read_text(), flow_run.id]
             return [client.read_flow_run(UUID(run)).state.name for run in runs]
 
-if what == "first":
+@flow(name="goes-on-alone")
+def goes_on_alone():
+    run = new_run()
+    run.stage(LENGTH, text_items(here, a="aaaa"))
+    kill_server()
+    on_gpu = replace(LENGTH, name="test_whole", resources=Resources(gpus=1, pooled=False))
+    run.stage(on_gpu, text_items(here, a="aaaa", b="bb", c="ccc"))
+    return finish_run(run, "goes-on-alone", Results())
+
+if what == "alone":
+    try:
+        with server_told():
+            goes_on_alone(return_state=True)
+    except NoServer as error:
+        print("told:", error, flush=True)
+elif what == "first":
     print("first run:", loses_its_server(), flush=True)
     is_killed()
 else:
@@ -134,6 +158,22 @@ def test_a_run_outlives_its_server_and_a_killed_one_is_marked_by_the_next(tmp_pa
     assert "states: Crashed Running" in done.stdout, done.stderr[-3000:]
     assert "was killed: Prefect is told that it crashed" in done.stdout + done.stderr
     assert list((tmp_path / "store" / "partial" / "runs").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.prefect
+def test_a_run_whose_server_is_gone_for_good_goes_on_to_its_end_and_says_who_does_not_know(tmp_path: Path) -> None:
+    """Without Prefect's own patience, which is minutes."""
+    there = environment(tmp_path, PREFECT_CLIENT_MAX_RETRIES="0")
+    words = [sys.executable, "-c", SCRIPT, str(tmp_path), "alone"]
+    done = subprocess.run(words, env=there, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    told = [line for line in done.stdout.splitlines() if line.startswith("told:")]
+    assert len(told) == 1, done.stderr[-3000:]
+    line = told[0]
+    assert "it does not know how the run ended" in line and "run the same command" in line
+    assert "its page does not show the summary" in done.stdout + done.stderr
+    summary = json.loads((tmp_path / "store" / "summary.json").read_text())
+    assert [stage["done"] for stage in summary["stages"]] == [1, 3] and summary["status"] == "Completed"
 
 
 @pytest.mark.slow
