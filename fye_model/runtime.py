@@ -27,4 +27,5 @@ class Runtime(Config):
     # GPU; None: where they would take most of the card's
     offload: bool | None = None
     cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel
+    boards: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)  # what training's curves go to
     assets: Path | None = None  # folder with face_landmarker.task; FYE_ASSETS otherwise

@@ -105,6 +105,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             threads=runtime.threads,
             cuda_graph=runtime.cuda_graph,
             offload=runtime.offload,
+            boards=runtime.boards,
             board=board,
         )
         job.write(work / "job.json")

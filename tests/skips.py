@@ -5,6 +5,7 @@ A test that quietly stops running proves nothing; a reason counts only where wha
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -81,6 +82,9 @@ EXPECTED = (
     Expected(re.escape(NO_MOUNT), lambda: not can_mount()),
     Expected(NO_METRICS_EXTRA, lacks_metrics_extra),
     Expected(re.escape(NO_BROWSER), lacks_browser),
+    Expected(r"could not import 'wandb'", lambda: importlib.util.find_spec("wandb") is None),
+    Expected(r"could not import 'mlflow'", lambda: importlib.util.find_spec("mlflow") is None),
+    Expected(r"wandb is installed", lambda: importlib.util.find_spec("wandb") is not None),
     Expected(r"needs git", lambda: shutil.which("git") is None),
 )
 

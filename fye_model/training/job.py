@@ -50,7 +50,8 @@ class TrainJob(Config):
     cuda_graph: bool = True
     offload: bool | None = None  # see `Runtime`
     log_every: Annotated[int, Field(gt=0)] = 10
-    board: Path | None = None  # folder for TensorBoard, whose files tell their time; None: in `output`
+    boards: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    board: Path | None = None  # folder for boards, whose files tell their time; None: in `output`
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -27,6 +27,7 @@ from torch.utils.data import default_collate
 from fye_model.config import TrainStageConfig
 from fye_model.training import checkpoint
 from fye_model.training.beginning import Laps, start_server
+from fye_model.training.boards import check_boards
 from fye_model.training.data import StepBatches, TrainingSamples
 from fye_model.training.distributed import World, join_world
 from fye_model.training.failures import Diverged, advising_on_memory
@@ -71,6 +72,7 @@ def train(
     laps = laps or Laps()
     if job.threads:
         torch.set_num_threads(job.threads)
+    check_boards(job.boards)
     if job.loader_workers:
         start_server()
     with join_world(job.device) as world, _stop_on_sigterm() as terminated:

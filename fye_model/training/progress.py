@@ -1,4 +1,4 @@
-"""What a training run tells: one status line now and then, every step in `metrics.jsonl` and TensorBoard."""
+"""What a training run tells: one status line now and then, every step in `metrics.jsonl` and on boards."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fye_model.config import TrainStageConfig
 from fye_model.files import write_atomic
+from fye_model.training.boards import Boards
 from fye_model.training.checkpoint import ValidationResult
 from fye_model.training.job import TrainJob
 
@@ -59,7 +59,7 @@ class Progress:
         self.path = job.output / METRICS
         _keep_steps_before(self.path, first_step, config)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(job.board or job.output / "tensorboard", first_step, log)
+        self._boards = Boards(job.boards, job.board or job.output / "tensorboard", first_step, job.identity(), log)
 
     def step(self, record: StepRecord) -> None:
         """Record one step, and say a line about the last ones where it is time to."""
@@ -86,9 +86,8 @@ class Progress:
             f"{record.grad_norm:.2f} {rate:.1f} samples/s {used}wait {waited:.0%} "
             f"peak {peak_memory_mib(self.on_gpu):.0f} MiB eta {_clock(eta)}"
         )
-        if self._board is not None:
-            self._board.add_scalar("speed/samples_per_s", rate, step)
-            self._board.add_scalar("speed/data_wait", waited, step)
+        self._boards.write(step, {"speed/samples_per_s": rate, "speed/data_wait": waited})
+        self._boards.flush()
         self._since, self._taken, self._wait = now, 0, 0.0
 
     def validation(self, found: ValidationResult) -> None:
@@ -104,15 +103,12 @@ class Progress:
 
     def close(self) -> None:
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        self._boards.close()
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"train/{name}", value, step)
+        self._boards.write(step, {f"train/{name}": value for name, value in values.items()})
 
 
 def peak_memory_mib(on_gpu: bool) -> float:
@@ -144,15 +140,6 @@ def _keep_steps_before(path: Path, first_step: int, config: TrainStageConfig) ->
         and ("loss" in record or not all(record["step"] % n for n in (config.validate_every, config.checkpoint_every)))
     ]
     write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
-
-
-def _tensorboard(folder: Path, first_step: int, log: Callable[[str], None]) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        log(f"tensorboard is not installed: curves are in {METRICS} only (pip install tensorboard)")
-        return None
-    return SummaryWriter(log_dir=str(folder), purge_step=first_step)
 
 
 def _clock(seconds: float) -> str:

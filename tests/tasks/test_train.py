@@ -75,7 +75,7 @@ def test_settings_of_speed_reach_the_process_and_its_error_comes_back(
 def test_what_only_changes_speed_is_no_setting_of_the_stage() -> None:
     settings = STAGE1.settings(Recipe()).model_dump()
     assert "working_weights" in settings["train"]  # other numbers, within the rounding of bf16
-    speed = {"cuda_graph", "offload", "loader_workers", "loader_timeout_s", "threads", "device"}
+    speed = {"boards", "cuda_graph", "offload", "loader_workers", "loader_timeout_s", "threads", "device"}
     assert not speed & {*settings, *settings["train"]}
 
 
