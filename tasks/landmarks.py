@@ -87,7 +87,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
 
 LANDMARKS = Stage(
     "landmarks",
-    "6",
+    "7",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
     writes={

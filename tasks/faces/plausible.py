@@ -31,7 +31,7 @@ from fye_model.landmarks.boxes import fraction_box, overlap
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import LandmarkSequence
 from tasks.faces.detector import DetectedFace, FaceLandmarker
-from tasks.faces.search import looked_at, tilt_deg
+from tasks.faces.search import looked_at, right_way_up, tilt_deg
 
 SHAPE_ERROR, SHAPE_JUMP = 0.085, 0.1  # beyond either there is doubt, and the clip is looked at again
 LOOKS_APART = 0.013  # beyond it is no face
@@ -119,16 +119,17 @@ def other_looks(
 ) -> float | None:
     """How far other looks see a doubtful face elsewhere (`looks_apart`), None where nothing raises doubt.
 
-    read: pictures of frames. Where only its way up is in doubt, one look that agrees is enough: a face has one way up.
+    read: pictures of frames. Where only its way up is in doubt, three quick looks at one frame that agree are enough.
     """
     if not shape.doubtful and not turned.doubtful:
         return None
     frames = frames_to_look_at(sequence)
     if not shape.doubtful:
-        middle = frames[len(frames) // 2 :][:1]
-        apart = looks_apart(landmarker, sequence, middle, read(middle))
-        if apart <= LOOKS_APART:
-            return apart
+        middle = frames[len(frames) // 2]
+        (rgb,) = read([middle])
+        sure = right_way_up(landmarker, Image.fromarray(rgb), _points_px(sequence, middle))
+        if sure is not None:
+            return round(sure, _DIGITS)
     return looks_apart(landmarker, sequence, frames, read(frames))
 
 
@@ -138,11 +139,16 @@ def looks_apart(
     """How far looks at these frames, pictures (h, w, 3) uint8, see the face elsewhere; some 20 detections a frame."""
     apart = []
     for frame, rgb in zip(frames, pictures, strict=True):
-        points_px = sequence.points[frame].astype(float) * (sequence.width, sequence.height, sequence.width)
+        points_px = _points_px(sequence, frame)
         found = looked_at(landmarker, Image.fromarray(rgb), points_px)
         same = found is not None and abs(_turn(found.tilt_deg - tilt_deg(points_px))) < _TURNED_DEG
         apart.append(found.spread if same and found is not None else _NOTHING)
     return round(float(np.median(apart)), _DIGITS)
+
+
+def _points_px(sequence: LandmarkSequence, frame: int) -> np.ndarray:
+    """(478, 3) in pixels, depth in the unit of x."""
+    return np.asarray(sequence.points[frame].astype(float) * (sequence.width, sequence.height, sequence.width))
 
 
 def _rms(offsets: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ then found counts only if other looks at it agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -26,6 +26,8 @@ _ACCEPTED = 0.06  # of it: beyond, the looks do not show the same thing, and the
 _LOOK, _BLURRED_LOOK = 512, 80  # pixels of a close look; fur hides a face from the sharp one
 _ROOM = 2.0  # side of a close look over the face's longer side
 _LOOKS = ((0.0, 1.0), (12.0, 1.0), (-12.0, 1.0), (0.0, 1.3), (0.0, 0.8))  # turned by degrees, at a size
+_QUICK = 3  # of these looks
+_RIGHT_WAY_UP = 0.007  # of the distance between the eyes: quick looks differ by 0.004 at most, upside down by 0.012
 _TURNS_DEG = (0.0, 90.0, -90.0, 180.0, 45.0, -45.0, 135.0, -135.0)
 _SHRUNK_PX = (160, 96, 64)  # longer side: fur and brush strokes vanish, a face stays
 _CROPS = (0.75, 0.5)  # sides of crops over the picture's shorter side
@@ -82,6 +84,14 @@ def tilt_deg(points_px: np.ndarray) -> float:
     return float(-np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0])))
 
 
+def right_way_up(landmarker: FaceLandmarker, picture: Image.Image, points_px: np.ndarray) -> float | None:
+    """How much three quick looks at a face differ, as a part of the distance between the eyes, where they are sure of
+    it; None where they are not, as upside down, and `looked_at` has to decide."""
+    looks = list(islice(_looks(landmarker, picture, points_px, tilt_deg(points_px), _LOOK), _QUICK))
+    spread = _spread(looks) if len(looks) == _QUICK else np.inf
+    return spread if spread <= _RIGHT_WAY_UP else None
+
+
 def looked_at(landmarker: FaceLandmarker, picture: Image.Image, points_px: np.ndarray) -> FoundFace | None:
     """A face seen closely and upright, from several sides; None where these looks do not show the same face.
 
@@ -93,15 +103,19 @@ def looked_at(landmarker: FaceLandmarker, picture: Image.Image, points_px: np.nd
             continue
         looks = list(_looks(landmarker, picture, points_px, tilt_deg(points_px) + flip, pixels))
         if len(looks) >= 2:
-            mean = np.mean(looks, axis=0)
-            unit = float(topology.interocular_distance(mean[:, :2]))
-            apart = [np.linalg.norm((look - mean)[_EXPRESSION, :2], axis=1).mean() for look in looks]
             missed = len(_LOOKS) - len(looks)
-            found.append((float(np.mean(apart)) / unit + missed * SURE / 2, looks[0]))
+            found.append((_spread(looks) + missed * SURE / 2, looks[0]))
     if not found:
         return None
     spread, points = min(found, key=lambda item: item[0])
     return FoundFace(points, tilt_deg(points), spread) if spread <= _ACCEPTED else None
+
+
+def _spread(looks: Sequence[np.ndarray]) -> float:
+    """Mean distance of looks (478, 3) from their mean, as a part of the distance between the eyes."""
+    mean = np.mean(looks, axis=0)
+    apart = [np.linalg.norm((look - mean)[_EXPRESSION, :2], axis=1).mean() for look in looks]
+    return float(np.mean(apart)) / float(topology.interocular_distance(mean[:, :2]))
 
 
 def _looks(
