@@ -17,7 +17,7 @@ from fye_model.config import Runtime
 from fye_model.devices import RunDevice, choose_device
 from fye_model.training.distributed import join_world
 from tasks import evaluate, select
-from tasks.engine import pool
+from tasks.engine import cards, pool
 from tasks.engine.contract import Resources
 from tasks.engine.items import NOTHING, Given, Item, Quarantine, Worker
 from tasks.engine.stage import AnyStage, Context, _Job, _work
@@ -37,8 +37,9 @@ ON_GPU = {stage.name for stage in STAGES if stage.resources.gpus}
 
 
 @pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch claims two cards; whoever would compute on one fails."""
+def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PyTorch claims two cards, locked in a place of the test's own; whoever would compute on one fails."""
+    monkeypatch.setattr(cards, "FOLDER", tmp_path / "cards")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Test Card")
