@@ -62,7 +62,7 @@ class Motion:
         float, Parameter(help="Seconds in which the motion sets in, and returns to the portrait's own face at the end.")
     ] = 0.0
     proportions: Annotated[bool, Parameter(help="Fit the motion to the portrait's eyes and mouth.")] = True
-    limits: Annotated[bool, Parameter(help="Keep to the poses that the model was trained on.")] = True
+    limits: Annotated[bool, Parameter(help="Keep to the poses and mouths that the model was trained on.")] = True
 
 
 @Parameter(name="*", group=RESULT)

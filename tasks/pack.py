@@ -14,6 +14,7 @@ import numpy as np
 
 from fye_model.config import Config, Recipe
 from fye_model.files import file_digest, json_digest, whole_folder
+from fye_model.landmarks.mouths import measure_mouths
 from fye_model.landmarks.placement import measure_placement
 from fye_model.landmarks.poses import measure_poses
 from fye_model.landmarks.table import read_landmarks
@@ -84,6 +85,7 @@ class PackWorker(Worker[ClipSet, PackRow]):
             fps=facts.fps,
             faces=measure_placement(tables),
             poses=measure_poses(tables),
+            mouths=measure_mouths(tables),
             clips=tuple(packed),
             reenactments=tuple(reenactments),
         ).write(out)
@@ -92,7 +94,7 @@ class PackWorker(Worker[ClipSet, PackRow]):
 
 PACK = Stage(
     "pack",
-    "2",
+    "3",
     settings=lambda recipe: PackSettings(recipe=recipe),
     reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS, "clips/*/masks": Kind.MASKS},
     writes={f"{_FOLDER}*": Kind.PACK},

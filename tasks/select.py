@@ -36,6 +36,7 @@ from fye_model.evaluation.table import BY_NAME, METRICS, NAMES
 from fye_model.evaluation.tools import MetricTools
 from fye_model.files import write_atomic, write_json
 from fye_model.landmarks.drawing import Variant
+from fye_model.landmarks.mouths import measure_mouths
 from fye_model.landmarks.placement import FacePlacement, measure_placement
 from fye_model.landmarks.poses import measure_poses
 from fye_model.landmarks.table import LandmarkSequence, read_landmarks
@@ -124,6 +125,7 @@ def select(
         max_gap_frames=max_gap_frames,
         sampling=sampling,
         poses=measure_poses(_landmarks(index_path)),
+        mouths=measure_mouths(_landmarks(index_path)),
     )
     _write(out_dir, result, assemble_pipeline(checkpoints[result["winner"]], parts, "cpu"), description)
     return result
@@ -209,7 +211,7 @@ def _landmarks(index_path: Path) -> Iterator[LandmarkSequence]:
 
 SELECT = Stage(
     "select",
-    "5",
+    "6",
     settings=_settings,
     reads={
         "clips/*/landmarks": Kind.LANDMARKS,

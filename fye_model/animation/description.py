@@ -16,6 +16,7 @@ from fye_model.config import ClipConfig, Config, LandmarkConfig, SamplingConfig
 from fye_model.files import parse_json, write_json
 from fye_model.landmarks.boxes import PixelBox, Square, face_square
 from fye_model.landmarks.drawing import Variant
+from fye_model.landmarks.mouths import TrainedMouths
 from fye_model.landmarks.placement import FacePlacement
 from fye_model.landmarks.poses import TrainedPoses
 from fye_model.version import this_software
@@ -50,8 +51,8 @@ class ModelDescription(Config):
     software: what wrote it; checkpoint: where its networks come from; landmark_model: id of the model whose landmarks
     it was trained on, None where that is not known; landmark_variant: how they are drawn; size: pixels of its clips,
     square; fps: of its clips, None where not known; max_gap_frames: gaps in the landmarks up to this long are filled;
-    sampling: what it was evaluated with; poses: which head poses the clips show, None where nobody measured; assumed:
-    values that nobody knew when this was written.
+    sampling: what it was evaluated with; poses, mouths: which head poses and mouths the clips show, None where nobody
+    measured; assumed: values that nobody knew when this was written.
     """
 
     schema_: Annotated[Literal[2], Field(alias="schema")] = 2
@@ -65,6 +66,7 @@ class ModelDescription(Config):
     max_gap_frames: Annotated[int, Field(ge=0)]
     sampling: SamplingConfig
     poses: TrainedPoses | None = None
+    mouths: TrainedMouths | None = None
     assumed: tuple[str, ...] = ()
 
     @field_validator("size")

@@ -66,7 +66,7 @@ def motion_points(
             transfer = of_a_still(transfer, len(driver) / driver.fps)
             notes = ("its pose and expression are eased into, and measured from a mean face that looks ahead",)
         in_square = reference_in_square(driver, square, model.size)
-        carried = transfer_motion(driver, reference, geometry, transfer, model.poses, in_square)
+        carried = transfer_motion(driver, reference, geometry, transfer, model.poses, in_square, model.mouths)
         points, notes = carried.points, (*notes, *carried.notes)
     points, held = hold_missing(points)
     return Motion(points, held, aligned, notes)

@@ -30,6 +30,7 @@ from fye_model.landmarks import topology
 from fye_model.landmarks.alignment import check_in_front, expression_score
 from fye_model.landmarks.boxes import Square, pixel_boxes
 from fye_model.landmarks.geometry import FaceGeometry, euler_deg
+from fye_model.landmarks.mouths import TrainedMouths, hold_mouth
 from fye_model.landmarks.neutral import choose_neutral
 from fye_model.landmarks.poses import TrainedPoses, keep_within
 from fye_model.landmarks.pupils import put_irises, turned
@@ -137,6 +138,7 @@ def carry_onto(
     head: Head = "footage",
     poses: TrainedPoses | None = None,
     strength: np.ndarray | None = None,
+    mouths: TrainedMouths | None = None,
 ) -> Carried:
     """The driver's expression on the person of the footage, frame by frame.
 
@@ -165,7 +167,11 @@ def carry_onto(
     if transfer.proportions:
         change = change * proportions_of(own[reference], neutral.vertices, geometry)
     kept = 1 - np.minimum(much_here, 1)
-    face = part_crossed(own[reference] + kept * (own[frames] - own[reference]) + change)
+    base = own[reference] + kept * (own[frames] - own[reference])
+    if transfer.limits and mouths is not None:
+        change, held = hold_mouth(base, change, geometry, mouths)
+        notes += held
+    face = part_crossed(base + change)
     pose = own_pose[frames]
     if head == "driver":
         home = frames[0] if neutral.frame is None or transfer.neutral == "auto" else neutral.frame

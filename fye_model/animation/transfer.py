@@ -18,6 +18,7 @@ from fye_model.config import Config
 from fye_model.landmarks import topology
 from fye_model.landmarks.alignment import check_in_front
 from fye_model.landmarks.geometry import FaceGeometry
+from fye_model.landmarks.mouths import TrainedMouths, hold_mouth
 from fye_model.landmarks.neutral import Neutral, choose_neutral
 from fye_model.landmarks.poses import TrainedPoses, keep_within
 from fye_model.landmarks.pupils import iris_places, put_irises, turned
@@ -42,8 +43,8 @@ class Transfer(Config):
     holds its head and where it is in its own square. neutral: see `choose_neutral`; with a frame's number, that
     frame's pose counts as the portrait's own, too. proportions: fit the eyes' and the mouth's motion to the portrait's,
     so that an eye of another size closes. ease_s: seconds in which the motion sets in at the start, and returns to the
-    portrait's own face at the end. limits: keep the head among the poses that the model was trained on, and the face
-    in the picture.
+    portrait's own face at the end. limits: keep the head and the mouth among the poses and shapes that the model was
+    trained on, and the face in the picture.
     """
 
     eyes: Strength = 1.0
@@ -93,6 +94,7 @@ def transfer_motion(
     transfer: Transfer,
     poses: TrainedPoses | None = None,
     driver_in_square: LandmarkSequence | None = None,
+    mouths: TrainedMouths | None = None,
 ) -> Transferred:
     """The driver's motion on the reference's face.
 
@@ -115,7 +117,8 @@ def transfer_motion(
         places = matrix[:, :3, 3]
     own_vertices, own_matrix = (value[0] for value in estimated(reference, geometry))
     ease = ease_over(len(driver), driver.fps, transfer.ease_s)
-    face = _face(vertices[frames], own_vertices, neutral, geometry, transfer, ease[frames])
+    much = ease[frames]
+    face, held = _face(vertices[frames], own_vertices, neutral, geometry, transfer, much, mouths)
     head, limited = _pose(matrix, places, own_matrix, int(home), transfer, ease, poses, frames)
     check_in_front(face, head)
     mesh = geometry.project(face, head, reference.width, reference.height)
@@ -123,7 +126,7 @@ def transfer_motion(
     points = np.full((len(driver), topology.POINTS, 2), np.nan)
     angle = eye_line(mesh)
     points[frames] = turned(put_irises(turned(mesh, -angle), irises), angle)
-    notes = [neutral.words, *limited]
+    notes = [neutral.words, *limited, *held]
     if transfer.limits:
         points, moved = _inside(points, reference.width, reference.height)
         if moved:
@@ -152,12 +155,16 @@ def _face(
     geometry: FaceGeometry,
     transfer: Transfer,
     ease: np.ndarray,
-) -> np.ndarray:
-    """The portrait's face with the driver's expression, in canonical space: (f, 468, 3)."""
+    mouths: TrainedMouths | None,
+) -> tuple[np.ndarray, list[str]]:
+    """The portrait's face with the driver's expression, in canonical space: (f, 468, 3), and which limits were met."""
+    held: list[str] = []
     change = (vertices - neutral.vertices) * (ease[:, None] * region_strengths(transfer, geometry))[..., None]
     if transfer.proportions:
         change = change * proportions_of(own, neutral.vertices, geometry)
-    return part_crossed(own + change)
+    if transfer.limits and mouths is not None:
+        change, held = hold_mouth(own[None], change, geometry, mouths)
+    return part_crossed(own + change), held
 
 
 def region_strengths(transfer: Transfer, geometry: FaceGeometry) -> np.ndarray:

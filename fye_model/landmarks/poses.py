@@ -70,15 +70,21 @@ def keep_within(angles_deg: np.ndarray, own_deg: np.ndarray, poses: TrainedPoses
     low = np.minimum(poses.ranges[:, 0], own_deg)
     high = np.maximum(poses.ranges[:, 1], own_deg)
     knee = np.minimum(_KNEE_DEG, (high - low) / 4)
-    kept = angles_deg.copy()
+    kept = kept_softly(angles_deg, own_deg, low, high, knee)
+    return kept, _told(angles_deg, kept, low, high)
+
+
+def kept_softly(wanted: np.ndarray, own: np.ndarray, low: np.ndarray, high: np.ndarray, knee: np.ndarray) -> np.ndarray:
+    """Values (f, n) brought between low and high, slowing down over the last `knee`; all the others broadcast."""
+    kept = wanted.copy()
     for side, sign in ((high, 1.0), (low, -1.0)):
-        # the knee ends where the portrait's own pose is, so that this stays exactly where it is
-        room = np.minimum(knee, np.maximum(sign * (side - own_deg), 0))
+        # the knee ends where the portrait's own value is, so that this stays exactly where it is
+        room = np.minimum(knee, np.maximum(sign * (side - own), 0))
         start = sign * side - room
         beyond = np.maximum(sign * kept - start, 0)
         soft = np.where(room > 0, room * np.tanh(beyond / np.where(room > 0, room, 1)), 0)
         kept = np.where(beyond > 0, sign * (start + soft), kept)
-    return kept, _told(angles_deg, kept, low, high)
+    return kept
 
 
 def _told(wanted: np.ndarray, kept: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:

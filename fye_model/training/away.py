@@ -185,6 +185,7 @@ class Away:
             max_gap_frames=self.recipe.landmarks.max_gap_frames,
             sampling=self.recipe.sampling,
             poses=self.pack.poses,
+            mouths=self.pack.mouths,
         )
         save_model(assemble_pipeline(checkpoint, parts, "cpu"), model, description)
 

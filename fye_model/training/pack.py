@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from fye_model.config import Config, EvaluationConfig, Recipe, SamplingConfig
 from fye_model.files import write_json
+from fye_model.landmarks.mouths import TrainedMouths
 from fye_model.landmarks.placement import FacePlacement
 from fye_model.landmarks.poses import TrainedPoses
 
@@ -42,8 +43,8 @@ class PackedClip(Config):
 class Pack(Config):
     """What a pack holds.
 
-    content: digest of the files that it was made of; faces, poses: where faces lie in them and how heads are
-    turned, for the model folder to say; reenactments: names of those that are to be made.
+    content: digest of the files that it was made of; faces, poses, mouths: where faces lie in them, how heads are
+    turned and mouths shaped, for the model folder to say; reenactments: names of those that are to be made.
     """
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -56,6 +57,7 @@ class Pack(Config):
     fps: float
     faces: FacePlacement | None
     poses: TrainedPoses | None
+    mouths: TrainedMouths | None = None
     clips: tuple[PackedClip, ...]
     reenactments: tuple[FileName, ...]
 

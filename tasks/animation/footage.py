@@ -107,7 +107,9 @@ def set_footage(
     made = seen.valid & theirs.valid
     strength = beside_gaps(made, seen.fps, _EASE_S)
     inside = in_squares(seen, turn, squares, model.size)
-    carried = carry_onto(theirs, inside, best, geometry, request.transfer, request.head, model.poses, strength)
+    carried = carry_onto(
+        theirs, inside, best, geometry, request.transfer, request.head, model.poses, strength, model.mouths
+    )
     notes += [f"the model starts from frame {best} of the footage", *carried.notes]
     without_face, without_driver = int((~seen.valid).sum()), int((seen.valid & ~theirs.valid).sum())
     if without_face:

@@ -11,6 +11,7 @@ from fye_model.animation.transfer import Transfer, of_a_still, only, transfer_mo
 from fye_model.landmarks import topology
 from fye_model.landmarks.alignment import align_motion
 from fye_model.landmarks.geometry import FaceGeometry, euler_deg
+from fye_model.landmarks.mouths import TrainedMouths, measure_mouths
 from fye_model.landmarks.neutral import choose_neutral
 from fye_model.landmarks.poses import TrainedPoses, keep_within, measure_poses
 from fye_model.landmarks.pupils import gaze
@@ -192,6 +193,28 @@ def test_limits_leave_the_portraits_own_pose_alone_and_come_softly() -> None:
     assert np.abs(np.diff(kept[:, 1], 2)).max() < 0.3
     with pytest.raises(ValueError, match="lower end first"):
         TrainedPoses(pitch_deg=(20, -20), yaw_deg=(0, 0), roll_deg=(0, 0), frames=1)
+
+
+def test_the_mouth_stays_among_the_trained_ones_and_it_is_said() -> None:
+    shout, smile = np.linspace(0, 6, FRAMES), perform(mouth_cm=1.0, frames=1)
+    mouths = measure_mouths([perform(mouth_cm=np.linspace(0, 3, 50), frames=50)])
+    assert mouths is not None and mouths.frames == 50
+    assert mouths.opening == pytest.approx((0, 3 / 8.9), abs=0.02), "3 cm, of 8.9 cm between the eyes' corners"
+    kept = transfer_motion(perform(mouth_cm=shout), smile, FACE, Transfer(), mouths=mouths)
+    (line,) = [note for note in kept.notes if "held back" in note]
+    assert line.startswith("the mouth's opening held back in") and "trained from 0.00 to 0.3" in line
+    free = transfer_motion(perform(mouth_cm=shout), smile, FACE, Transfer(limits=False), mouths=mouths)
+    assert not any("held back" in note for note in free.notes)
+    gaps = [opening(one.points, "mouth")[0] for one in (kept, free)]
+    np.testing.assert_allclose(gaps[0][:2], gaps[1][:2], atol=0.01)
+    assert (np.diff(gaps[0]) >= -0.01).all() and gaps[0][-1] < 0.6 * gaps[1][-1]
+    wider = transfer_motion(perform(), perform(mouth_cm=5.0, frames=1), FACE, Transfer(), mouths=mouths)
+    assert not any("held back" in note for note in wider.notes), "the portrait's own mouth stays possible"
+    eyes = [one.points[:, list(topology.RIGHT_EYE)] for one in (kept, free)]
+    np.testing.assert_allclose(eyes[0], eyes[1], atol=1e-6)
+    assert measure_mouths([]) is None
+    with pytest.raises(ValueError, match=r"lip is .0.3, 0.2.; expected the lower end first"):
+        TrainedMouths(opening=(0, 1), width=(0, 1), lip=(0.3, 0.2), frames=1)
 
 
 def test_trained_poses_are_measured_on_the_clips() -> None:
