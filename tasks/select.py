@@ -108,8 +108,9 @@ def select(
 
         def reenact(checkpoint: Path) -> list[ScoredClip]:
             pipeline, size = assemble_pipeline(checkpoint, parts, device), evaluated_size(held_out, evaluation.size)
-            terms = (detector, shorter, config.frames, size, held_out.geometry)
-            return [score_clip(pipeline, clip, *terms) for clip in clips]
+            return [
+                score_clip(pipeline, clip, detector, shorter, config.frames, size, held_out.geometry) for clip in clips
+            ]
 
         measured, repeated = _measure(everything, reenact, log)
     terms = protocol(held_out, shorter, config.frames, evaluation.size, variant, evaluation)

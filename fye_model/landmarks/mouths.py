@@ -25,7 +25,8 @@ _COMMON = 0.99  # of the frames lie within the range, as of poses
 _KNEE = 0.1  # of the range, over which motion slows down before its end
 _FELT = 0.02  # of the distance between the eyes: less is not worth a word, and is no reason to hold a mouth still
 
-Ratio = Annotated[float, Field(ge=0, le=5)]
+_MOST = 5.0  # no face has such a mouth, only a bad detection
+Ratio = Annotated[float, Field(ge=0, le=_MOST)]
 
 
 class TrainedMouths(Config):
@@ -73,7 +74,7 @@ def measure_mouths(clips: Iterable[LandmarkSequence]) -> TrainedMouths | None:
     measures = measures[np.isfinite(measures).all(axis=1)]
     if not len(measures):
         return None
-    ends = np.quantile(measures, [(1 - _COMMON) / 2, (1 + _COMMON) / 2], axis=0).round(3)
+    ends = np.quantile(measures, [(1 - _COMMON) / 2, (1 + _COMMON) / 2], axis=0).clip(0, _MOST).round(3)
     gap, width, lip = ((float(low), float(high)) for low, high in ends.T)
     return TrainedMouths(opening=gap, width=width, lip=lip, frames=len(measures))
 
