@@ -93,8 +93,7 @@ def select(
     clips and landmarks, which the model folder says of itself. Writes selection.json, selection.parquet,
     selection.png and the folder model/ into `out_dir`. Returns what selection.json holds: the rule, a row per
     checkpoint, the winner's name, the first checkpoint's row, the baseline of the same protocol, and whether the
-    winner beats both.
-    Raises ValueError for no checkpoints, a missing or non-finite loss, or nothing held out.
+    winner beats both. Raises ValueError for no checkpoints, a missing or non-finite loss, or nothing held out.
     """
     if not checkpoints:
         raise ValueError("no checkpoints to choose from: training wrote none (see its log)")
@@ -108,9 +107,8 @@ def select(
 
         def reenact(checkpoint: Path) -> list[ScoredClip]:
             pipeline, size = assemble_pipeline(checkpoint, parts, device), evaluated_size(held_out, evaluation.size)
-            return [
-                score_clip(pipeline, clip, detector, shorter, config.frames, size, held_out.geometry) for clip in clips
-            ]
+            terms = (detector, shorter, config.frames, size, held_out.geometry)
+            return [score_clip(pipeline, clip, *terms) for clip in clips]
 
         measured, repeated = _measure(everything, reenact, log)
     terms = protocol(held_out, shorter, config.frames, evaluation.size, variant, evaluation)
