@@ -21,6 +21,7 @@ import numpy as np
 from fye_model.landmarks import topology
 from fye_model.landmarks.boxes import FractionBox, distinct, fraction_box, overlap
 from fye_model.landmarks.table import BLENDSHAPES
+from tasks.faces.native import without_notices
 
 _GEOMETRY = "geometry_pipeline_metadata_landmarks.binarypb"
 _BLENDSHAPE_MODEL = "face_blendshapes.tflite"
@@ -118,7 +119,8 @@ class FaceLandmarker:
             output_face_blendshapes=self.has_blendshapes,
             output_facial_transformation_matrixes=self.has_matrix,
         )
-        self._landmarker = vision.FaceLandmarker.create_from_options(options)
+        with without_notices():
+            self._landmarker = vision.FaceLandmarker.create_from_options(options)
 
     def detect(self, rgb: np.ndarray) -> list[DetectedFace]:
         """Faces in `rgb` (h, w, 3) uint8, largest first.

@@ -97,14 +97,12 @@ def _fallback(tried: list[str]) -> LandmarkerAsset:
                 + "".join(f"  - {line}\n" for line in [*tried, f"package registry: {error}"])
                 + f"Put {LANDMARKER_FILE} from {LANDMARKER_URL} into a folder and set FYE_ASSETS to it."
             ) from error
-    rows = [
-        f"NOT THE USUAL LANDMARK MODEL: using the attention mesh of {fallback_model.WHEEL}.",
-        "It has no blendshapes and no face geometry, and its points differ by 1.6% of the interocular distance on",
-        f"average, so never mix its data with those of {LANDMARKER_FILE}. Why:",
-        *(f"  - {line}" for line in tried),
-        f"To avoid this, put {LANDMARKER_FILE} into a folder and set FYE_ASSETS to it.",
-    ]
-    log.warning("\n%s\n%s\n%s", "!" * 100, "\n".join(rows), "!" * 100)
+    log.warning(
+        "NOT THE USUAL LANDMARK MODEL: the attention mesh of %s, without blendshapes and face geometry. "
+        "Its points differ by 1.6%% of the interocular distance, so never mix its data with those of %s. To have the "
+        "usual one, put it into a folder and set FYE_ASSETS to that. Tried: %s",
+        *(fallback_model.WHEEL, LANDMARKER_FILE, "; ".join(tried) or "nothing, as FYE_LANDMARKER asks for this one"),
+    )
     return LandmarkerAsset(
         path, fallback_model.MODEL_ID, file_digest(path), has_matrix=False, source="package registry"
     )
