@@ -313,7 +313,7 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, told: Told = TOLD, **parameter
     """Run a flow here, and end with what it made and where, or with what went wrong."""
     from prefect.exceptions import TerminationSignal  # SIGTERM in a flow, whose state says so then
 
-    from flows.console import hide_tracebacks, only_warnings
+    from flows.console import hide_tracebacks, nearby, only_warnings
     from flows.early import early_ray
     from flows.server import server_told, start_server
     from tasks.workspace.summary import Results, result_lines
@@ -339,9 +339,9 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, told: Told = TOLD, **parameter
     if told.json or told.quiet:
         return 0
     print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
-    found = Results.model_validate({name: summary.get(name) for name in ("sources", "data", "promotion", "outputs")})
+    found = Results.model_validate({name: summary.get(name) for name in Results.model_fields})
     for label, text in result_lines(found, summary.get("quarantined", 0), lines_of_a_kind):
-        print(f"  {label:<12} {text}")
+        print(f"  {label:<12} {nearby(text)}")
     return 0
 
 

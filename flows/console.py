@@ -37,6 +37,11 @@ def only_warnings() -> None:
         handler.setLevel(logging.WARNING)
 
 
+def nearby(text: str) -> str:
+    """The text with paths below the current folder as they are typed there."""
+    return text.replace(f"{os.getcwd().rstrip('/')}/", "")
+
+
 def _handlers() -> Iterator[logging.Handler]:
     """Prefect's handlers that write to the terminal."""
     from prefect.logging.handlers import PrefectConsoleHandler

@@ -14,6 +14,7 @@ from fye_model.files import replace_link
 from tasks.engine.items import Outcome
 from tasks.engine.store import Store
 from tasks.results.tables import nested_means
+from tasks.results.verdict import FEW_CLIPS, verdict
 from tasks.workspace.history import note_run
 from tasks.workspace.recipes import dump_recipe
 from tasks.workspace.run import Run
@@ -22,6 +23,7 @@ from tasks.workspace.summary import Results
 REPORT_FOLDER = "report"
 EVALUATION_FOLDER = "evaluation"
 MODEL_LINK = "model"
+ANIMATION_LINK = "animation.mp4"  # to the first clip's video, whose own name is the clip's id
 
 
 def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], selected: Outcome[Any]) -> Results:
@@ -49,8 +51,13 @@ def publish_report(run: Run, report: Outcome[Any], evaluation: Outcome[Any], sel
         checkpoint=choice["winner"],
         settings=dump_recipe(run.recipe),
     )
+    if store.local_root is not None and (video := (results.outputs or {}).get("animation")):
+        outputs["animation"] = place_of(store, ANIMATION_LINK)
+        replace_link(store.local_root / ANIMATION_LINK, str(Path(video).relative_to(store.local_root)))
     shown = {name: choice[name] for name in ("rule", "rows", "first", "baseline", "beats_first")}
-    return results.model_copy(update={"selected_checkpoint": choice["winner"], "selection": shown, "outputs": outputs})
+    quality = _quality(store.read_json(evaluation.ref("metrics.json").path), choice)
+    found = {"selected_checkpoint": choice["winner"], "selection": shown, "verdict": quality, "outputs": outputs}
+    return results.model_copy(update=found)
 
 
 def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
@@ -64,6 +71,7 @@ def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
         baseline=nested_means(metrics["baseline"]),
         beats_baseline=metrics["beats_baseline"],
         missing_metrics=metrics["missing"],
+        verdict=_quality(metrics, {"beats_baseline": {}}),
         cross=_crossed(metrics["cross"]),
         outputs={
             "animation": place_of(store, f"{EVALUATION_FOLDER}/{videos[0]}"),
@@ -71,6 +79,13 @@ def publish_evaluation(run: Run, evaluation: Outcome[Any]) -> Results:
             "summary": place_of(store, "summary.json"),
         },
     )
+
+
+def _quality(metrics: Mapping[str, Any], selection: Mapping[str, Any]) -> str:
+    """The verdict in one sentence, and a second one where too little was measured to say more."""
+    first, *others = verdict(metrics, selection)
+    few = [line["text"] for line in others if metrics["protocol"]["clips"] < FEW_CLIPS][-1:]
+    return " ".join([first["word"], first["text"], *few])
 
 
 def _crossed(cross: Mapping[str, Any]) -> dict[str, JsonValue]:

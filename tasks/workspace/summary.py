@@ -87,6 +87,7 @@ class Results(Config):
     beats_baseline: dict[str, bool | None] | None = None
     missing_metrics: dict[str, str] | None = None
     cross: dict[str, JsonValue] | None = None  # pairs, metrics, baseline, missing; or left_out and why
+    verdict: str | None = None
     selected_checkpoint: str | None = None
     selection: dict[str, JsonValue] | None = None
     promotion: PromotionLine | None = None
@@ -172,6 +173,10 @@ def result_lines(summary: Results, set_aside: int, most: int = 10) -> Iterator[t
     if summary.promotion is not None:
         line = summary.promotion
         yield "promoted" if line.promoted else "waits" if line.waiting else "not promoted", f"{line.model}: {line.why}"
+    if summary.verdict is not None:
+        yield "quality", summary.verdict
+    if summary.selected_checkpoint is not None:
+        yield "selected", summary.selected_checkpoint
     yield from (summary.outputs or {}).items()
 
 

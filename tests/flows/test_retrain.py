@@ -78,6 +78,10 @@ def test_videos_become_an_evaluated_model_and_a_report(lab: Lab, first: tuple[An
     for place in summary["outputs"].values():
         assert Path(place).exists(), place
     assert (lab.work / "model" / "model_index.json").is_file()
+    assert (
+        summary["outputs"]["animation"] == str(lab.work / "animation.mp4") and probe(lab.work / "animation.mp4").frames
+    )
+    assert "repeating the reference" in summary["verdict"] and "too little to know" in summary["verdict"]
     report = Path(summary["outputs"]["report"]).read_text()
     assert "not_a_video" in report and summary["landmark_model"] in report
 
