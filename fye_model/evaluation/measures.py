@@ -31,6 +31,18 @@ def of_pictures(name: str) -> Frames:
     return lambda comparison: comparison.picture_scores[name]
 
 
+def change_error(comparison: Comparison) -> np.ndarray:
+    """How differently result and truth change since the frame before, (f,), on the scale 0 to 1; NaN on the first."""
+    values = np.full(len(comparison), math.nan)
+    for frame in range(1, len(comparison)):
+        ours, theirs = (
+            of[frame].astype(np.float32) - of[frame - 1].astype(np.float32)
+            for of in (comparison.result, comparison.truth.frames)
+        )
+        values[frame] = np.abs(ours - theirs).mean() / 255
+    return values
+
+
 def of_points(score: OfPoints, no_face: float | None) -> Frames:
     """A measure of landmarks on every frame; `no_face`: what a result without a face counts as, None: left out."""
 

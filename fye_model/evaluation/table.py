@@ -271,6 +271,13 @@ METRICS: tuple[Metric, ...] = (
         decides=True,
     ),
     _mean(
+        *("change_error", "Change from frame to frame, L1", "", "lower", "picture", "pictures", measures.change_error),
+        "mean absolute difference of how result and truth change since the frame before, on the scale 0 to 1: flicker. "
+        "A still picture has the truth's own change; a result above that flickers more than the truth moves",
+        failures="every frame but the first counts",
+        why_not="no clip has two frames",
+    ),
+    _mean(
         *("landmark_error", "Landmark error", "IOD", "lower", "landmarks", "points"),
         measures.of_points(landmark_error, NO_FACE_ERROR),
         "mean distance of 478 points, head pose included, over the truth's distance between the outer eye corners "

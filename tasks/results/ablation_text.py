@@ -21,7 +21,8 @@ _TITLES: dict[Task, str] = {
 # What the parts are for comes first: errors inside the two masks that the FFG loss weighs, gaze, and blinks.
 _HEADLINES: dict[Task, tuple[str, ...]] = {
     "self": (
-        *("l1", "l1_expression", "l1_face", "l1_rest", "ssim", "lpips", "fvd", "landmark_ap", "expression_error"),
+        *("l1", "l1_expression", "l1_face", "l1_rest", "ssim", "change_error", "lpips", "fvd", "landmark_ap"),
+        "expression_error",
         *("expression_correlation", "expression.gaze_x.error", "expression.gaze_x.correlation"),
         *("expression.gaze_y.correlation", "blinks.recall", "blinks.precision", "identity", "failure_rate"),
     ),

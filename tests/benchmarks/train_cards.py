@@ -1,4 +1,8 @@
-"""Samples a second of training on several cards: `python tests/benchmarks/train_cards.py --cards 1 2` on one host."""
+"""Samples a second of training on several cards: `python tests/benchmarks/train_cards.py --cards 1 2` on one host.
+
+The paper's networks, stage 1, bf16 working weights, batches drawn from files by loader workers, processes by torchrun.
+Tried with small networks on a CPU; it has not run on cards yet.
+"""
 
 from __future__ import annotations
 

@@ -52,6 +52,24 @@ def test_ssim_and_psnr_equal_scikit_image(frames: np.ndarray, sigma: float) -> N
     assert psnr(result, truth) == pytest.approx(peak_signal_noise_ratio(truth, result, data_range=255), abs=1e-9)
 
 
+def test_flicker_is_told_apart_from_a_lasting_difference_of_the_same_size(
+    frames: np.ndarray, points: list[np.ndarray]
+) -> None:
+    calm = frames.astype(np.int16).clip(20, 235)
+    signs = np.array([1, -1, 1, -1])[:, None, None, None]
+    results = {"lasting": calm + 10, "flicker": calm + 10 * signs, "still": np.repeat(calm[:1], 4, axis=0)}
+    scored = {
+        name: score_frames(result.astype(np.uint8), calm.astype(np.uint8), list(points), list(points)).per_frame
+        for name, result in results.items()
+    }
+    assert scored["flicker"]["l1"] == pytest.approx(scored["lasting"]["l1"])
+    assert np.isnan(scored["flicker"]["change_error"][0])
+    assert scored["lasting"]["change_error"][1:] == pytest.approx([0, 0, 0])
+    assert scored["flicker"]["change_error"][1:] == pytest.approx([20 / 255] * 3)
+    moved = np.abs(np.diff(calm, axis=0)).mean(axis=(1, 2, 3)) / 255
+    assert scored["still"]["change_error"][1:] == pytest.approx(moved)
+
+
 def test_l1_of_a_constant_offset_is_that_offset() -> None:
     truth = np.full((16, 16, 3), 100, np.uint8)
     assert l1_error(truth + 51, truth) == pytest.approx(0.2)
