@@ -313,6 +313,9 @@ class SamplingConfig(Config):
     strategy: Literal["progressive", "overlap"] = "progressive"  # [paper] / [release]
     overlap: Annotated[int, Field(ge=0)] = 4  # of the overlapping-window average
     smoothing: Literal["none", "one_euro", "savgol"] = "one_euro"  # of the driver's landmarks
+    # [ours] share of the initial noise that all frames have in common, by variance: what noise decides then stays from
+    # frame to frame, which takes flicker out of networks whose temporal layers were trained for a short time
+    shared_noise: Fraction = 0.0
     step_cache: StepCacheConfig = StepCacheConfig()
     seed: int = 0
 

@@ -75,8 +75,9 @@ DEMO: dict[str, JsonValue] = {
         # a hundred steps meet an all-covered clip too rarely when frames are covered one by one
         "covering": {"all_but_ends": 0.4, "everything": 0.3},
     },
-    # a few steps: what so small a model adds in more of them is noise
-    "sampling": {"steps": 5, "guidance_scale": 1.0, "window": 8},
+    # a few steps: what so small a model adds in more of them is noise; most of it is the same in all frames, or it
+    # flickers after so few steps of stage 2
+    "sampling": {"steps": 5, "guidance_scale": 1.0, "window": 8, "shared_noise": 0.9},
     "selection": {"clips": 3, "frames": 8, "sampling_steps": 3},
     "evaluation": {"frames": 24, "size": 96, "window": "moving"},
 }
@@ -137,7 +138,7 @@ SMALL: dict[str, JsonValue] = {
         "loss": {"lambda_expression": 0.0, "lambda_face": 1.0},
         "covering": {"all_but_ends": 0.4, "everything": 0.3},
     },
-    "sampling": {"steps": 10, "guidance_scale": 1.5, "window": 16},
+    "sampling": {"steps": 10, "guidance_scale": 1.5, "window": 16, "shared_noise": 0.9},
     "selection": {"clips": 4, "frames": 16},
     "evaluation": {"frames": 64, "size": 256, "protocol": "far", "window": "moving"},
 }

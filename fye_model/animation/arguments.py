@@ -22,6 +22,7 @@ class SamplingArguments(TypedDict):
     strategy: str
     window: int
     overlap: int
+    shared_noise: float
     step_cache: StepCacheConfig
 
 
@@ -36,5 +37,6 @@ def sampling_arguments(sampling: SamplingConfig) -> SamplingArguments:
         "strategy": sampling.strategy,
         "window": sampling.window,
         "overlap": sampling.overlap,
+        "shared_noise": sampling.shared_noise,
         "step_cache": sampling.step_cache,
     }

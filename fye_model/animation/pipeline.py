@@ -165,6 +165,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         return_dict: bool = True,
         decode_chunk_size: int = 8,
+        shared_noise: float = 0.0,
     ) -> FollowYourEmojiOutput | tuple[Any]:
         """Animate `reference_image` with `landmarks`, one frame per landmark picture.
 
@@ -181,7 +182,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         - output_type: `pil`, `np`, `pt` (on the CPU) or `latent`; see `FollowYourEmojiOutput`.
         - callback_on_step_end(pipe, step, timestep, {"latents": ...}): called after each step of each window (steps are
           counted through), with the latents of that window; may return changed ones.
-        - decode_chunk_size: frames that the VAE decodes together.
+        - shared_noise: share of the noise's variance that frames have in common; decode_chunk_size: decoded together.
 
         Returns `FollowYourEmojiOutput`, or `(frames,)` with `return_dict=False`. Raises `ValueError` that says what was
         expected. All frames are held in memory; `stream` hands them out as they are finished.
@@ -190,9 +191,8 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         how: tuple[Any, ...] = num_inference_steps, guidance_scale, generator, latents
         where: tuple[Any, ...] = strategy, window, overlap, step_cache, output_type
         watched: tuple[Any, ...] = callback_on_step_end, callback_on_step_end_tensor_inputs, decode_chunk_size
-        settings: tuple[Any, ...] = (*what, *how, *where, *watched)
-        parts = list(self.stream(*settings))
-        frames = joined(parts, output_type)
+        settings: tuple[Any, ...] = (*what, *how, *where, *watched, None, shared_noise)
+        frames = joined(list(self.stream(*settings)), output_type)
         return FollowYourEmojiOutput(frames=frames) if return_dict else (frames,)
 
     def stream(
@@ -214,6 +214,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         decode_chunk_size: int = 8,
         store: WindowStore | None = None,
+        shared_noise: float = 0.0,
     ) -> Iterator[Any]:
         """Hand out finished frames in playing order, a few at a time: lists of PIL, arrays or tensors.
 
@@ -236,6 +237,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
             step_cache=StepCacheConfig.model_validate(step_cache) if isinstance(step_cache, Mapping) else step_cache,
             output_type=output_type,
             decode_chunk_size=decode_chunk_size,
+            shared_noise=shared_noise,
         )
         request.check(self.denoiser, self.vae_scale_factor, self.scheduler.config.num_train_timesteps)
         check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
@@ -339,7 +341,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         """The initial noise of each frame."""
         grid = request.height // self.vae_scale_factor, request.width // self.vae_scale_factor
         shape = (self.denoiser.config["in_channels"], *grid)
-        return FrameNoise(shape, self._execution_device, request.generator, request.latents)
+        return FrameNoise(shape, self._execution_device, request.generator, request.latents, request.shared_noise)
 
     @torch.no_grad()
     def encode_portrait(self, portrait: Image.Image, guidance_scale: float) -> Conditions:

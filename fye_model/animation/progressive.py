@@ -15,13 +15,16 @@ from torch import Tensor
 
 from fye_model.animation.schedule import Window
 
+_NO_FRAME = 2**63  # the number behind the noise of all frames: a video has fewer
+
 
 class FrameNoise:
     """Initial noise by frame number: (1, 4, n, h, w) float32.
 
     One number is drawn from the caller's generator, and each frame has a generator of its own behind it. A frame's
     noise is therefore the same whatever the length of the video, the window and the device; nothing is stored. Noise
-    that the caller brings along, (1, 4, f, h, w), is used as it is.
+    that the caller brings along, (1, 4, f, h, w), is used as it is. shared: share of the variance, 0 to 1, of noise
+    that all frames have in common; each frame's own is the rest (mixed noise, Ge et al. 2023, arXiv 2305.10474).
     """
 
     def __init__(
@@ -30,8 +33,10 @@ class FrameNoise:
         device: torch.device,
         generator: torch.Generator | None = None,
         latents: Tensor | None = None,
+        shared: float = 0.0,
     ) -> None:
         self.shape = shape
+        self.shared = shared
         self.device = device
         self.latents = latents
         if latents is None:
@@ -43,11 +48,16 @@ class FrameNoise:
         if self.latents is not None:
             return self.latents[:, :, list(frames)].to(self.device, torch.float32)
         # A counter-based generator takes the frame as part of its key; torch's own looks at 32 bits of a seed alone.
-        drawn = [
-            np.random.Generator(np.random.Philox(key=[self._base, frame])).standard_normal(self.shape, np.float32)
-            for frame in frames
-        ]
-        return torch.from_numpy(np.stack(drawn, axis=1))[None].to(self.device)
+        drawn = torch.from_numpy(np.stack([self._drawn(frame) for frame in frames], axis=1))[None]
+        if self.shared:
+            common = torch.from_numpy(self._drawn(_NO_FRAME))[None, :, None]
+            drawn = self.shared**0.5 * common + (1 - self.shared) ** 0.5 * drawn
+        return drawn.to(self.device)
+
+    def _drawn(self, number: int) -> np.ndarray:
+        random = np.random.Generator(np.random.Philox(key=[self._base, number]))
+        drawn: np.ndarray = random.standard_normal(self.shape, np.float32)
+        return drawn
 
 
 class WindowStore(Protocol):

@@ -34,6 +34,7 @@ class Request:
     step_cache: StepCacheConfig | None
     output_type: str
     decode_chunk_size: int
+    shared_noise: float = 0.0
 
     def check(self, denoiser: Denoiser, factor: int, most_steps: int) -> None:
         """Raise `ValueError` for what networks with a latent grid of 1 / `factor` cannot compute."""
@@ -60,6 +61,8 @@ class Request:
         if self.latents is not None and tuple(self.latents.shape) != wanted:
             got = tuple(self.latents.shape)
             raise ValueError(f"latents must have shape {wanted} for {len(source)} frames, got {got}")
+        if not 0 <= self.shared_noise <= 1:
+            raise ValueError(f"shared_noise is {self.shared_noise}; expected 0 to 1, a share of the noise's variance")
         if not math.isfinite(self.guidance_scale) or self.decode_chunk_size < 1:
             raise ValueError(
                 f"guidance_scale is {self.guidance_scale} and decode_chunk_size {self.decode_chunk_size}; "

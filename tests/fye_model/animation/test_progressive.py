@@ -63,6 +63,16 @@ def test_noise_of_a_frame_depends_on_the_seed_and_the_frame_alone() -> None:
     assert abs(float(neighbours[0, 1])) < 0.05
 
 
+@pytest.mark.parametrize("share", [0.3, 0.9, 1.0])
+def test_frames_have_the_asked_share_of_noise_in_common_and_its_size_stays(share: float) -> None:
+    noise = FrameNoise((4, 16, 16), torch.device("cpu"), torch.Generator().manual_seed(5), shared=share)
+    many = noise(range(60))[0].permute(1, 0, 2, 3).flatten(1)
+    assert float(many.std(dim=1).mean()) == pytest.approx(1, abs=0.05)
+    between = torch.corrcoef(many)[~torch.eye(60, dtype=torch.bool)]
+    assert float(between.mean()) == pytest.approx(share, abs=0.05)
+    assert torch.equal(noise([7])[0, :, 0], noise([3, 7])[0, :, 1])
+
+
 def test_keyframes_of_a_real_run_survive_infilling(tiny_pipe, portrait, driver) -> None:
     seen: dict[int, torch.Tensor] = {}
     windows = progressive_windows(11, 4)
