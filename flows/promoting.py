@@ -91,7 +91,7 @@ def promote_if_better(
             _tell(run, "waiting" if line.waiting else "refused", line)
             return line
         try:
-            promote(run.store, offered.id, line.why, expected=line.before)
+            promote(run.store, offered, line.why, expected=line.before)
         except Superseded:
             continue
         _tell(run, "done", line)

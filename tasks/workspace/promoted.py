@@ -133,9 +133,12 @@ def offer(store: Store, model: OfferedModel) -> str:
     return model.id
 
 
-def promote(store: Store, model: str | None, why: str, expected: str | Literal["any"] | None = "any") -> OfferedModel:
-    """Point to an offered or earlier model; None is the one offered last. Nothing happens where it is in use already.
+def promote(
+    store: Store, model: OfferedModel | str | None, why: str, expected: str | Literal["any"] | None = "any"
+) -> OfferedModel:
+    """Point to a model, or to an offered or earlier one by its id; None is the one offered last.
 
+    Nothing happens where it is in use already. A model itself is known also where another run offered its own since.
     expected: the id of the model that it was compared with. Raises Superseded where that is no longer the one in use,
     ValueError for a model that is not known or whose files are gone.
     """
@@ -146,6 +149,9 @@ def promote(store: Store, model: str | None, why: str, expected: str | Literal["
                 f"{found.current} was promoted in {store.url} meanwhile, and this decision was made against "
                 f"{expected or 'no model'}; decide anew"
             )
+        if isinstance(model, OfferedModel):
+            found = found.model_copy(update={"models": {**found.models, model.id: model}})
+            return _move(store, found, model.id, "promoted", why)
         return _move(store, found, model or found.offered, "promoted", why)
 
 

@@ -58,6 +58,11 @@ def test_a_wrong_animation_ends_before_anything_starts(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
 
 
+def heeds_ctrl_c() -> None:
+    """A test run in a shell's background was started without."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "told")]
@@ -70,6 +75,7 @@ def test_a_command_that_is_stopped_ends_with_one_line(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heeds_ctrl_c,
     )
     while not (tmp_path / "samples").exists() and process.poll() is None:
         time.sleep(0.05)

@@ -95,8 +95,9 @@ from tasks.workspace.promoted import offer, promote
 from tests.tasks.workspace.test_promoted import model
 store = Store(sys.argv[1])
 for number in range(8):
-    name = f"{sys.argv[2]}{number}"
-    promote(store, offer(store, model(store, name)), name)
+    mine = model(store, f"{sys.argv[2]}{number}")
+    offer(store, mine)
+    promote(store, mine, mine.checkpoint)
 """
 
 
@@ -115,7 +116,9 @@ def test_two_writers_on_a_store_without_locks_lose_nothing() -> None:
     def work(name: str) -> None:
         store = Store(url)
         for number in range(3):
-            promote(store, offer(store, model(store, f"{name}{number}")), f"{name}{number}")
+            mine = model(store, f"{name}{number}")
+            offer(store, mine)
+            promote(store, mine, mine.checkpoint)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
     for thread in threads:
