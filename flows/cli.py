@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
 
@@ -360,17 +360,21 @@ def _told_to_stop(number: int, frame: object) -> None:
     raise ToldToStop
 
 
+def _stopped(says: str, status: int) -> NoReturn:
+    print(f"\nfye: {says}", file=sys.stderr)
+    sys.unraisablehook = lambda _: None  # a library's objects that were cut off half-made complain as they go
+    sys.exit(status)
+
+
 def main() -> None:
     """Console script: clear errors without a traceback (FYE_DEBUG=1 shows it), 130 after Ctrl-C, 143 after SIGTERM."""
     signal.signal(signal.SIGTERM, _told_to_stop)
     try:
         sys.exit(app(result_action="return_value"))
     except KeyboardInterrupt:
-        print(f"\nfye: interrupted. {_KEPT}", file=sys.stderr)
-        sys.exit(130)
+        _stopped(f"interrupted. {_KEPT}", 130)
     except ToldToStop:
-        print(f"\nfye: told to stop (SIGTERM). {_KEPT}", file=sys.stderr)
-        sys.exit(143)
+        _stopped(f"told to stop (SIGTERM). {_KEPT}", 143)
     except Exception as error:
         if os.environ.get("FYE_DEBUG"):
             raise
