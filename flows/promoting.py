@@ -1,10 +1,9 @@
-"""From a trained model to the one in use: compared with that, by the recipe's rule, and a person asked where wanted."""
+"""A trained model offered for use, compared with the one in use, and a person asked on Prefect's page where wanted."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 from prefect.events import emit_event
 from prefect.flow_runs import suspend_flow_run
@@ -12,19 +11,16 @@ from prefect.input import RunInput
 from prefect.runtime import deployment, flow_run
 
 from flows.wiring import Model, evaluate_model
-from tasks.engine.items import Outcome, StageResult
-from tasks.engine.store import Store
+from tasks.engine.items import StageResult
 from tasks.evaluate import EvaluateRow
-from tasks.results.comparison import compare_runs
-from tasks.results.promotion import Decision, decide
-from tasks.results.runs import read_evaluation
+from tasks.results.promotion import Decision, judged
 from tasks.train import checkpoint_files
-from tasks.workspace.promoted import OfferedModel, Superseded, current_model, files_of, offer, promote, read_promotions
+from tasks.workspace.promoted import OfferedModel, files_of
+from tasks.workspace.promoting import evaluation_folder, promote_if_better
 from tasks.workspace.run import Run
 from tasks.workspace.summary import PromotionLine, Results
 
 EVENTS = "fye.promotion"  # of Prefect's: .done, .refused, .waiting
-_TRIES = 3  # to decide, when another model is promoted meanwhile
 
 
 class Approval(RunInput):
@@ -47,66 +43,26 @@ def offered_model(run: Run, model: Model, results: Results) -> OfferedModel:
     )
 
 
-def continued(run: Run, last: OfferedModel) -> Run:
-    """The run with the encoders of an earlier model, in whose latent space its weights are at home."""
-    encoders = {part: _local_folder(run.store, last, part) for part in ("vae", "image_encoder")}
-    recipe = run.recipe.model_copy(
-        update={
-            "autoencoder": run.recipe.autoencoder.model_copy(update={"path": encoders["vae"]}),
-            "image_encoder": run.recipe.image_encoder.model_copy(update={"path": encoders["image_encoder"]}),
-        }
-    )
-    return run.with_recipe(recipe)
-
-
-def promote_if_better(
+def settle_promotion(
     run: Run, model: Model, evaluation: StageResult[EvaluateRow], offered: OfferedModel, ask: bool
 ) -> PromotionLine:
-    """Offer a model, hold it against the one in use, and point to it where the rule says so, and a person, if asked.
+    """Put a model to use if it is better than the one in use, which is evaluated on the same clips of today.
 
-    The model in use is evaluated on the same clips of today. In a run of a deployment, asking suspends the run until
-    somebody answers on Prefect's page; elsewhere the model waits for `fye promote`.
+    In a run of a deployment, asking suspends the run until somebody answers on Prefect's page; elsewhere the model
+    waits for `fye promote`.
     """
-    offer(run.store, offered)
-    for _ in range(_TRIES):
-        before = current_model(run.store)
-        if before is not None and before.id == offered.id:
-            return PromotionLine(
-                model=offered.id, promoted=True, before=before.id, why="it is in use already", rule="none was needed"
-            )
-        if (why := read_promotions(run.store).taken_back.get(offered.id)) is not None:
-            decision = Decision(False, f"it was in use, and somebody went back from it: {why}", "only by hand")
-        else:
-            decision = _judged(run, model, evaluation, before)
-        line = PromotionLine(
-            model=offered.id,
-            promoted=decision.promote,
-            before=None if before is None else before.id,
-            why=decision.why,
-            rule=decision.rule,
-        )
-        if decision.promote and ask:
-            line = _asked(run, line)
-        if not line.promoted:
-            _tell(run, "waiting" if line.waiting else "refused", line)
-            return line
-        try:
-            promote(run.store, offered, line.why, expected=line.before)
-        except Superseded:
-            continue
-        _tell(run, "done", line)
-        return line
-    raise Superseded(f"the model in use in {run.store.url} changed {_TRIES} times meanwhile; run it again")
 
+    def judge(before: OfferedModel | None) -> Decision:
+        in_use = None
+        if before is not None:
+            theirs = evaluate_model(run, model.clips, before.refs("model/"))
+            in_use = before.id, evaluation_folder(run.store, theirs.only)
+        return judged(evaluation_folder(run.store, evaluation.only), in_use, run.recipe.promotion)
 
-def _judged(run: Run, model: Model, evaluation: StageResult[EvaluateRow], before: OfferedModel | None) -> Decision:
-    rule, ours = run.recipe.promotion, _local_evaluation(run.store, evaluation.only)
-    if before is None:
-        found = compare_runs(read_evaluation(ours), read_evaluation(ours, "baseline"))
-        return decide(found, rule, "repeating the reference (no model is in use)")
-    theirs = evaluate_model(run, model.clips, before.refs("model/"))
-    found = compare_runs(read_evaluation(ours), read_evaluation(_local_evaluation(run.store, theirs.only)))
-    return decide(found, rule, f"the model in use ({before.id})")
+    line = promote_if_better(run.store, offered, judge, partial(_asked, run) if ask else None)
+    if line.before != line.model:  # else it was in use already
+        _tell(run, "done" if line.promoted else "waiting" if line.waiting else "refused", line)
+    return line
 
 
 def _asked(run: Run, line: PromotionLine) -> PromotionLine:
@@ -126,24 +82,8 @@ def _asked(run: Run, line: PromotionLine) -> PromotionLine:
 
 def _tell(run: Run, what: str, line: PromotionLine) -> None:
     """An event that automations answer (`fye notify`)."""
-    payload: dict[str, Any] = {"work": run.store.url, "recipe": run.recipe.name, **line.model_dump(mode="json")}
     emit_event(
         f"{EVENTS}.{what}",
         resource={"prefect.resource.id": f"fye.work.{run.store.url}", "prefect.resource.name": run.store.url},
-        payload=payload,
+        payload={"work": run.store.url, "recipe": run.recipe.name, **line.model_dump(mode="json")},
     )
-
-
-def _local_evaluation(store: Store, outcome: Outcome[Any]) -> Path:
-    """The folder of an evaluation on this machine, with what a comparison reads."""
-    wanted = ("records/", "cross/records/")
-    for name, ref in outcome.refs("").items():
-        if name.startswith(wanted):
-            store.local_path(ref.path)
-    return store.local_path(outcome.ref("metrics.json").path).parent
-
-
-def _local_folder(store: Store, model: OfferedModel, part: str) -> Path:
-    refs = model.refs(f"{part}/")
-    paths = {name: store.local_path(ref.path) for name, ref in refs.items()}
-    return paths[f"{part}/config.json"].parent

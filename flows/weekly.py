@@ -7,11 +7,12 @@ from typing import Any, Literal
 from prefect import flow
 
 from flows.ending import finish_run
-from flows.promoting import continued, offered_model, promote_if_better
+from flows.promoting import offered_model, settle_promotion
 from flows.running import running
 from flows.wiring import evaluate_model, prepare_data, report_on, retrain_results, train_model
 from fye_model.config import Runtime
 from tasks.workspace.promoted import current_model
+from tasks.workspace.promoting import continued
 from tasks.workspace.recipes import check_weights
 from tasks.workspace.run import open_run
 from tasks.workspace.sources import Root, register_root
@@ -54,5 +55,5 @@ def retrain_weekly(
         evaluation = evaluate_model(run, model.clips, model.files)
         report = report_on(run, data, model, evaluation)
         results = retrain_results(run, data, model, evaluation, report)
-        line = promote_if_better(run, model, evaluation, offered_model(run, model, results), approval)
+        line = settle_promotion(run, model, evaluation, offered_model(run, model, results), approval)
         return finish_run(run, "retrain-weekly", results.model_copy(update={"promotion": line}))

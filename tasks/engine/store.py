@@ -19,7 +19,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -255,6 +255,12 @@ class Store:
             with whole_file(target) as temporary:
                 fs.get_file(full, str(temporary))
         return target
+
+    def local_folder(self, files: Mapping[str, FileRef]) -> Path:
+        """The folder of this machine in which these files lie under their names. ValueError where it is not one."""
+        paths = {name: self.local_path(ref.path) for name, ref in files.items()}
+        (folder,) = {path.parents[len(PurePosixPath(name).parts) - 1] for name, path in paths.items()}
+        return folder
 
     def forget_fetched(self, paths: Iterable[str]) -> None:
         """Remove this process's copies of files at addresses, so that a disk need not hold all the footage."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from fye_model.config import PromotionConfig
 from fye_model.evaluation.cross import METRICS_OF
-from tasks.results.comparison import TITLES, RunComparison, Section
+from tasks.results.comparison import TITLES, RunComparison, Section, compare_runs
+from tasks.results.runs import read_evaluation
 from tasks.results.verdict import counted, outcome
 
 RULE = (
@@ -23,6 +25,18 @@ class Decision:
     promote: bool
     why: str
     rule: str
+
+
+def judged(ours: Path, in_use: tuple[str, Path] | None, rule: PromotionConfig) -> Decision:
+    """Apply the rule to a new model's evaluation; folders of `evaluate`, on the same clips.
+
+    in_use: id and evaluation of the model in use. Without one, the new model is held against the repeated reference.
+    """
+    if in_use is None:
+        found = compare_runs(read_evaluation(ours), read_evaluation(ours, "baseline"))
+        return decide(found, rule, "repeating the reference (no model is in use)")
+    model, theirs = in_use
+    return decide(compare_runs(read_evaluation(ours), read_evaluation(theirs)), rule, f"the model in use ({model})")
 
 
 def decide(found: RunComparison, rule: PromotionConfig, other: str) -> Decision:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.store import HashMemory, Store, digest, file_digest, folder_files
+from tasks.engine.store import FileRef, HashMemory, Store, digest, file_digest, folder_files
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -43,6 +43,18 @@ def test_a_published_folder_is_complete_and_its_scratch_is_gone(store: Store) ->
     assert store.read_bytes("items/stage/key/deep/x.bin") == b"xx"
     assert store.read_json("items/stage/key/receipt.json") == {"done": True}
     assert store.local_path("items/stage/key/deep/x.bin").read_bytes() == b"xx"
+
+
+def test_files_of_a_folder_are_found_under_their_names_on_this_machine(store: Store) -> None:
+    files = {}
+    for name in ("metrics.json", "deep/er/a.json"):
+        store.write_bytes(f"items/stage/key/{name}", name.encode())
+        files[name] = FileRef(f"items/stage/key/{name}", "", len(name))
+    folder = store.local_folder(files)
+    assert [(folder / name).read_text() for name in files] == list(files)
+    store.write_bytes("items/stage/other/b.json", b"b")
+    with pytest.raises(ValueError):
+        store.local_folder({**files, "b.json": FileRef("items/stage/other/b.json", "", 1)})
 
 
 def test_publishing_replaces_a_damaged_folder(tmp_path: Path) -> None:
