@@ -73,14 +73,12 @@ def review(
     take: Annotated[Path | None, Parameter(help="Bring in decisions that the page saved; the next run obeys.")] = None,
 ) -> int:
     """Make a page of every clip with landmarks, masks and reasons, on which clips are kept or rejected by key press."""
-    from tasks.engine.store import Store, is_missing
+    from tasks.engine.store import existing_store
     from tasks.jobs.review import review as make
     from tasks.workspace.decisions import DECISIONS, take_decisions
 
     if take is not None:
-        if is_missing(work):
-            raise ValueError(f"there is no work folder {work}")
-        changed, of = take_decisions(Store(work), take)
+        changed, of = take_decisions(existing_store(work), take)
         print(f"{changed} of {of} decisions are new: {work}/{DECISIONS}; the next run with --work {work} obeys them")
         return 0
     made = make(work, output, which, subject)

@@ -18,14 +18,12 @@ def history(
     json: Json = False,
 ) -> int:
     """List every run of a work folder: when, what it made and found done, what it set aside, and its numbers."""
-    from tasks.engine.store import Store, is_missing
+    from tasks.engine.store import existing_store
     from tasks.workspace.kept_runs import history_lines, history_row, kept_runs
 
-    if is_missing(work):
-        raise ValueError(f"there is no work folder {work}")
     if last is not None and last < 1:
         raise ValueError(f"--last {last}: give 1 or more")
-    runs = kept_runs(Store(work))[-(last or 0) :]
+    runs = kept_runs(existing_store(work))[-(last or 0) :]
     rows = [history_row(run) for run in runs]
     if output is not None:
         from fye_model.files import write_atomic

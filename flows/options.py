@@ -34,6 +34,7 @@ Overrides = Annotated[
 Workers = Annotated[int, Parameter(help="Processes for per-clip stages; 0 works in this process, without Ray.")]
 Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
 Processes = Annotated[int, Parameter(help="GPUs to train on.")]
+FlowName = Literal["retrain", "refresh", "capture", "evaluate"]  # that may be planned, or run in part
 Json = Annotated[bool, Parameter(help="Print JSON in place of text.", negative="")]
 _RUNTIME = "runtime."
 _PART = Group("A part of the run", sort_key=1)
@@ -85,7 +86,6 @@ class Told:
 
 
 ALL, TOLD = Part(), Told()
-FlowName = Literal["retrain", "refresh", "capture", "evaluate"]
 
 
 class Footage(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from flows.wiring import evaluate_folder, evaluate_model, prepare_data, report_on, train_model
 from fye_model.config import Runtime
@@ -15,7 +15,9 @@ from tasks.workspace.planned import Found, Located, PlannedRun, Unknown, open_pl
 from tasks.workspace.sources import Root
 from tasks.workspace.steps import Steps
 
-FlowName = Literal["retrain", "refresh", "capture", "evaluate"]
+if TYPE_CHECKING:
+    from flows.options import FlowName
+
 _DATA = ("ingest", "clips", "landmarks", "screening")
 
 

@@ -1,9 +1,9 @@
-"""`fye retrain-weekly`, `fye promote`, `fye rollback` and `fye promoted`: which model of a work folder is in use."""
+"""Which model of a work folder is in use: `fye retrain-weekly`, `promote`, `rollback`, `promoted`, and `notify`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -22,6 +22,10 @@ from flows.options import (
     runtime_and_recipe,
 )
 
+if TYPE_CHECKING:
+    from tasks.engine.store import Store
+    from tasks.workspace.promoted import OfferedModel
+
 Why = Annotated[str, Parameter(help="Kept in the history.")]
 
 
@@ -32,10 +36,10 @@ def promote(
     why: Why = "by hand",
 ) -> int:
     """Put a trained model to use, whatever the rule says of it; the one in use before is kept."""
-    from tasks.engine.store import Store
+    from tasks.engine.store import existing_store
     from tasks.workspace.promoted import promote as point_to
 
-    store = Store(work)
+    store = existing_store(work)
     chosen = point_to(store, model, why)
     print(f"in use: {chosen.id}, {_place(store, chosen)}")
     return 0
@@ -43,10 +47,10 @@ def promote(
 
 def rollback(*, work: Work = "work/retrain", why: Why = "by hand") -> int:
     """Go back to the model that was in use before the one in use was promoted."""
-    from tasks.engine.store import Store
+    from tasks.engine.store import existing_store
     from tasks.workspace.promoted import roll_back
 
-    store = Store(work)
+    store = existing_store(work)
     chosen = roll_back(store, why)
     print(f"in use again: {chosen.id}, {_place(store, chosen)}")
     return 0
@@ -54,10 +58,10 @@ def rollback(*, work: Work = "work/retrain", why: Why = "by hand") -> int:
 
 def promoted(*, work: Work = "work/retrain") -> int:
     """Which model is in use, which waits, and how that came about."""
-    from tasks.engine.store import Store
+    from tasks.engine.store import existing_store
     from tasks.workspace.promoted import read_promotions
 
-    store = Store(work)
+    store = existing_store(work)
     found = read_promotions(store)
     for event in found.events:
         before = f" in place of {event.before}" if event.before else ""
@@ -94,7 +98,7 @@ def _notify_remove() -> int:
     return 0
 
 
-def _place(store: Any, model: Any) -> str:
+def _place(store: Store, model: OfferedModel) -> str:
     from tasks.workspace.publish import place_of
 
     return place_of(store, model.folder)

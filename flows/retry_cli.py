@@ -17,10 +17,10 @@ OfStage = Annotated[str | None, Parameter(help="Only those of this stage.")]
 
 def retry(*, work: Work = "work/retrain", reason: Reason = None, stage: OfStage = None) -> int:
     """Have the next run try again what was set aside for a reason, such as `timeout` on a slow day."""
-    from tasks.engine.store import Store
+    from tasks.engine.store import existing_store
     from tasks.workspace.retry import reopen, set_aside
 
-    store = Store(work)
+    store = existing_store(work)
     if reason is None:
         counts = Counter((item.reason, item.stage) for item in set_aside(store) if stage in (None, item.stage))
         for (why, where), count in sorted(counts.items()):

@@ -20,14 +20,12 @@ def verify(
 
     Reads every byte of it, which a run does not. Ends with 1 where something is damaged.
     """
-    from tasks.engine.store import Store, is_missing
+    from tasks.engine.store import existing_store
     from tasks.jobs.verify import forget, verified_lines
     from tasks.jobs.verify import verify as look
     from tasks.plan import STAGES
 
-    if is_missing(work):
-        raise ValueError(f"there is no work folder {work}")
-    store = Store(work)
+    store = existing_store(work)
     found = look(store, STAGES, deep)
     if redo:
         forget(store, found.damaged)
@@ -54,14 +52,12 @@ def gc(
 
     What the last runs used stays, and what an unfinished one made. Nothing is removed while a run is there.
     """
-    from tasks.engine.store import Store, is_missing
+    from tasks.engine.store import existing_store
     from tasks.jobs.clean import clean, find_leftovers, leftover_lines
 
-    if is_missing(work):
-        raise ValueError(f"there is no work folder {work}")
     if keep < 1:
         raise ValueError(f"--keep {keep}: give 1 or more")
-    store = Store(work)
+    store = existing_store(work)
     found = clean(store, keep) if delete else find_leftovers(store, keep)
     if json:
         import json as module

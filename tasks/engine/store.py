@@ -283,6 +283,13 @@ def is_missing(work: str) -> bool:
     return not is_address(work) and not Path(work).is_dir()
 
 
+def existing_store(work: str) -> Store:
+    """The store of a work folder that is there. Raises ValueError for one that is not, which is not made then."""
+    if is_missing(work):
+        raise ValueError(f"there is no work folder {work}; give the one of a run with --work")
+    return Store(work)
+
+
 HASHES = "hashes.json"
 _ENTRIES = TypeAdapter(dict[str, tuple[int, int | str, str]])
 

@@ -55,6 +55,17 @@ def test_a_slip_of_the_pen_does_not_wait_for_prefect(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "command", ["promote", "rollback", "promoted", "retry", "history", "verify", "gc", "review --take decisions.json"]
+)
+def test_what_looks_at_a_work_folder_makes_none_where_its_name_is_mistyped(command: str, tmp_path: Path) -> None:
+    from flows.cli import app
+
+    with pytest.raises(ValueError, match=r"there is no work folder .*/nope; give the one of a run with --work"):
+        app([*command.split(), "--work", str(tmp_path / "nope")], result_action="return_value")
+    assert not list(tmp_path.iterdir())
+
+
 def test_several_processes_train_under_torchrun_without_being_told() -> None:
     runtime, _ = runtime_and_recipe([], processes=2)
     command = launch_command(Path("job.json"), runtime.launcher, runtime.processes)

@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.store import Store
+from fye_model.config import Runtime
+from tasks.engine.store import FileRef, Store
 from tasks.results.promotion import Decision
-from tasks.workspace.promoted import OfferedModel, Superseded, current_model, promote, read_promotions, roll_back
-from tasks.workspace.promoting import promote_if_better
+from tasks.workspace.promoted import (
+    OfferedModel,
+    Superseded,
+    current_model,
+    files_of,
+    promote,
+    read_promotions,
+    roll_back,
+)
+from tasks.workspace.promoting import continued, promote_if_better
+from tasks.workspace.run import open_run
 from tasks.workspace.summary import PromotionLine
 from tests.tasks.workspace.test_promoted import model
 
@@ -74,3 +84,21 @@ def test_what_is_in_use_or_was_taken_back_is_not_judged(store: Store) -> None:
     roll_back(store, "the mouth")
     line = promote_if_better(store, mine, judge)
     assert not line.promoted and "somebody went back from it: the mouth" in line.why
+
+
+@pytest.mark.usefixtures("landmarker_asset")
+def test_training_goes_on_in_the_latent_space_of_the_earlier_model(store: Store) -> None:
+    places = {}
+    for name in ("vae/config.json", "vae/weights.safetensors", "image_encoder/config.json"):
+        store.write_bytes(f"items/encoders/key/{name}", name.encode())
+        places[name] = FileRef(f"items/encoders/key/{name}", "", len(name))
+    last = model(store, "last")
+    last = last.model_copy(update={"files": last.files | files_of(places)})
+    run = open_run(store.url, "debug", [], Runtime())
+    recipe = continued(run, last).recipe
+    assert run.recipe.autoencoder.path is None
+    assert recipe.autoencoder.path is not None and recipe.image_encoder.path is not None
+    assert (recipe.autoencoder.path / "weights.safetensors").read_text() == "vae/weights.safetensors"
+    assert (recipe.image_encoder.path / "config.json").read_text() == "image_encoder/config.json"
+    rest = {"autoencoder": run.recipe.autoencoder, "image_encoder": run.recipe.image_encoder}
+    assert recipe.model_copy(update=rest) == run.recipe
