@@ -38,7 +38,8 @@ def doctor(work: str, clear: bool = False) -> Iterator[Check]:
         if not local:
             meanwhile()
         yield from local
-        yield Check(name="Prefect", state="bad", found=str(error).partition(". ")[0], fix=str(error).partition(". ")[2])
+        found, _, fix = str(error).partition(". ")
+        yield Check(name="Prefect", state="bad", found=found, fix=fix)
         yield leftovers().check()
         return
     if not local:  # another server was there already

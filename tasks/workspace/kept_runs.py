@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, JsonValue, field_validator
 from fye_model.config import Config
 from tasks.engine.store import Store
 from tasks.workspace.summary import Summary
+from tasks.workspace.units import table_lines
 
 RUNS = "runs"
 STARTED = "Started"  # the status of a run that goes on, or was killed
@@ -164,9 +165,8 @@ def history_lines(runs: Iterable[KeptRun]) -> Iterator[str]:
         table.append((when, row.flow, row.recipe, status, took, *counts, *numbers))
         if row.error:
             errors[len(table) - 1] = row.error
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for number, line in enumerate(table):
-        yield "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+    for number, line in enumerate(table_lines(table)):
+        yield line
         if number in errors:
             yield f"  {errors[number].splitlines()[0]}"
 

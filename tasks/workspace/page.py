@@ -14,9 +14,11 @@ from pydantic import JsonValue
 from fye_model.evaluation.table import BY_NAME
 from tasks.engine.store import Store, is_address
 from tasks.results.verdict import show as number
+from tasks.workspace.publish import EVALUATION_FOLDER
 from tasks.workspace.summary import QuarantineRow, Results, Summary
 
 _TOLD = ("l1", "ssim", "landmark_error", "expression_error", "expression_correlation", "blinks.recall")
+_STRIPS = f"{EVALUATION_FOLDER}/strips"
 _PICTURE_PX = 640  # wide; it lies in the server's data base
 _BETTER = {True: "better", False: "not better", None: "–"}
 
@@ -56,10 +58,10 @@ def picture_of(store: Store, results: Results) -> bytes | None:
     """A small JPEG of the evaluation's first strip; None where nothing was evaluated."""
     if "evaluation" not in (results.outputs or {}):
         return None
-    names = [name for name in store.names("evaluation/strips") if name.endswith(".png")]
+    names = [name for name in store.names(_STRIPS) if name.endswith(".png")]
     if not names:
         return None
-    with Image.open(io.BytesIO(store.read_bytes(f"evaluation/strips/{names[0]}")), formats=("PNG",)) as image:
+    with Image.open(io.BytesIO(store.read_bytes(f"{_STRIPS}/{names[0]}")), formats=("PNG",)) as image:
         image.thumbnail((_PICTURE_PX, 4 * _PICTURE_PX))
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "JPEG", quality=80)

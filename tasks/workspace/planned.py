@@ -27,7 +27,7 @@ from tasks.workspace.registry import other_landmark_model, read_registry
 from tasks.workspace.run import Run
 from tasks.workspace.sources import Root, checked_root
 from tasks.workspace.steps import Steps
-from tasks.workspace.units import size_text, time_text
+from tasks.workspace.units import size_text, table_lines, time_text
 
 logger = logging.getLogger(__name__)
 _MOST_RECEIPTS = 200  # that an estimate looks at
@@ -199,9 +199,7 @@ def plan_lines(run: PlannedRun) -> Iterator[str]:
         if not plan.known:
             counts = ("?", "?", "?", f"at most {plan.work}")
         rows.append((plan.stage.name, *counts, str(resources), time_text(plan.seconds(workers)), size_text(plan.bytes)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+    yield from table_lines(rows)
     yield from _sums(run)
 
 

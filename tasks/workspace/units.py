@@ -1,6 +1,8 @@
-"""Seconds and bytes as people read them."""
+"""Seconds, bytes and tables as people read them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 
 def time_text(seconds: float | None) -> str:
@@ -21,3 +23,10 @@ def size_text(size: float | None) -> str:
             return f"{size:.0f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A line for each row, in columns as wide as their longest text."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
