@@ -14,7 +14,7 @@ from fye_model.animation.transfer import Transfer
 from fye_model.config import Config, SamplingConfig
 from fye_model.landmarks.drawing import ALIGNED
 from tasks.animation.output import Encoding
-from tasks.animation.request import check_driver, check_output
+from tasks.animation.request import DrivenRequest, check_driver, check_output
 from tasks.engine.items import Quarantine
 from tasks.media.moving import refuse
 from tasks.media.shown import open_reader
@@ -41,17 +41,10 @@ class OntoSettings(Encoding):
     frames_fps: Annotated[float, Field(gt=0, le=240)] | None = None
 
 
-class OntoRequest(OntoSettings):
-    """What is wanted. onto: the footage, a video or a folder of frames; driving, model, output, sampling, seed and
-    device as of `AnimateRequest`."""
+class OntoRequest(OntoSettings, DrivenRequest):
+    """What is wanted. onto: the footage, a video or a folder of frames."""
 
     onto: Path
-    driving: Path
-    model: Path
-    output: Path
-    sampling: SamplingConfig | None = None
-    seed: int | None = None
-    device: str = "auto"
 
 
 class OntoResult(Config):

@@ -89,6 +89,19 @@ def alpha_of(alpha: Image.Image, cut: Cut | None, size: int) -> np.ndarray:
     return np.asarray(cut.picture(Image.merge("RGB", (alpha, alpha, alpha)), size))[..., 0]
 
 
+class MeasuredFrames:
+    """Frames (h, w, 3) on their way to the encoder, and how large they are, in pixels: 0 before the first one."""
+
+    def __init__(self, frames: Iterable[np.ndarray]) -> None:
+        self._frames = frames
+        self.width = self.height = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for frame in self._frames:
+            self.height, self.width = frame.shape[:2]
+            yield frame
+
+
 def stored_side(output: Path, side: int) -> int:
     """A side of the frames as it is written: video has even ones."""
     return side + side % 2 if output.suffix.lower() in (".mp4", ".webm") else side

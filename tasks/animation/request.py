@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from fye_model.animation.compatibility import check_folder
-from fye_model.animation.description import need_description
+from fye_model.animation.description import ModelDescription, need_description
 from fye_model.animation.transfer import Transfer
 from fye_model.config import Config, SamplingConfig
 from fye_model.landmarks.few_points import NAMES
@@ -70,23 +70,32 @@ class AnimateSettings(Encoding):
         return self
 
 
-class AnimateRequest(AnimateSettings):
-    """What is wanted.
+class DrivenRequest(Config):
+    """What is wanted of any face that a driver moves.
 
-    portrait: any picture; turned as its EXIF tag says, transparent parts on white, cropped around the face. driving: a
-    video, whose sound is copied, a folder of frames, a still picture, or a landmark table. model: a model folder.
-    output: what to write, in the form that its ending says (`tasks/animation/output.py`). sampling: what the model was
-    evaluated with, when None; seed: in place of `sampling.seed`. device: `auto` is a GPU where there is one; half
-    precision there.
+    driving: a video, a folder of frames, a still picture, or a landmark table. model: a model folder. output: what to
+    write, in the form that its ending says (`tasks/animation/output.py`). sampling: what the model was evaluated with,
+    when None; seed: in place of `sampling.seed`. device: `auto` is a GPU where there is one; half precision there.
     """
 
-    portrait: Path
     driving: Path
     model: Path
     output: Path
     sampling: SamplingConfig | None = None
     seed: int | None = None
     device: str = "auto"
+
+    def sampling_with(self, model: ModelDescription) -> SamplingConfig:
+        """The sampling that was asked for, or else the model's, with the seed that was asked for."""
+        sampling = self.sampling or model.sampling
+        return sampling if self.seed is None else sampling.model_copy(update={"seed": self.seed})
+
+
+class AnimateRequest(AnimateSettings, DrivenRequest):
+    """What is wanted. portrait: any picture; turned as its EXIF tag says, transparent parts on white, cropped around
+    the face. The sound of a driving video is copied."""
+
+    portrait: Path
 
 
 class AnimateResult(Config):

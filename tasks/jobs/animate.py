@@ -17,7 +17,7 @@ from fye_model.animation.description import ModelDescription, need_description
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
 from tasks.animation.kept import KeptWindows, folder_of, forget, forget_others, how_computed, key_of
-from tasks.animation.output import SILENT, alpha_of, read_alpha, stored_side, write_result
+from tasks.animation.output import SILENT, MeasuredFrames, alpha_of, read_alpha, stored_side, write_result
 from tasks.animation.planned import estimate_s, plan_lines, window_sizes
 from tasks.animation.preview import liveliest, preview_paths, preview_sampling, save_strip, strip
 from tasks.animation.progress import Progress
@@ -62,13 +62,13 @@ def animate(
     """
     check_request(request)
     model = need_description(request.model)
-    sampling = _sampling(request, model)
+    sampling = request.sampling_with(model)
     scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline)
     first = scene.performances[0]
     skipping = None
     if sampling.step_cache.interval > 1:
         skipping = cache_error(pipeline, first.reference, first.landmarks, sampling, log)
-    frames = _Measured(_frames(pipeline, scene, request, sampling, log))
+    frames = MeasuredFrames(_frames(pipeline, scene, request, sampling, log))
     written = _write(request, iter(frames), scene)
     assert written == len(scene), f"{written} frames written, {len(scene)} in the driver"
     forget(request.output)
@@ -99,7 +99,7 @@ def preview(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -
     """
     check_request(request)
     model = need_description(request.model)
-    sampling = preview_sampling(_sampling(request, model))
+    sampling = preview_sampling(request.sampling_with(model))
     scene, pipeline = _prepared(request, asset, model, sampling, log)
     scene = scene.stretch(*liveliest(scene))
     clip, picture = preview_paths(request.output)
@@ -115,29 +115,11 @@ def plan(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -> l
     """What `animate` would make and how long it would take, as lines; faces are found and a step is measured."""
     check_request(request)
     model = need_description(request.model)
-    sampling = _sampling(request, model)
+    sampling = request.sampling_with(model)
     scene, pipeline = _prepared(request, asset, model, sampling, log)
     blank = [np.zeros((model.size, model.size, 3), np.uint8)] * len(scene.performances)
     shape = next(iter(shown(iter([blank]), scene, request.paste_back, request.side_by_side))).shape
     return plan_lines(scene, sampling, shape[1], shape[0], estimate_s(pipeline, scene, sampling))
-
-
-class _Measured:
-    """Frames on their way to the encoder, and how large they are."""
-
-    def __init__(self, frames: Iterator[np.ndarray]) -> None:
-        self._frames = frames
-        self.width = self.height = 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for frame in self._frames:
-            self.height, self.width = frame.shape[:2]
-            yield frame
-
-
-def _sampling(request: AnimateRequest, model: ModelDescription) -> SamplingConfig:
-    sampling = request.sampling or model.sampling
-    return sampling if request.seed is None else sampling.model_copy(update={"seed": request.seed})
 
 
 def _prepared(

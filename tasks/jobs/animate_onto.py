@@ -18,7 +18,7 @@ from fye_model.devices import choose_device
 from tasks.animation.footage import Footage, put_onto, set_footage
 from tasks.animation.kept import KeptWindows, folder_of, forget, forget_others, how_computed, key_of
 from tasks.animation.onto import OntoRequest, OntoResult, SoundOf, check_onto
-from tasks.animation.output import SILENT, stored_side, write_result
+from tasks.animation.output import SILENT, MeasuredFrames, stored_side, write_result
 from tasks.animation.planned import window_sizes
 from tasks.animation.progress import Progress
 from tasks.animation.sampling import load_for_animation, performed
@@ -45,9 +45,7 @@ def animate_onto(
     """
     check_onto(request)
     model = need_description(request.model)
-    sampling = request.sampling or model.sampling
-    if request.seed is not None:
-        sampling = sampling.model_copy(update={"seed": request.seed})
+    sampling = request.sampling_with(model)
     device = choose_device(request.device)
     if model.warning is not None:
         log(f"WARNING: {model.warning}")
@@ -56,8 +54,7 @@ def animate_onto(
     made = int(scene.made.sum())
     pipeline = pipeline or load_for_animation(request.model, device, log, frames=made)
     fps = scene.footage.landmarks.fps
-    size = [0, 0]
-    frames = _measured(put_onto(scene, _squares(pipeline, scene, request, sampling, log), fps, request.head), size)
+    frames = MeasuredFrames(put_onto(scene, _squares(pipeline, scene, request, sampling, log), fps, request.head))
     sound, from_s, whose = _sound(scene, request)
     written = write_result(request.output, frames, fps, request, sound, from_s)
     assert written == len(scene), f"{written} frames written, {len(scene)} in the footage"
@@ -70,8 +67,8 @@ def animate_onto(
         without_driver=scene.without_driver,
         reference_frame=scene.reference_frame,
         fps=fps,
-        width=stored_side(request.output, size[0]),
-        height=stored_side(request.output, size[1]),
+        width=stored_side(request.output, frames.width),
+        height=stored_side(request.output, frames.height),
         notes=scene.notes,
         sound=whose,
         seed=sampling.seed,
@@ -103,10 +100,3 @@ def _sound(scene: Footage, request: OntoRequest) -> tuple[Path | None, float, So
     if source is None or source.sound is None or request.output.suffix.lower() in SILENT:
         return None, 0.0, "none"
     return source.sound, source.first_s, request.sound
-
-
-def _measured(frames: Iterator[np.ndarray], size: list[int]) -> Iterator[np.ndarray]:
-    """Frames on their way to the encoder; `size` becomes their width and height."""
-    for frame in frames:
-        size[:] = frame.shape[1], frame.shape[0]
-        yield frame
