@@ -15,13 +15,12 @@ from pydantic import Field, model_validator
 from fye_model.config import Config, Positive
 from fye_model.landmarks import topology
 from fye_model.landmarks.geometry import FaceGeometry
-from fye_model.landmarks.poses import kept_softly
+from fye_model.landmarks.ranges import check_ordered, common_ends, kept_softly
 from fye_model.landmarks.regions import REGIONS, opening, region_of_vertices
 from fye_model.landmarks.table import LandmarkSequence
 
 _WORDS = ("the mouth's opening", "the mouth's width", "the upper lip's distance from the nose")
 _UNDER_NOSE, _UPPER_LIP = 2, 0
-_COMMON = 0.99  # of the frames lie within the range, as of poses
 _KNEE = 0.1  # of the range, over which motion slows down before its end
 _FELT = 0.02  # of the distance between the eyes: less is not worth a word, and is no reason to hold a mouth still
 
@@ -43,9 +42,7 @@ class TrainedMouths(Config):
 
     @model_validator(mode="after")
     def _ordered(self) -> TrainedMouths:
-        for name, (low, high) in zip(("opening", "width", "lip"), self.ranges, strict=True):
-            if low > high:
-                raise ValueError(f"{name} is [{low}, {high}]; expected the lower end first")
+        check_ordered(("opening", "width", "lip"), self.ranges)
         return self
 
     @property
@@ -74,8 +71,8 @@ def measure_mouths(clips: Iterable[LandmarkSequence]) -> TrainedMouths | None:
     measures = measures[np.isfinite(measures).all(axis=1)]
     if not len(measures):
         return None
-    ends = np.quantile(measures, [(1 - _COMMON) / 2, (1 + _COMMON) / 2], axis=0).clip(0, _MOST).round(3)
-    gap, width, lip = ((float(low), float(high)) for low, high in ends.T)
+    ends = common_ends(measures).clip(0, _MOST).round(3)
+    gap, width, lip = ((float(low), float(high)) for low, high in ends)
     return TrainedMouths(opening=gap, width=width, lip=lip, frames=len(measures))
 
 

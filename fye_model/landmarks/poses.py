@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 
 from fye_model.config import Config, Positive
 from fye_model.landmarks.geometry import euler_deg
+from fye_model.landmarks.ranges import check_ordered, common_ends, kept_softly
 from fye_model.landmarks.table import LandmarkSequence
 
 ANGLES = ("pitch", "yaw", "roll")  # in the order and with the signs of `euler_deg`
-_COMMON = 0.99  # of the frames lie within the range; the rest are glances too rare to be learned
 _KNEE_DEG = 5.0  # motion slows down over the last degrees before a limit, so that it does not hit a wall
 _FELT_DEG = 1.0  # a change smaller than this is not worth a word
 
@@ -34,9 +34,7 @@ class TrainedPoses(Config):
 
     @model_validator(mode="after")
     def _ordered(self) -> TrainedPoses:
-        for name, (low, high) in zip(ANGLES, self.ranges, strict=True):
-            if low > high:
-                raise ValueError(f"{name}_deg is [{low}, {high}]; expected the lower end first")
+        check_ordered([f"{name}_deg" for name in ANGLES], self.ranges)
         return self
 
     @property
@@ -56,8 +54,7 @@ def measure_poses(clips: Iterable[LandmarkSequence]) -> TrainedPoses | None:
     angles = angles[np.isfinite(angles).all(axis=1)]
     if not len(angles):
         return None
-    ends = np.quantile(angles, [(1 - _COMMON) / 2, (1 + _COMMON) / 2], axis=0).round(1)
-    pitch, yaw, roll = ((float(low), float(high)) for low, high in ends.T)
+    pitch, yaw, roll = ((float(low), float(high)) for low, high in common_ends(angles).round(1))
     return TrainedPoses(pitch_deg=pitch, yaw_deg=yaw, roll_deg=roll, frames=len(angles))
 
 
@@ -72,19 +69,6 @@ def keep_within(angles_deg: np.ndarray, own_deg: np.ndarray, poses: TrainedPoses
     knee = np.minimum(_KNEE_DEG, (high - low) / 4)
     kept = kept_softly(angles_deg, own_deg, low, high, knee)
     return kept, _told(angles_deg, kept, low, high)
-
-
-def kept_softly(wanted: np.ndarray, own: np.ndarray, low: np.ndarray, high: np.ndarray, knee: np.ndarray) -> np.ndarray:
-    """Values (f, n) brought between low and high, slowing down over the last `knee`; all the others broadcast."""
-    kept = wanted.copy()
-    for side, sign in ((high, 1.0), (low, -1.0)):
-        # the knee ends where the portrait's own value is, so that this stays exactly where it is
-        room = np.minimum(knee, np.maximum(sign * (side - own), 0))
-        start = sign * side - room
-        beyond = np.maximum(sign * kept - start, 0)
-        soft = np.where(room > 0, room * np.tanh(beyond / np.where(room > 0, room, 1)), 0)
-        kept = np.where(beyond > 0, sign * (start + soft), kept)
-    return kept
 
 
 def _told(wanted: np.ndarray, kept: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[str]:
