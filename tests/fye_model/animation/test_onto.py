@@ -20,6 +20,7 @@ from fye_model.animation.onto import (
 from fye_model.animation.transfer import Transfer
 from fye_model.animation.turn import Turn
 from fye_model.landmarks import topology
+from fye_model.landmarks.mouths import measure_mouths
 from fye_model.landmarks.poses import TrainedPoses
 from fye_model.landmarks.regions import opening
 from fye_model.landmarks.table import LandmarkSequence
@@ -77,6 +78,18 @@ def test_the_drivers_head_turns_the_person_where_the_person_is_and_within_limits
     own = carry_onto(driver, perform(yaw_deg=np.linspace(0, 40, FRAMES)), 4, FACE, Transfer(), poses=poses)
     assert any("turned further than the model was trained on in 4 of 9 frames" in note for note in own.notes)
     assert apart(own.points, asked, RIGID) < 0.01, "the footage's pose is followed all the same"
+
+
+def test_the_mouth_stays_among_the_trained_ones_unless_no_limit_is_wanted() -> None:
+    footage, shout = perform(yaw_deg=TURNING), perform(mouth_cm=np.linspace(0, 6, FRAMES))
+    mouths = measure_mouths([perform(mouth_cm=np.linspace(0, 3, 50), frames=50)])
+    kept = carry_onto(shout, footage, 4, FACE, Transfer(), mouths=mouths)
+    free = carry_onto(shout, footage, 4, FACE, Transfer(limits=False), mouths=mouths)
+    assert any("the mouth's opening held back" in note for note in kept.notes)
+    assert not any("held back" in note for note in free.notes)
+    gaps = [opening(one.points, "mouth")[0] for one in (kept, free)]
+    assert gaps[0][-1] < 0.6 * gaps[1][-1]
+    np.testing.assert_allclose(gaps[0][:2], gaps[1][:2], rtol=0.02)
 
 
 def test_frames_without_a_face_on_one_side_are_not_made() -> None:

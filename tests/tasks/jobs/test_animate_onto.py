@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from PIL import Image
 
 from fye_model.animation.blend import soft_mask
 from fye_model.animation.onto import spans_of
+from fye_model.animation.portrait import Cut
 from fye_model.devices import choose_device
-from tasks.animation.footage import beside_gaps, set_footage
+from tasks.animation.footage import Footage, beside_gaps, put_onto, set_footage
 from tasks.animation.kept import folder_of
 from tasks.animation.onto import OntoRequest, check_onto
 from tasks.animation.sampling import load_for_animation
@@ -136,6 +138,43 @@ def test_the_drivers_sound_and_head_are_chosen(
     loud = requested(tmp_path / "x.mp4", sound="driver", head="driver")
     assert animate_onto(loud, landmarker_asset, lambda line: None, pipeline).sound == "driver"
     AudioSource(loud.output).close()
+
+
+@pytest.fixture(scope="module")
+def scene(requested, landmarker_asset: LandmarkerAsset, tmp_path_factory: pytest.TempPathFactory) -> Footage:
+    request = requested(tmp_path_factory.mktemp("scene") / "out")
+    return set_footage(request, MODEL, landmarker_asset, QUICK, lambda line: None)
+
+
+def laid_over(scene: Footage, before: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """What `put_onto` makes of squares that show the footage itself, changed by (size, size, 3): (f, h, w, 3)."""
+    squares = []
+    for frame in np.flatnonzero(scene.made):
+        cut = Cut(scene.turn, scene.squares[frame])
+        picture = np.asarray(cut.picture(Image.fromarray(before[frame]), SIZE)) + change
+        squares.append(picture.clip(0, 255).astype(np.uint8))
+    return np.stack(list(put_onto(scene, iter(squares), 25.0, "footage"))).astype(int)
+
+
+def test_a_made_face_in_another_light_is_brought_to_the_footages(scene: Footage, footage: Path) -> None:
+    before = shown(footage)
+    usual, darker = (laid_over(scene, before, np.full((SIZE, SIZE, 3), change)) for change in (0, -20))
+    face = np.abs(laid_over(scene, before, np.full((SIZE, SIZE, 3), 255)) - usual).max(axis=-1) > 0
+    assert face.any() and np.abs(darker - usual)[face].mean() < 4
+
+
+def test_the_seam_stays_where_landmarks_jitter_from_frame_to_frame(scene: Footage, footage: Path) -> None:
+    before = shown(footage)
+    board = 60 * (1 - 2 * (np.indices((SIZE, SIZE)).sum(axis=0) // 4 % 2))[..., None]
+
+    def seen(shift_px: np.ndarray) -> np.ndarray:
+        points, own = (one + shift_px[:, None, None] for one in (scene.landmarks.points_px, scene.own))
+        moved = replace(scene, landmarks=replace(scene.landmarks, points_px=points), own=own)
+        return laid_over(moved, before, board)[2]
+
+    still, elsewhere = seen(np.zeros(LENGTH)), seen(np.full(LENGTH, 2.0))
+    jittering = seen(np.where(np.arange(LENGTH) % 2, -2.0, 2.0))
+    assert np.abs(jittering - still).mean() < 0.5 * np.abs(elsewhere - still).mean()
 
 
 def test_what_cannot_be_replaced_is_refused(
