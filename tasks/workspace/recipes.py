@@ -27,7 +27,7 @@ def load_recipe(name_or_file: str = "paper", overrides: Iterable[str] = ()) -> R
 
     Raises ValueError that names the file, the key, what was expected and the nearest valid key.
     """
-    values = _read(name_or_file, seen=())
+    values = merge_settings(_given(Recipe()), _read(name_or_file, seen=()))
     values = merge_settings(values, parse_overrides(overrides))
     try:
         return Recipe.model_validate(values)
@@ -98,6 +98,17 @@ def _read(name_or_file: str, seen: tuple[str, ...]) -> dict[str, object]:
             raise ValueError(f"{path}: extends {_short(base)}, which does not exist; {_EXPECTED} beside this one")
         base = str(beside)
     return merge_settings(_read(base, (*seen, str(path.resolve()))), {"name": path.stem, **values})
+
+
+def _given(model: BaseModel) -> dict[str, object]:
+    """What the defaults of a class give to its parts, where a part's own class has another default or none."""
+    values: dict[str, object] = {}
+    for name, value in model:
+        if isinstance(value, BaseModel):
+            values |= {name: below} if (below := _given(value)) else {}
+        elif name in model.model_fields_set:
+            values[name] = value
+    return values
 
 
 def _short(value: object) -> str:

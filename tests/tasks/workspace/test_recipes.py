@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
+from fye_model.recipes import NAMED
 from tasks.workspace.recipes import check_weights, dump_recipe, load_recipe
 
 
@@ -25,11 +28,34 @@ def test_the_paper_recipe_has_the_papers_numbers() -> None:
     assert recipe.networks.qformer_layers == 4
 
 
-@pytest.mark.parametrize("name", ["paper", "demo", "debug"])
+@pytest.mark.parametrize("name", NAMED)
 def test_a_printed_recipe_reads_back_to_itself(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     (tmp_path / "copy.yaml").write_text(dump_recipe(recipe))
     assert load_recipe(str(tmp_path / "copy.yaml")) == recipe
+
+
+@pytest.mark.parametrize("name", ["paper-24gb", "paper-80gb"])
+def test_a_recipe_for_a_smaller_card_computes_what_the_paper_recipe_does_in_smaller_parts(name: str) -> None:
+    paper, smaller = (flat(load_recipe(which).model_dump(mode="json")) for which in ("paper", name))
+    differing = {key for key, value in smaller.items() if paper[key] != value}
+    how = ("accumulate", "gradient_checkpointing", "working_weights")
+    allowed = {f"train.{stage}.{setting}" for stage in ("stage1", "stage2") for setting in how}
+    assert paper.keys() == smaller.keys()
+    assert {"name", "train.stage1.accumulate", "train.stage2.accumulate"} <= differing <= allowed | {"name"}
+
+
+def test_one_setting_of_a_stage_leaves_the_papers_others() -> None:
+    stage2 = load_recipe("paper", ["train.stage2.accumulate=2"]).train.stage2
+    assert stage2 == load_recipe("paper").train.stage2.model_copy(update={"accumulate": 2})
+
+
+def flat(settings: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    """Every setting by its path, as `--set` names it."""
+    found: dict[str, JsonValue] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def test_files_extend_recipes_and_overrides_win(tmp_path: Path) -> None:
