@@ -9,6 +9,8 @@ from pydantic import Field
 
 from fye_model.settings import Config, Positive
 
+BoardName = Literal["tensorboard", "wandb", "mlflow"]
+
 
 class Runtime(Config):
     """Settings that change how fast a run goes and what it prints, never what it computes."""
@@ -27,5 +29,5 @@ class Runtime(Config):
     # GPU; None: where they would take most of the card's
     offload: bool | None = None
     cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel
-    boards: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)  # what training's curves go to
+    boards: tuple[BoardName, ...] = ("tensorboard",)  # what training's curves go to
     assets: Path | None = None  # folder with face_landmarker.task; FYE_ASSETS otherwise

@@ -11,18 +11,20 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from fye_model.files import write_atomic
+from fye_model.runtime import BoardName
 from fye_model.training.job import Json
 
 PROJECT = "follow-your-emoji"
-PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
+PACKAGES: dict[BoardName, str] = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
 _MOST = 500  # values that MLflow takes at a time
 
 
-def check_boards(names: Iterable[str]) -> None:
+def check_boards(names: Iterable[BoardName]) -> None:
     """ValueError for a board whose package is not installed; without TensorBoard, which is the default, runs go on."""
     for name in names:
         if name != "tensorboard" and importlib.util.find_spec(name) is None:
@@ -133,25 +135,29 @@ class MLflow:
         self._client.set_terminated(self._id)
 
 
-_KINDS: dict[str, Callable[[Path, int, Json], Board]] = {"tensorboard": TensorBoard, "wandb": Wandb, "mlflow": MLflow}
+_KINDS: dict[BoardName, Callable[[Path, int, Json], Board]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "mlflow": MLflow,
+}
 
 
 class Boards:
     """All boards of a run. TensorBoard's files lie in `folder`, the others' in folders of it."""
 
     def __init__(
-        self, names: Iterable[str], folder: Path, first_step: int, settings: Json, log: Callable[[str], None]
+        self, names: Iterable[BoardName], folder: Path, first_step: int, settings: Json, log: Callable[[str], None]
     ) -> None:
         self._log = log
-        self._boards: dict[str, Board] = {}
+        self._boards: dict[BoardName, Board] = {}
         for name in names:
             place = folder if name == "tensorboard" else folder / name
-            self._try(name, lambda name=name, place=place: self._open(name, place, first_step, settings))  # type: ignore[misc]
+            self._try(name, partial(self._open, name, place, first_step, settings))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Tell a step's values, by their names."""
         for name, board in list(self._boards.items()):
-            self._try(name, lambda board=board: board.write(step, values))  # type: ignore[misc]
+            self._try(name, partial(board.write, step, values))
 
     def flush(self) -> None:
         """Send what waits; called now and then, for sending may take its time."""
@@ -162,10 +168,10 @@ class Boards:
         for name, board in list(self._boards.items()):
             self._try(name, board.close)
 
-    def _open(self, name: str, place: Path, first_step: int, settings: Json) -> None:
+    def _open(self, name: BoardName, place: Path, first_step: int, settings: Json) -> None:
         self._boards[name] = _KINDS[name](place, first_step, settings)
 
-    def _try(self, name: str, what: Callable[[], None]) -> None:
+    def _try(self, name: BoardName, what: Callable[[], None]) -> None:
         try:
             what()
         except Exception as error:  # whatever a board's package or server has: no reason to lose a training run

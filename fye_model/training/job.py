@@ -20,6 +20,7 @@ from fye_model.config import (
 )
 from fye_model.files import json_digest, write_json
 from fye_model.processes import usable_cpus
+from fye_model.runtime import BoardName
 
 Json = dict[str, JsonValue]
 MOST_LOADER_WORKERS = 8  # of one training process: more have nothing left to do
@@ -50,7 +51,7 @@ class TrainJob(Config):
     cuda_graph: bool = True
     offload: bool | None = None  # see `Runtime`
     log_every: Annotated[int, Field(gt=0)] = 10
-    boards: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    boards: tuple[BoardName, ...] = ("tensorboard",)
     board: Path | None = None  # folder for boards, whose files tell their time; None: in `output`
 
     @model_validator(mode="after")

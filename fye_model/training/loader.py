@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from fye_model.training.data import StepBatches, TrainingSamples
 
-LOADER_TIMEOUT_S = 600.0  # a loader worker that is silent for so long hangs
 RESTARTS = 2  # of loaders of which a worker was killed
 _LOOK_S = 5.0  # how often a loader that is waited for is looked at
 _OVERDUE = "DataLoader timed out"  # how PyTorch says so
@@ -69,7 +68,7 @@ class Batches(Iterator[Item]):
         keys: StepBatches,
         workers: int,
         device: torch.device,
-        timeout_s: float = LOADER_TIMEOUT_S,
+        timeout_s: float,
     ) -> None:
         self.samples, self.keys, self.workers, self.device = samples, keys, workers, device
         self.timeout_s = timeout_s

@@ -10,6 +10,8 @@ import argparse
 import sys
 import tempfile
 import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +47,16 @@ def make_encoders(folder: Path, tiny: bool) -> None:
     load_image_encoder(ImageEncoderConfig(**size)).save(folder / IMAGE_ENCODER)
 
 
-def encode_share(card: int, folder: Path, frames: int, precision: str, begin: object, seconds: object) -> None:
+def encode_share(card: int, folder: Path, frames: int, precision: str, begin: Barrier, seconds: Queue[float]) -> None:
     """One process's part: latents of so many frames, timed after a warm-up, when all are ready."""
     device = f"cuda:{card}" if torch.cuda.is_available() else "cpu"
     encoder = LatentEncoder(folder / VAE, folder / IMAGE_ENCODER, device=device, half=precision == "fp16")
     pictures = np.random.default_rng(card).integers(0, 256, (frames, SIZE, SIZE, 3), dtype=np.uint8)
     encoder.latents(pictures[:32])
-    begin.wait()  # type: ignore[attr-defined]  # a barrier of the context
+    begin.wait()
     begun = time.perf_counter()
     encoder.latents(pictures)
-    seconds.put(time.perf_counter() - begun)  # type: ignore[attr-defined]
+    seconds.put(time.perf_counter() - begun)
 
 
 def main() -> None:

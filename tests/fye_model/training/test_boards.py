@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fye_model.runtime import BoardName
 from fye_model.training.boards import Boards
 from fye_model.training.job import TrainJob
 from fye_model.training.loop import train
@@ -40,7 +41,7 @@ def test_boards_change_neither_the_identity_of_a_run_nor_what_it_may_go_on_from(
     assert train(make_job(steps=2, job={"boards": ()}), print).step == 2
 
 
-def tell(names: list[str], folder: Path) -> list[str]:
+def tell(names: list[BoardName], folder: Path) -> list[str]:
     """Tell boards of a run of two steps, and of the same run gone on; returns what they complained about."""
     said: list[str] = []
     for first in (1, 3):

@@ -57,7 +57,7 @@ def test_the_same_key_gives_the_same_sample_in_any_order_and_another_key_another
 def test_batches_do_not_depend_on_workers_and_start_at_any_step(data: Path, workers: int) -> None:
     clips = samples(data)
     expected = [clips[step, item] for step in (3, 4) for item in range(4)]
-    batches = list(Batches(clips, StepBatches(3, 4, 4, 1, 0, 1), workers, torch.device("cpu")))
+    batches = list(Batches(clips, StepBatches(3, 4, 4, 1, 0, 1), workers, torch.device("cpu"), timeout_s=60))
     assert len(batches) == 2
     got = torch.cat([batch["noise"] for batch in batches])
     assert torch.equal(got, torch.stack([sample["noise"] for sample in expected]))

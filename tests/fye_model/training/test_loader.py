@@ -76,7 +76,7 @@ def test_what_a_worker_cannot_read_is_said_in_its_own_words(own: Path) -> None:
         path.write_bytes(b"PAR1")
     messages = []
     for workers in (0, 1):
-        batches = Batches(clips, StepBatches(1, 2, 2, 1, 0, 1), workers, CPU)
+        batches = Batches(clips, StepBatches(1, 2, 2, 1, 0, 1), workers, CPU, timeout_s=60)
         with closing(batches), pytest.raises(ValueError) as caught:
             next(batches)
         messages.append(str(caught.value))
