@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
+from fye_model.easing import smoothstep
 from fye_model.landmarks import topology
 from fye_model.landmarks.masks import face_mask
 
@@ -36,13 +37,9 @@ def soft_mask(faces: np.ndarray, size: int, head: str = "footage") -> np.ndarray
     oval = faces[:, list(topology.FACE_OVAL)].reshape(-1, 2)
     longer = float(np.ptp(oval, axis=0).max())
     away = np.asarray(distance_transform_edt(~inside))
-    fallen = np.clip((away - _GROWN[head] * longer) / (_SOFT[head] * longer), 0, 1)
-    along = np.clip((np.minimum(np.arange(size), np.arange(size)[::-1])) / (_BORDER * size), 0, 1)
-    return (_smooth(1 - fallen) * np.outer(_smooth(along), _smooth(along))).astype(np.float32)
-
-
-def _smooth(part: np.ndarray) -> np.ndarray:
-    return part * part * (3 - 2 * part)
+    fallen = (away - _GROWN[head] * longer) / (_SOFT[head] * longer)
+    along = smoothstep(np.minimum(np.arange(size), np.arange(size)[::-1]) / (_BORDER * size))
+    return (smoothstep(1 - fallen) * np.outer(along, along)).astype(np.float32)
 
 
 class ColourKeeper:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from fye_model.animation.turn import Turn, warp_back
+from fye_model.easing import smoothstep
 from fye_model.landmarks.boxes import Square
 
 BACKGROUND = (255, 255, 255)  # behind transparent parts
@@ -133,8 +134,8 @@ def _feather(square: Square, width: int, height: int, fraction: float) -> np.nda
         fall = np.ones(square.side) if start + square.side >= length else np.minimum(towards[::-1], 1)
         return np.minimum(rise, fall)
 
-    smooth = np.outer(along(square.top, height), along(square.left, width))
-    return (smooth * smooth * (3 - 2 * smooth)).astype(np.float32)
+    weight = np.outer(along(square.top, height), along(square.left, width))
+    return smoothstep(weight).astype(np.float32)
 
 
 def whole_square(width: int, height: int) -> Square:

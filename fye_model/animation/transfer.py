@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from fye_model.config import Config
+from fye_model.easing import smoothstep
 from fye_model.landmarks import topology
 from fye_model.landmarks.alignment import check_in_front
 from fye_model.landmarks.geometry import FaceGeometry
@@ -144,8 +145,7 @@ def ease_over(frames: int, fps: float, ease_s: float) -> np.ndarray:
     if ease_s == 0:
         return np.ones(frames)
     since = np.minimum(np.arange(frames), np.arange(frames)[::-1]) / fps
-    part = np.clip(since / ease_s, 0, 1)
-    return part * part * (3 - 2 * part)
+    return smoothstep(since / ease_s)
 
 
 def _face(

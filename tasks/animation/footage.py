@@ -16,6 +16,7 @@ from fye_model.animation.onto import Head, at_times, calm_frame, carry_onto, fol
 from fye_model.animation.portrait import Cut
 from fye_model.animation.turn import Turn
 from fye_model.config import SamplingConfig
+from fye_model.easing import smoothstep
 from fye_model.landmarks.boxes import Square
 from fye_model.landmarks.smoothing import smooth_sequence
 from fye_model.landmarks.table import LandmarkSequence
@@ -143,8 +144,7 @@ def beside_gaps(made: np.ndarray, fps: float, seconds: float) -> np.ndarray:
         frames = np.arange(span.start, span.stop)
         since = np.full(len(frames), np.inf) if span.start == 0 else frames - span.start + 1.0
         until = np.full(len(frames), np.inf) if span.stop == len(made) else span.stop - frames.astype(float)
-        part = np.clip(np.minimum(since, until) / (reach + 1), 0, 1)
-        result[span] = part * part * (3 - 2 * part)
+        result[span] = smoothstep(np.minimum(since, until) / (reach + 1))
     return result
 
 

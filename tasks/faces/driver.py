@@ -95,8 +95,8 @@ def read_driver(
     shape = shape_scores(landmarks, geometry)
     apart = other_looks(landmarker, landmarks, shape, turned, partial(_pictures, moving))
     if apart is not None and apart > LOOKS_APART:
-        what = "hardly a face" if shape.doubtful else "a face upside down, which is misread"
-        notes += (f"what is followed in it is {what}: the result will show it",)
+        followed = "hardly a face" if shape.doubtful else "a face upside down, which is misread"
+        notes += (f"what is followed in it is {followed}: the result will show it",)
     return Driver(landmarks, moving, video.first_s, notes, video.alone)
 
 

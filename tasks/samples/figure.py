@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
+from fye_model.easing import smoothstep
 from fye_model.landmarks import topology
 from fye_model.landmarks.geometry import weighted_procrustes
 from tasks.samples.warping import fill_hole
@@ -68,9 +69,7 @@ class Figure:
         if self.skull is None or self.skull_centre is None:
             return 1.0
         away = np.hypot((x - self.skull_centre[0]) / self.skull[0], (y - self.skull_centre[1]) / self.skull[1])
-        beyond = np.clip((away - 1) * self.skull.min() / _FADE_PX, 0, 1)
-        faded: np.ndarray = 1 - beyond * beyond * (3 - 2 * beyond)
-        return faded
+        return 1 - smoothstep((away - 1) * self.skull.min() / _FADE_PX)
 
 
 def astronaut() -> Figure:

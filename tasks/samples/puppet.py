@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from fye_model.easing import smoothstep
 from fye_model.landmarks import topology
 from tasks.samples.figure import EYES_PX, GRID, OVERSAMPLING, TOP, Figure, astronaut
-from tasks.samples.warping import resampled, sample, smoothstep
+from tasks.samples.warping import resampled, sample
 
 _VIEW = 212.0  # side of the square that a frame shows at zoom 1
 _MOUTH_PX = 15.0  # the lower lip goes down by this at mouth = 1

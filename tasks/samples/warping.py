@@ -6,12 +6,6 @@ import numpy as np
 from scipy import ndimage
 
 
-def smoothstep(t: np.ndarray) -> np.ndarray:
-    """From 0 to 1 while t goes from 0 to 1, level at both ends and beyond."""
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def fill_hole(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """The picture (h, w, c) with `hole` (h, w) filled in from around it.
 
