@@ -42,6 +42,15 @@ def held_file(path: Path, wait_s: float, what: str) -> Iterator[None]:
         lock.release()
 
 
+def is_free(path: Path) -> bool:
+    """Whether nobody holds a lock file; one that cannot be opened counts as held."""
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False
+
+
 @contextmanager
 def held_claim(
     folder: str,

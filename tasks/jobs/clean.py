@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fye_model.files import is_left_over
+from tasks.engine.locks import is_free
 from tasks.engine.receipts import ItemReceipt
 from tasks.engine.store import Store
 from tasks.workspace.holding import CLEANING, RUN_LOCKS, held_for_cleaning
@@ -135,7 +136,7 @@ def _locks(root: Path) -> Iterator[Leftover]:
     """Lock files that nobody holds. Those of runs stay: who finds them tells Prefect that their runs were killed."""
     found = [*root.glob("partial/*/*.lock"), *root.glob(".*.lock")]
     for file in sorted(found):
-        if file.is_file() and file.parent.name != RUN_LOCKS and file != root / "partial" / CLEANING and _free(file):
+        if file.is_file() and file.parent.name != RUN_LOCKS and file != root / "partial" / CLEANING and is_free(file):
             yield Leftover(LOCK, file.relative_to(root).as_posix(), _bytes(file))
 
 
@@ -144,14 +145,6 @@ def _temporary(root: Path) -> Iterator[Leftover]:
     places = [root, root / "runs", root / "results", *root.glob("items/*"), *root.glob("stages/*")]
     for path in (path for place in places for path in sorted(place.glob(".*")) if is_left_over(path)):
         yield Leftover(TEMPORARY, path.relative_to(root).as_posix(), _bytes(path))
-
-
-def _free(file: Path) -> bool:
-    try:
-        with FileLock(file, timeout=0):
-            return True
-    except (Timeout, OSError):
-        return False
 
 
 def _remove_lock(file: Path) -> None:

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from tasks.engine.locks import held_file
+from tasks.engine.locks import held_file, is_free
 from tasks.engine.store import Store
 
 RUN_LOCKS = "runs"  # of the store's work in progress
@@ -49,17 +47,9 @@ def held_for_cleaning(store: Store) -> Iterator[None]:
 
 def live_runs(store: Store) -> list[str]:
     """The ids of the runs whose processes are there."""
-    return [path.name for path in sorted(run_locks(store).iterdir()) if not _free(path)]
+    return [path.name for path in sorted(run_locks(store).iterdir()) if not is_free(path)]
 
 
 def dead_runs(store: Store) -> list[str]:
     """The ids of the runs that were killed, and that nobody has told Prefect of yet."""
-    return [path.name for path in sorted(run_locks(store).iterdir()) if _free(path)]
-
-
-def _free(lock: Path) -> bool:
-    try:
-        with FileLock(lock, timeout=0):
-            return True
-    except (Timeout, OSError):
-        return False
+    return [path.name for path in sorted(run_locks(store).iterdir()) if is_free(path)]
