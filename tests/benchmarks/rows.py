@@ -4,14 +4,14 @@ A store of COUNT sources is made, each with one clip and landmarks: files of a f
 manifests of every per-clip stage of the data half. Then, each in a process of its own, `fye plan refresh` and
 `fye refresh` look at it; what they take is what looking costs, not what work costs.
 
-10,000 rows, three per-clip stages and screening, 2-core x86-64 VM that others kept busy (so processor seconds), Python
+10,000 rows, three per-clip stages and screening, 2-core x86-64 VM at a load of 5 (so processor seconds), Python
 3.11, prefect 3.8; Prefect's server is a process of its own:
 
 | | seconds of processor | GB at most | before |
 |---|---|---|---|
-| `fye plan refresh` | 6.1 | 0.38 | 8.6 and 0.65 |
-| `fye refresh`, every receipt looked at, screening done | 10.2 | 0.48 | 16.7 and 0.99 |
-| `fye refresh`, every stage cached | 8.4 | 0.48 | 10.2 and 0.87 |
+| `fye plan refresh` | 5.6 | 0.365 | 8.6 and 0.65 |
+| `fye refresh`, every receipt looked at, screening done | 13.9 | 0.54 | 16.7 and 0.99 |
+| `fye refresh`, every stage cached | 8.7 | 0.476 | 10.2 and 0.87 |
 
 What brought it: neither PyTorch (180 MB), SciPy (70) nor OpenCV (30) is loaded where nothing is computed; Prefect asks
 its server without loading one of its own (80 MB, 1.4 s); tables are read and written a thousand rows at a time (60 MB);
