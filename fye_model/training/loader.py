@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
 import torch
@@ -52,6 +53,29 @@ class _Told(Dataset[Item | _Refused]):
             return self.samples[key]
         except (ValueError, OSError) as error:
             return _Refused(f"step {key[0]}, {self.samples.place(key)}: {error}")
+
+
+class Flag:
+    """What processes tell each other once, as `multiprocessing.Event` does, in a byte of shared memory without a lock.
+
+    An event is looked at under a lock: who is killed while it looks keeps it, and all others wait for ever.
+    """
+
+    def __init__(self, context: ForkServerContext) -> None:
+        self._byte = context.RawValue("b", 0)
+
+    def is_set(self) -> bool:
+        return bool(self._byte.value)
+
+    def set(self) -> None:
+        self._byte.value = 1
+
+
+class LoaderContext(ForkServerContext):
+    """The fork server's processes, which tell each other by flags that they are done."""
+
+    def Event(self) -> Flag:  # type: ignore[override]  # as multiprocessing calls it
+        return Flag(self)
 
 
 class Batches(Iterator[Item]):
@@ -102,7 +126,7 @@ class Batches(Iterator[Item]):
             timeout=min(_LOOK_S, self.timeout_s) if self.workers else 0,
             collate_fn=_collate,
             worker_init_fn=_start_worker if self.workers else None,
-            multiprocessing_context="forkserver" if self.workers else None,
+            multiprocessing_context=LoaderContext() if self.workers else None,
         )
         self._batches = iter(loader)
         self._processes = [process for process in multiprocessing.active_children() if process not in before]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import multiprocessing.synchronize
 import os
 import shutil
+import signal
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -52,6 +56,32 @@ def test_a_killed_worker_costs_no_batch_and_one_that_always_dies_ends_with_what_
     assert step > len(taken) and clips.place((step, 1)) in message
     for said in ("killed by signal 9 (SIGKILL)", "3 times", "runtime.loader_workers to 0", "/dev/shm", "checkpoint"):
         assert said in message, said
+
+
+class DiesHoldingLocks(TrainingSamples):
+    """Whose worker is killed once, at step 3, with every lock that it shares through an event."""
+
+    marker: Path
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        if key[0] == 3 and not self.marker.exists():
+            self.marker.touch()
+            for one in gc.get_objects():
+                if isinstance(one, multiprocessing.synchronize.Event):
+                    one._cond.acquire()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(key)
+
+
+def test_a_worker_that_is_killed_while_it_holds_a_lock_stops_nobody(own: Path, tmp_path: Path) -> None:
+    clips = DiesHoldingLocks(read_index(own), TrainStageConfig(steps=10, batch_size=2), None, 1000)
+    clips.marker = tmp_path / "died"
+    with closing(Batches(clips, StepBatches(1, 4, 2, 1, 0, 1), 1, CPU, timeout_s=60)) as batches:
+        taken: list[dict[str, torch.Tensor]] = []
+        taking = threading.Thread(target=lambda: taken.extend(batches), daemon=True)
+        taking.start()
+        taking.join(30)
+        assert not taking.is_alive() and len(taken) == 4 and clips.marker.exists()
 
 
 def test_files_that_never_come_are_named_with_what_to_do(own: Path) -> None:
