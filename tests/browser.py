@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,19 @@ def open_browser(size: tuple[int, int], profile: Path, downloads: Path) -> Itera
     try:
         yield browser
     finally:
-        browser.quit()
+        _close(browser, profile)
+
+
+def _close(browser: Any, profile: Path) -> None:
+    """Close it as a person does: a browser that is killed loses what its pages wrote down in the last seconds."""
+    from selenium.common.exceptions import WebDriverException
+
+    with suppress(WebDriverException):
+        browser.execute_cdp_cmd("Browser.close", {})
+    end = time.monotonic() + 20
+    while (profile / "SingletonLock").is_symlink() and time.monotonic() < end:  # is there while it runs
+        time.sleep(0.05)
+    browser.quit()
 
 
 def wait_for(true: Callable[[], Any], seconds: float = 10) -> Any:
