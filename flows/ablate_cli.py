@@ -8,12 +8,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from flows.options import (
+    TOLD,
     Device,
     FollowLinks,
     Overrides,
     Processes,
     RecipeName,
     SourceName,
+    Told,
     Videos,
     Work,
     Workers,
@@ -45,9 +47,11 @@ def register(app: App, run: Callable[..., int]) -> None:
         workers: Workers = 2,
         device: Device = "auto",
         processes: Processes = 1,
+        told: Told = TOLD,
     ) -> int:
         """Train the method and its variants, and tell what each part is worth. Goes on where an earlier run stopped."""
         from tasks.engine.store import Store
+        from tasks.workspace.ablated import ABLATION_FOLDER
         from tasks.workspace.recipes import check_weights
         from tasks.workspace.variants import variants_of
 
@@ -59,7 +63,6 @@ def register(app: App, run: Callable[..., int]) -> None:
         from flows.ablate import ablate as flow  # Prefect takes seconds to import
 
         rest = {"overrides": overrides, "variants": variant, "seeds": seeds, "runtime": runtime}
-        code = run(flow, **added, work=work, recipe=recipe, **rest)
-        if code == 0 and (root := Store(work).local_root) is not None:
-            print(f"\n{(root / 'ablation' / 'table.md').read_text(encoding='utf-8')}", end="")
-        return code
+        root = Store(work).local_root
+        table = None if root is None else root / ABLATION_FOLDER / "table.md"
+        return run(flow, 10, table, told=told, **added, work=work, recipe=recipe, **rest)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Group, Parameter
 
-from flows.options import Device, runtime_and_recipe
+from flows.options import TOLD, Device, Told, runtime_and_recipe
 
 if TYPE_CHECKING:  # slow to import
     from tasks.jobs.animate import AnimateRequest, AnimateSettings
@@ -143,6 +143,7 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
             ),
         ] = None,
         device: Device = "auto",
+        told: Told = TOLD,
     ) -> int:
         """Animate one portrait with one driving video: PORTRAIT DRIVING, or DRIVING --onto FOOTAGE."""
         from tasks.jobs.animate import AnimateRequest, check_request, sampling_of
@@ -156,7 +157,9 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
                     "--preview and --plan are of a portrait; with --onto, try a short piece of the footage"
                 )
             driven = {"driving": _only_driver(portrait, driving), "model": model, "output": output}
-            return _onto({**vars(onto), **driven, "sampling": sampling_of(model, sampling), "device": device}, settings)
+            return _onto(
+                {**vars(onto), **driven, "sampling": sampling_of(model, sampling), "device": device}, settings, told
+            )
         if driving is None:
             raise ValueError(f"{portrait} is to perform, but there is no driver: give PORTRAIT DRIVING")
         if onto != _ONTO:
@@ -167,11 +170,11 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         check_request(request)
         runtime, _ = runtime_and_recipe([], device=device)
         if result.preview or result.plan:
-            return _look_first(request, runtime.assets, result.plan)
+            return _look_first(request, runtime.assets, result.plan, told)
         from flows.animate import animate as flow  # Prefect takes seconds to import
 
         paths = {name: str(path) for name, path in places.items()}
-        return run(flow, **paths, settings=settings, sampling=sampling, runtime=runtime)
+        return run(flow, told=told, **paths, settings=settings, sampling=sampling, runtime=runtime)
 
 
 def add_animate_many_command(app: App) -> None:
@@ -195,6 +198,7 @@ def add_animate_many_command(app: App) -> None:
             list[str] | None, Parameter(name="--set", help="A sampling setting, as KEY=VALUE.", negative="")
         ] = None,
         device: Device = "auto",
+        told: Told = TOLD,
     ) -> int:
         """Animate every portrait of a folder with every driver of another; what is done is kept."""
         from tasks.faces.landmarker import resolve_landmarker
@@ -208,20 +212,30 @@ def add_animate_many_command(app: App) -> None:
         runtime, _ = runtime_and_recipe([], device=device)
         settings = _settings(faces, motion, result, driver)
         asset = resolve_landmarker(runtime.assets)
-        records = animate_all(portraits, driving, model, output, asset, settings, sampling, ending, device)
-        failed = [name for name, record in records.items() if record.error is not None]
-        print(f"\n{len(records) - len(failed)} of {len(records)} results are in {output}; see animations.json there")
+        records = animate_all(portraits, driving, model, output, asset, settings, sampling, ending, device, told.log)
+        failed = {name: record.error for name, record in records.items() if record.error is not None}
+        for name, error in failed.items():
+            told.warn(f"{name}: {error}")
+        told.end(
+            {name: record.model_dump(mode="json") for name, record in records.items()},
+            f"\n{len(records) - len(failed)} of {len(records)} results are in {output}; see animations.json there",
+        )
         return 1 if failed else 0
 
 
-def _look_first(request: AnimateRequest, assets: Path | None, plan_only: bool) -> int:
+def _look_first(request: AnimateRequest, assets: Path | None, plan_only: bool, told: Told) -> int:
     """Preview or plan, in this process: starting Prefect takes longer."""
     from tasks.faces.landmarker import resolve_landmarker
     from tasks.jobs.animate import plan, preview
 
+    if plan_only and told.json:
+        raise ValueError("--json tells what was made; with --plan nothing is: leave one of them out")
     asset = resolve_landmarker(assets)
-    made = plan(request, asset) if plan_only else [str(path) for path in preview(request, asset)]
-    print("\n".join(made))
+    if plan_only:
+        print("\n".join(plan(request, asset, told.log)))
+        return 0
+    clip, strip = preview(request, asset, told.log)
+    told.end({"outputs": {"video": str(clip), "strip": str(strip)}}, str(clip), str(strip))
     return 0
 
 
@@ -234,7 +248,7 @@ def _only_driver(first: Path, second: Path | None) -> Path:
     return first
 
 
-def _onto(wanted: dict[str, object], settings: AnimateSettings) -> int:
+def _onto(wanted: dict[str, object], settings: AnimateSettings, told: Told) -> int:
     """Replace a face in footage, in this process."""
     from tasks.animation.onto import OntoRequest, check_onto
     from tasks.faces.landmarker import resolve_landmarker
@@ -249,8 +263,11 @@ def _onto(wanted: dict[str, object], settings: AnimateSettings) -> int:
     request = OntoRequest.model_validate({name: asked[name] for name in taken} | wanted)
     check_onto(request)
     runtime, _ = runtime_and_recipe([], device=request.device)
-    made = animate_onto(request, resolve_landmarker(runtime.assets))
-    print(f"\n{made.output}: {made.replaced} of {made.frames} frames have the driver's expression, sound: {made.sound}")
+    made = animate_onto(request, resolve_landmarker(runtime.assets), told.log)
+    told.end(
+        made.model_dump(mode="json"),
+        f"\n{made.output}: {made.replaced} of {made.frames} frames have the driver's expression, sound: {made.sound}",
+    )
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from flows.options import Workers, runtime_and_recipe
+from flows.options import TOLD, Told, Workers, runtime_and_recipe
 
 Protocol = Annotated[
     Literal["paper", "moving", "whole"],
@@ -31,6 +31,7 @@ def build(
     seed: Annotated[int, Parameter(help="Of the drawing.")] = 0,
     seconds: Annotated[float, Parameter(help="Of each driving video: those in which most moves.")] = 5.0,
     size: Annotated[int, Parameter(help="Side of pictures and videos in pixels.")] = 512,
+    told: Told = TOLD,
 ) -> int:
     """Make a bench of any pictures and videos: squares around faces, tags, pairs, and a manifest with every digest."""
     from pydantic import ValidationError
@@ -44,38 +45,45 @@ def build(
         settings = BuildSettings(pairs=pairs, seed=seed, seconds=seconds, size=size)
     except ValidationError as error:
         raise ValueError("; ".join(explain_problems(error, BuildSettings))) from error
-    bench = build_bench(portraits, driving, output, settings, resolve_landmarker())
+    bench = build_bench(portraits, driving, output, settings, resolve_landmarker(), log=told.log)
+    for row in bench.rejected:
+        told.warn(f"{row.what} {row.source_file}: not taken: {row.reason}: {row.message}")
     kinds = [pair.kind for pair in bench.pairs]
     own = sum(not row.frame_of for row in bench.portraits)
-    print(
+    differences = check_bench(output).differences
+    counts = {"portraits": own, "driving": len(bench.driving), "rejected": len(bench.rejected)}
+    pairs_of = {f"{kind}_pairs": kinds.count(kind) for kind in ("cross", "self")}
+    told.end(
+        {"bench": str(output), **counts, **pairs_of, "differences": differences},
         f"\n{output}: {own} portraits, {len(bench.driving)} driving videos, {kinds.count('cross')} cross and "
-        f"{kinds.count('self')} self pairs, {len(bench.rejected)} files not taken"
+        f"{kinds.count('self')} self pairs, {len(bench.rejected)} files not taken",
+        *_difference_lines(differences),
     )
-    _print_differences(check_bench(output).differences)
     return 0
 
 
 @bench_app.command
-def check(folder: Annotated[Path, Parameter(help="Folder of a bench.")]) -> int:
+def check(folder: Annotated[Path, Parameter(help="Folder of a bench.")], *, told: Told = TOLD) -> int:
     """Hold a bench against its own manifest, and against the composition of the paper's."""
     from tasks.bench.check import check_bench
 
     checked = check_bench(folder)
-    for problem in checked.problems:
-        print(f"problem: {problem}")
+    lines = [f"problem: {problem}" for problem in checked.problems]
     if checked.bench is not None and not checked.problems:
-        print(f"{folder} is whole: {len(checked.bench.header.files)} files as {checked.bench.header.name} lists them")
-    _print_differences(checked.differences)
+        header = checked.bench.header
+        lines.append(f"{folder} is whole: {len(header.files)} files as {header.name} lists them")
+    found = {"bench": str(folder), "problems": checked.problems, "differences": checked.differences}
+    for problem in checked.problems:
+        told.warn(problem)
+    told.end(found, *lines, *_difference_lines(checked.differences))
     if checked.problems:
         print(f"fye: {len(checked.problems)} problems in {folder}", file=sys.stderr)
     return 1 if checked.problems else 0
 
 
-def _print_differences(differences: tuple[str, ...]) -> None:
-    for difference in differences:
-        print(f"differs from the paper: {difference}")
-    if not differences:
-        print("composed as the paper's EmojiBench")
+def _difference_lines(differences: tuple[str, ...]) -> list[str]:
+    lines = [f"differs from the paper: {difference}" for difference in differences]
+    return lines or ["composed as the paper's EmojiBench"]
 
 
 def add_bench_commands(app: App, run: Callable[..., int]) -> None:
@@ -93,6 +101,7 @@ def add_bench_commands(app: App, run: Callable[..., int]) -> None:
         warp: Warp = False,
         protocol: Protocol = "paper",
         workers: Workers = 2,
+        told: Told = TOLD,
     ) -> int:
         """Score any methods' videos of a bench side by side, beside the portrait repeated."""
         from tasks.bench.manifest import read_header
@@ -108,8 +117,7 @@ def add_bench_commands(app: App, run: Callable[..., int]) -> None:
 
         methods = {name: str(folder) for name, folder in folders.items()}
         terms = {"protocol": protocol, "warp": warp, "runtime": settings}
-        code = run(flow, bench=str(bench), methods=methods, output=output, **terms)
-        return code or _print_table(output)
+        return run(flow, 10, _table(output), told=told, bench=str(bench), methods=methods, output=output, **terms)
 
 
 def evaluate_on_bench(
@@ -121,6 +129,7 @@ def evaluate_on_bench(
     run: Callable[..., int],
     runtime: Any,
     warp: bool = False,
+    told: Told = TOLD,
 ) -> int:
     """`fye evaluate --bench`. words: KEY=VALUE of sampling settings; ValueError for any other."""
     from fye_model.animation.compatibility import check_folder
@@ -143,11 +152,10 @@ def evaluate_on_bench(
 
     places = {"model": str(model), "bench": str(bench), "output": output}
     terms = {"protocol": protocol, "sampling": sampling, "warp": warp, "runtime": runtime}
-    return run(flow, **places, **terms) or _print_table(output)
+    return run(flow, 10, _table(output), told=told, **places, **terms)
 
 
-def _print_table(output: str) -> int:
+def _table(output: str) -> Path:
     from tasks.bench.tables import TABLES_FOLDER
 
-    print(f"\n{(Path(output) / TABLES_FOLDER / 'table.md').read_text(encoding='utf-8')}", end="")
-    return 0
+    return Path(output) / TABLES_FOLDER / "table.md"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -239,7 +238,7 @@ def evaluate(
         if videos is not None or recipe != "paper":
             raise ValueError("--bench goes without --videos and --recipe: a bench brings its own videos and rules")
         runtime, overrides = runtime_and_recipe(set_, workers=workers, device=device)
-        return evaluate_on_bench(model, bench, work, protocol, overrides, _run, runtime, warp)
+        return evaluate_on_bench(model, bench, work, protocol, overrides, _run, runtime, warp, told)
     if warp:
         raise ValueError("--warp goes with --bench")
     if protocol != "paper":
@@ -309,8 +308,10 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _run(flow: Any, lines_of_a_kind: int = 10, /, told: Told = TOLD, **parameters: Any) -> int:
-    """Run a flow here, and end with what it made and where, or with what went wrong."""
+def _run(
+    flow: Any, lines_of_a_kind: int = 10, table: Path | None = None, /, told: Told = TOLD, **parameters: Any
+) -> int:
+    """Run a flow here, and end with what it made and where, or with what went wrong. table: text to show below that."""
     from prefect.exceptions import TerminationSignal  # SIGTERM in a flow, whose state says so then
 
     from flows.console import hide_tracebacks, nearby, only_warnings
@@ -334,14 +335,13 @@ def _run(flow: Any, lines_of_a_kind: int = 10, /, told: Told = TOLD, **parameter
         print(f"fye: the run ended as {state.name}: {state.message}", file=sys.stderr)
         return 1
     summary = state.result()
-    if told.json:
-        print(json.dumps(summary, indent=1, sort_keys=True))
-    if told.json or told.quiet:
-        return 0
-    print(f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else ""))
     found = Results.model_validate({name: summary.get(name) for name in Results.model_fields})
+    lines = [f"\n{state.name}" + (f" in {summary['seconds']:.0f} s" if "seconds" in summary else "")]
     for label, text in result_lines(found, summary.get("quarantined", 0), lines_of_a_kind):
-        print(f"  {label:<12} {nearby(text)}")
+        lines.append(f"  {label:<12} {nearby(text)}")
+    if table is not None:
+        lines.append(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    told.end(summary, *lines)
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,23 @@ class Told:
 
     quiet: Annotated[bool, Parameter(help="Only warnings and errors.", negative="")] = False
     json: Annotated[bool, Parameter(help="End with the run's summary as JSON, alone on stdout.", negative="")] = False
+
+    def log(self, line: str) -> None:
+        """A line of work that is done in this process: not on stdout where JSON is, with --quiet only a warning."""
+        if not self.quiet or line.startswith("WARNING"):
+            print(line, file=sys.stderr if self.quiet or self.json else sys.stdout, flush=True)
+
+    def warn(self, line: str) -> None:
+        """What a quiet command says too: of an input that was left out, say."""
+        if self.quiet:
+            print(f"fye: {line}", file=sys.stderr)
+
+    def end(self, found: object, *lines: str) -> None:
+        """How a command ends: `found` as JSON, or in lines, or with nothing."""
+        if self.json:
+            print(json.dumps(found, indent=1, sort_keys=True))
+        elif not self.quiet:
+            print("\n".join(lines))
 
 
 ALL, TOLD = Part(), Told()

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from flows.options import (
+    TOLD,
     Device,
     FollowLinks,
+    Json,
     Overrides,
     Processes,
     RecipeName,
     SourceName,
+    Told,
     Videos,
     Work,
     Workers,
@@ -56,22 +59,24 @@ def rollback(*, work: Work = "work/retrain", why: Why = "by hand") -> int:
     return 0
 
 
-def promoted(*, work: Work = "work/retrain") -> int:
+def promoted(*, work: Work = "work/retrain", json: Json = False) -> int:
     """Which model is in use, which waits, and how that came about."""
     from tasks.engine.store import existing_store
     from tasks.workspace.promoted import read_promotions
 
     store = existing_store(work)
     found = read_promotions(store)
+    place = None if found.current is None else _place(store, found.models[found.current])
+    lines = []
     for event in found.events:
         before = f" in place of {event.before}" if event.before else ""
-        print(f"{event.at}  {event.action} {event.model}{before}: {event.why}")
-    if found.current is None:
-        print(f"no model of {work} is in use yet")
-    else:
-        print(f"in use: {found.current}, {_place(store, found.models[found.current])}")
+        lines.append(f"{event.at}  {event.action} {event.model}{before}: {event.why}")
+    lines.append(f"no model of {work} is in use yet" if place is None else f"in use: {found.current}, {place}")
     if found.offered not in (None, found.current):
-        print(f"trained last: {found.offered} (fye promote --work {work} puts it to use)")
+        lines.append(f"trained last: {found.offered} (fye promote --work {work} puts it to use)")
+    events = [event.model_dump(mode="json") for event in found.events]
+    told = {"in_use": found.current, "folder": place, "trained_last": found.offered, "events": events}
+    Told(json=json).end(told, *lines)
     return 0
 
 
@@ -124,6 +129,7 @@ def register(app: App, run: Callable[..., int]) -> None:
         workers: Workers = 2,
         device: Device = "auto",
         processes: Processes = 1,
+        told: Told = TOLD,
     ) -> int:
         """Refresh, train, evaluate, and put the model to use only if it is better than the one in use."""
         from tasks.workspace.recipes import check_weights
@@ -134,7 +140,7 @@ def register(app: App, run: Callable[..., int]) -> None:
         from flows.weekly import retrain_weekly as flow
 
         given = {"work": work, "recipe": recipe, "overrides": overrides, "runtime": runtime}
-        return run(flow, 200, **added, **given, start=start, approval=approval)
+        return run(flow, 200, told=told, **added, **given, start=start, approval=approval)
 
     notify = App(name="notify", help="Have Prefect's server tell a webhook of failed runs and of trained models.")
     notify.command(_notify_create, name="create")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +128,21 @@ def test_two_writers_on_a_store_without_locks_lose_nothing() -> None:
     for thread in threads:
         thread.join()
     assert len(read_promotions(Store(url)).events) == 6
+
+
+def test_what_is_in_use_is_told_to_scripts_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.cli import app
+
+    def told() -> dict[str, Any]:
+        assert app(["promoted", "--work", str(tmp_path), "--json"], result_action="return_value") == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    store = Store(tmp_path)
+    first, second = (model(store, name) for name in ("one", "two"))
+    assert told() == {"in_use": None, "folder": None, "trained_last": None, "events": []}
+    promote(store, offer(store, first), "the first")
+    offer(store, second)
+    found = told()
+    assert (found["in_use"], found["trained_last"]) == (first.id, second.id)
+    assert Path(found["folder"]).is_dir() and [event["why"] for event in found["events"]] == ["the first"]
