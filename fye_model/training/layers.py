@@ -8,7 +8,8 @@ counterpart, so that the layers can be compared with the ones that they wrap.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +20,43 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from fye_model.networks.attention import KeyValue, SpatialTransformer, project
+from fye_model.training.kernels import linear as biased
 from fye_model.training.kernels.elementwise import add_bias, gated, join
 from fye_model.training.kernels.frame_attention import frame_attention
 from fye_model.training.kernels.group_norm import group_norm
+from fye_model.training.kernels.residual_norm import residual_norm
+
+
+@dataclass(frozen=True)
+class Savings:
+    """Which passes the layers do without, beyond what all of them do. Each alone leaves the function what it is."""
+
+    norms: bool = False  # a residual sum and the LayerNorm behind it are one kernel
+    sums: bool = False  # gradients of biases are summed by kernels of their own
+    tokens: bool = False  # attention to few tokens has its projections multiplied into keys and values
+    enlarge: bool = False  # enlargement and convolution are one convolution, with 4 taps a pixel instead of 9
+
+
+NONE = Savings()
+
+# Output pixel 2i reads pixels i - 1 (by tap 3) and i (tap 1) of the smaller image, 2i + 1 reads i (2) and i + 1 (0).
+_TAPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+
+class Added(NamedTuple):
+    """What a layer adds to its tokens, (..., c); a bias (c,) that is still to be added to it, or None."""
+
+    rows: Tensor
+    bias: Tensor | None
 
 
 class TrainingResnet(nn.Module):
     """A UNet's resnet; both biases of its convolutions go where another kernel passes over the image anyway."""
 
-    def __init__(self, plain: ResnetBlock2D) -> None:
+    def __init__(self, plain: ResnetBlock2D, savings: Savings = NONE) -> None:
         super().__init__()
         self.plain: Any = plain
+        self.savings = savings
 
     def forward(self, hidden: Tensor, temb: Tensor | None = None) -> Tensor:
         """(n, c, h, w), with a time embedding (n, t) where the layer takes one, to (n, c', h, w)."""
@@ -45,8 +72,8 @@ class TrainingResnet(nn.Module):
         inner = F.conv2d(inner, plain.conv2.weight, None, padding=1)
         residual = to_rows(hidden)
         if plain.conv_shortcut is not None:
-            residual = pointwise(residual, plain.conv_shortcut)
-        return to_image(add_bias(to_rows(inner), plain.conv2.bias, residual), side)
+            residual = pointwise(residual, plain.conv_shortcut, self.savings)
+        return to_image(add_bias(to_rows(inner), plain.conv2.bias, residual, self.savings.sums), side)
 
 
 class TrainingTransformer(nn.Module):
@@ -56,9 +83,10 @@ class TrainingTransformer(nn.Module):
     keys and values instead of behind it: one join instead of two, and one product for both.
     """
 
-    def __init__(self, plain: SpatialTransformer) -> None:
+    def __init__(self, plain: SpatialTransformer, savings: Savings = NONE) -> None:
         super().__init__()
         self.plain = plain
+        self.savings = savings
 
     @property
     def position(self) -> int:
@@ -91,73 +119,96 @@ class TrainingTransformer(nn.Module):
         frames: int = 1,
     ) -> tuple[Tensor, Tensor]:
         """See `SpatialTransformer`; `reference` holds tokens, and an item that is plain is one marked in a tensor."""
-        block = self.plain.block
-        tokens = self._enter(hidden)
-        normed = block.norm1(tokens)
-        tokens = tokens + self._attend_to_reference(block.attn1, normed, reference, plain, frames)
-        tokens = tokens + _attend_to_context(block.attn2, block.norm2(tokens), context)
-        tokens = tokens + feed_forward(block.ff, block.norm3(tokens))
-        out = to_rows(hidden) + pointwise(tokens, self.plain.proj_out)
-        return to_image(out, hidden.shape[-2:]), normed
+        block, savings = self.plain.block, self.savings
+        tokens, first = add_and_norm(self._enter(hidden), None, block.norm1, savings)
+        mixed = self._attend_to_reference(block.attn1, first, reference, plain, frames)
+        tokens, normed = add_and_norm(tokens, _leave(block.attn1, mixed, savings), block.norm2, savings)
+        prompted = _attend_to_context(block.attn2, normed, context, savings)
+        tokens, normed = add_and_norm(tokens, prompted, block.norm3, savings)
+        tokens = add_feed_forward(tokens, block.ff, normed, savings)
+        return self._exit(hidden, tokens), first
 
     def _enter(self, hidden: Tensor) -> Tensor:
-        return pointwise(to_rows(group_norm(hidden, self.plain.norm)), self.plain.proj_in)
+        return pointwise(to_rows(group_norm(hidden, self.plain.norm)), self.plain.proj_in, self.savings)
+
+    def _exit(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        out, rows = self.plain.proj_out, to_rows(hidden)
+        if self.savings.sums:
+            rows = add_bias(F.linear(tokens, out.weight.flatten(1)), out.bias, rows, True)
+        else:
+            rows = rows + pointwise(tokens, out)
+        return to_image(rows, hidden.shape[-2:])
 
     def _attend_to_reference(
         self, attention: Attention, normed: Tensor, reference: KeyValue | None, plain: int | Tensor, frames: int
     ) -> Tensor:
         query = attention.to_q(normed)
         if reference is None:
-            return _attend(attention, query, *project(attention, normed))
+            return _mix(attention, query, *project(attention, normed))
         alone = plain if isinstance(plain, Tensor) else _first(plain, len(reference.key), normed)
         if frames == 1:
             key, value = project(attention, join(normed, reference.key, alone, 1))
         else:
             own, shared = project(attention, normed), project(attention, reference.key)
             key, value = (join(x, y, alone, frames) for x, y in zip(own, shared, strict=True))
-        return _attend(attention, query, key, value)
+        return _mix(attention, query, key, value)
 
 
 class TrainingMotion(nn.Module):
     """A motion module on (frame, pixel, channel) as the image layers leave it; the frame axis is not moved."""
 
-    def __init__(self, plain: AnimateDiffTransformer3D) -> None:
+    def __init__(self, plain: AnimateDiffTransformer3D, savings: Savings = NONE) -> None:
         super().__init__()
         self.plain = plain
+        self.savings = savings
 
     def forward(self, hidden: Tensor, num_frames: int) -> Tensor:
         """(b·f, c, h, w) to the same shape."""
         plain: Any = self.plain
+        savings = self.savings
         tokens = to_rows(group_norm(hidden, plain.norm)).unflatten(0, (-1, num_frames))  # (b, f, n, c)
-        tokens = plain.proj_in(tokens)
+        tokens = pointwise(tokens, plain.proj_in, savings)
         for block in plain.transformer_blocks:
             place = block.pos_embed.pe[0, :num_frames, None]
-            for norm, attention in ((block.norm1, block.attn1), (block.norm2, block.attn2)):
+            tokens, normed = add_and_norm(tokens, None, block.norm1, savings)
+            for attention, norm in ((block.attn1, block.norm2), (block.attn2, block.norm3)):
                 weight = torch.cat([attention.to_q.weight, attention.to_k.weight, attention.to_v.weight])
-                mixed = frame_attention(F.linear(norm(tokens) + place, weight), attention.heads)
-                tokens = tokens + attention.to_out[0](mixed)
-            tokens = tokens + feed_forward(block.ff, block.norm3(tokens))
-        out = to_rows(hidden) + plain.proj_out(tokens).flatten(0, 1)
-        return to_image(out, hidden.shape[-2:])
+                mixed = frame_attention(F.linear(normed + place, weight), attention.heads)
+                tokens, normed = add_and_norm(tokens, _leave(attention, mixed, savings), norm, savings)
+            tokens = add_feed_forward(tokens, block.ff, normed, savings)
+        rows = to_rows(hidden)
+        if savings.sums:
+            rows = add_bias(F.linear(tokens, plain.proj_out.weight).flatten(0, 1), plain.proj_out.bias, rows, True)
+        else:
+            rows = rows + plain.proj_out(tokens).flatten(0, 1)
+        return to_image(rows, hidden.shape[-2:])
 
 
 class TrainingUpsampler(nn.Module):
     """Nearest-neighbour enlargement and a convolution; diffusers' turns large batches to channels-first."""
 
-    def __init__(self, plain: Upsample2D) -> None:
+    taps: Tensor
+
+    def __init__(self, plain: Upsample2D, savings: Savings = NONE) -> None:
         super().__init__()
         self.plain = plain
+        self.savings = savings
+        weight: Tensor = plain.conv.weight  # type: ignore[union-attr, assignment]
+        self.register_buffer("taps", torch.tensor(_TAPS, device=weight.device, dtype=weight.dtype), persistent=False)
 
     def forward(self, hidden: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """(n, c, h, w) to (n, c, h', w'): `size`, or twice as large."""
         height, width = hidden.shape[-2:]
-        if size is None or tuple(size) == (2 * height, 2 * width):
+        convolution: Any = self.plain.conv
+        doubled = size is None or tuple(size) == (2 * height, 2 * width)
+        if doubled and self.savings.enlarge:
+            return enlarge(hidden, convolution, self.taps)
+        if doubled:
             # a view for the copy to read; its backward pass is a sum
             rows = hidden.permute(0, 2, 3, 1)[:, :, None, :, None].expand(-1, -1, 2, -1, 2, -1)
             large = rows.reshape(len(hidden), 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
         else:
             large = F.interpolate(hidden, size=size, mode="nearest")
-        convolution: Any = self.plain.conv
         out: Tensor = convolution(large)
         return out
 
@@ -182,7 +233,7 @@ _WRAPPERS: tuple[tuple[type[nn.Module], Any], ...] = (
 )
 
 
-def lay_out(networks: nn.Module) -> int:
+def lay_out(networks: nn.Module, savings: Savings = NONE) -> int:
     """Put the layers above in place of the plain ones, in place; returns how many. Parameters stay what they are.
 
     Meant for a working copy: the names in its state dict change.
@@ -192,7 +243,7 @@ def lay_out(networks: nn.Module) -> int:
         for name, child in list(module.named_children()):
             for plain, wrapper in _WRAPPERS:
                 if isinstance(child, plain):
-                    setattr(module, name, wrapper(child))
+                    setattr(module, name, wrapper(child, savings))
                     replaced += 1
             if name == "conv_norm_out" and isinstance(child, nn.GroupNorm):
                 setattr(module, name, TrainingNorm(child))
@@ -210,27 +261,86 @@ def to_image(rows: Tensor, side: torch.Size) -> Tensor:
     return rows.reshape(len(rows), *side, -1).permute(0, 3, 1, 2)
 
 
-def pointwise(rows: Tensor, layer: Any) -> Tensor:
+def pointwise(rows: Tensor, layer: Any, savings: Savings = NONE) -> Tensor:
     """A 1x1 convolution or linear layer on rows (n, h·w, c), as a matrix product."""
-    return F.linear(rows, layer.weight.flatten(1), layer.bias)
-
-
-def feed_forward(layer: Any, tokens: Tensor) -> Tensor:
-    """diffusers' gated feed-forward layer."""
-    out: Tensor = layer.net[2](gated(layer.net[0].proj(tokens)))
+    product = biased.linear if savings.sums else F.linear
+    out: Tensor = product(rows, layer.weight.flatten(1), layer.bias)
     return out
 
 
-def _attend_to_context(attention: Attention, tokens: Tensor, context: KeyValue) -> Tensor:
-    query = attention.to_q(tokens).reshape(len(context.key), -1, context.key.shape[-1])
-    return _attend(attention, query, *context).reshape(tokens.shape)
+def add_and_norm(tokens: Tensor, added: Added | None, norm: nn.LayerNorm, savings: Savings) -> tuple[Tensor, Tensor]:
+    """The sum of tokens (..., c) and what a layer adds to them, and its LayerNorm."""
+    if savings.norms:
+        rows, bias = (None, None) if added is None else added
+        return residual_norm(tokens, rows, bias, norm)
+    if added is not None:
+        tokens = tokens + (added.rows if added.bias is None else added.rows + added.bias)
+    return tokens, norm(tokens)
 
 
-def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def add_feed_forward(tokens: Tensor, layer: Any, normed: Tensor, savings: Savings) -> Tensor:
+    """tokens and diffusers' gated feed-forward layer of the normed ones."""
+    enter, leave = layer.net[0].proj, layer.net[2]
+    if not savings.sums:
+        out: Tensor = tokens + leave(gated(enter(normed)))
+        return out
+    inner = biased.gated(F.linear(normed, enter.weight), enter.bias)
+    return add_bias(F.linear(inner, leave.weight), leave.bias, tokens, True)
+
+
+def enlarge(hidden: Tensor, convolution: nn.Conv2d, sums: Tensor) -> Tensor:
+    """Nearest-neighbour enlargement to twice the size and a 3x3 convolution: (n, c, h, w) to (n, c', 2h, 2w).
+
+    Of the nine pixels that the convolution reads there, no more than four differ. So it is a transposed convolution
+    of 4x4 taps and stride 2, whose taps are sums of the nine: `sums` (4, 3) says of which, along either axis.
+    """
+    taps = torch.einsum("yi,xj,ocij->coyx", sums, sums, convolution.weight)
+    taps = taps.contiguous(memory_format=torch.channels_last)
+    return F.conv_transpose2d(hidden, taps, convolution.bias, stride=2, padding=1)
+
+
+def _attend_to_context(attention: Any, tokens: Tensor, context: KeyValue, savings: Savings) -> Added:
+    """What cross-attention from tokens (b·f, n, c) to a context (b, m, c) adds to them."""
+    items, count, width = context.key.shape
+    if savings.tokens and attention.heads * count <= width // 2:
+        return _attend_to_few(attention, tokens, context)
+    query = attention.to_q(tokens).reshape(items, -1, width)
+    return _leave(attention, _mix(attention, query, *context).reshape(tokens.shape), savings)
+
+
+def _attend_to_few(attention: Any, tokens: Tensor, context: KeyValue) -> Added:
+    """The same where heads times context tokens are fewer than channels.
+
+    Query and output projections are multiplied into the few keys and values instead of the many tokens.
+    """
+    heads = attention.heads
+    items, count, _ = context.key.shape
+
+    def folded(x: Tensor, weight: Tensor) -> Tensor:  # x (b, m, c), weight (heads, c / heads, d) -> (b, heads * m, d)
+        by_head = x.unflatten(-1, (heads, -1)).permute(2, 0, 1, 3).flatten(1, 2)
+        product: Tensor = (by_head @ weight).unflatten(1, (items, count))
+        return product.transpose(0, 1).flatten(1, 2)
+
+    scale = float(attention.to_q.weight.shape[0] // heads) ** -0.5
+    out = attention.to_out[0]
+    keys = folded(context.key * scale, attention.to_q.weight.unflatten(0, (heads, -1)))
+    values = folded(context.value, out.weight.t().unflatten(0, (heads, -1)))
+    scores = tokens.reshape(items, -1, tokens.shape[-1]) @ keys.transpose(1, 2)
+    shares = scores.unflatten(-1, (heads, count)).softmax(-1).flatten(2)
+    return Added((shares @ values).reshape(tokens.shape), out.bias)
+
+
+def _mix(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     query, key, value = (x.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for x in (query, key, value))
-    mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-    out: Tensor = attention.to_out[0](mixed)
-    return out
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+
+def _leave(attention: Any, mixed: Tensor, savings: Savings) -> Added:
+    """The output projection of an attention layer; its bias is left to who adds it where that saves a pass."""
+    out = attention.to_out[0]
+    if savings.norms:
+        return Added(F.linear(mixed, out.weight), out.bias)
+    return Added(pointwise(mixed, out, savings), None)
 
 
 def _first(count: int, items: int, like: Tensor) -> Tensor | None:

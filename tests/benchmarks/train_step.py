@@ -53,7 +53,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -66,6 +66,7 @@ from fye_model.config import NetworkConfig, TrainStageConfig
 from fye_model.networks import Networks, build_networks
 from fye_model.training.distributed import World
 from fye_model.training.job import TrainJob
+from fye_model.training.layers import NONE, Savings
 from fye_model.training.objective import Objective
 from fye_model.training.start import start
 from fye_model.training.step import Step, make_step
@@ -199,8 +200,18 @@ def run_steps(step: Step, batches: list[dict[str, Tensor]], count: int) -> tuple
     return losses, first - begun, (time.perf_counter() - half) / (count - count // 2)
 
 
-def measure(setting: Setting, working: bool, options: argparse.Namespace, work: dict[int, float]) -> Found:
+def savings_of(way: str) -> Savings:
+    """What `working+norms+sums` asks for behind its first word; `working+all` is all of it."""
+    names = [field.name for field in fields(Savings)]
+    asked = way.split("+")[1:]
+    if unknown := set(asked) - {*names, "all"}:
+        raise SystemExit(f"{way}: {', '.join(sorted(unknown))} is none of {', '.join(names)}, all")
+    return replace(NONE, **{name: True for name in names if name in asked or "all" in asked})
+
+
+def measure(setting: Setting, way: str, options: argparse.Namespace, work: dict[int, float]) -> Found:
     """Build, run and drop one setting."""
+    working = way != "plain"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     token_dim, side = (16, 4) if options.tiny else (1024, 64)
     job = make_job(setting, working, options.tiny, not options.no_graph)
@@ -209,16 +220,16 @@ def measure(setting: Setting, working: bool, options: argparse.Namespace, work: 
     objective = Objective(trained.networks, job)
     if not job.offload:
         objective.to(device)
-    step = make_step(job, trained, objective, World(0, 1, device, None))
+    step = make_step(job, trained, objective, World(0, 1, device, None), savings_of(way))
     batches = make_batches(job, device, side, token_dim)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     losses, first, seconds = run_steps(step, batches, options.steps)
     peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
     if options.profile and working:
-        profile(step, batches, f"stage {setting.stage}, batch {setting.batch}")
+        profile(step, batches, f"{way}, stage {setting.stage}, batch {setting.batch}")
     return Found(
-        name="working" if working else "plain",
+        name=way,
         setting=setting,
         first_s=first,
         ms=seconds * 1e3,
@@ -306,7 +317,12 @@ def parse() -> argparse.Namespace:
         default=["1x4", "1x16", "1x32", "2x1", "2x2", "2x4"],
         help="stage x batch; with r: recomputing, with o: masters and moments in the computer's memory",
     )
-    parser.add_argument("--ways", nargs="*", default=["plain", "working"], choices=["plain", "working"])
+    parser.add_argument(
+        "--ways",
+        nargs="*",
+        default=["plain", "working"],
+        help="plain, working; or working+norms+sums+…: with savings of the layers that are not on yet",
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--profile", action="store_true", help="where the time of the working way goes")
     parser.add_argument("--no-graph", action="store_true")
@@ -333,7 +349,7 @@ def main() -> None:
             gc.collect()
             torch.cuda.empty_cache()
             try:
-                found = measure(setting, way == "working", options, work)
+                found = measure(setting, way, options, work)
             except torch.cuda.OutOfMemoryError:
                 log(f"{way} {setting}: out of memory")
                 continue
@@ -346,11 +362,11 @@ def main() -> None:
             )
             results.append(found)
             losses[way] = found.losses
-        if len(losses) == 2:
-            for name, values in losses.items():
-                log(f"  losses {name:8s}", " ".join(f"{value:.4f}" for value in values))
-            apart = max(abs(a - b) / abs(a) for a, b in zip(losses["plain"], losses["working"], strict=True))
-            log(f"  at most {apart:.2e} apart, relatively")
+        first = next(iter(losses.values()), [])
+        for name, values in losses.items():
+            apart = max(abs(a - b) / abs(a) for a, b in zip(first, values, strict=True))
+            log(f"  losses {name:8s}", " ".join(f"{value:.4f}" for value in values))
+            log(f"  at most {apart:.2e} from the first way's, relatively")
         if options.out is not None:
             options.out.write_text(json.dumps([asdict(result) for result in results], indent=1))
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fye_model.training.kernels.linear import column_sums
 from fye_model.training.kernels.support import usable
 
 try:
@@ -43,11 +44,11 @@ def add_bias_reference(x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
     return x + bias + residual
 
 
-def add_bias(x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
-    """As `add_bias_reference`."""
+def add_bias(x: Tensor, bias: Tensor, residual: Tensor, by_kernel: bool = False) -> Tensor:
+    """As `add_bias_reference`; `by_kernel`: the bias's gradient is summed by the kernel of `column_sums`."""
     if not usable(x):
         return add_bias_reference(x, bias, residual)
-    out: Tensor = _AddBias.apply(x, bias, residual)
+    out: Tensor = _AddBias.apply(x, bias, residual, by_kernel)
     return out
 
 
@@ -96,16 +97,19 @@ class _Gated(torch.autograd.Function):
 
 class _AddBias(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor, residual: Tensor, by_kernel: bool) -> Tensor:
+        ctx.by_kernel = by_kernel
         x, residual = x.contiguous(), residual.contiguous()
         out = torch.empty_like(x)
         _bias_and_residual[(-(-x.numel() // _BLOCK),)](x, bias, residual, out, x.numel(), x.shape[-1], _BLOCK)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:  # type: ignore[override]
-        bias = grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        return grad, bias, grad
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None]:  # type: ignore[override]
+        bias = None
+        if ctx.needs_input_grad[1]:
+            bias = column_sums(grad) if ctx.by_kernel else grad.flatten(0, -2).sum(0)
+        return grad, bias, grad, None
 
 
 class _Join(torch.autograd.Function):

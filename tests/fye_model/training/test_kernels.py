@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fye_model.training.kernels import adam, elementwise, frame_attention, group_norm
+from fye_model.training.kernels import adam, elementwise, frame_attention, group_norm, linear, residual_norm
 from fye_model.training.kernels.support import interpreted, triton
 
 pytestmark = pytest.mark.skipif(
@@ -77,8 +77,54 @@ def test_gated_layer() -> None:
     check(elementwise.gated, elementwise.gated_reference, random(2, 7, 96))
 
 
-def test_bias_and_residual() -> None:
-    check(elementwise.add_bias, elementwise.add_bias_reference, random(2, 9, 24), random(24), random(2, 9, 24))
+def test_gated_layer_with_its_bias() -> None:
+    check(linear.gated, linear.gated_reference, random(2, 300, 136), random(136))
+
+
+def test_linear_layer() -> None:
+    torch.manual_seed(0)
+    check(linear.linear, torch.nn.functional.linear, random(3, 290, 20), random(70, 20), random(70))
+
+
+@pytest.mark.parametrize("by_kernel", [False, True])
+def test_bias_and_residual(by_kernel: bool) -> None:
+    def add(x: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+        return elementwise.add_bias(x, bias, residual, by_kernel)
+
+    check(add, elementwise.add_bias_reference, random(2, 9, 24), random(24), random(2, 9, 24))
+
+
+@pytest.mark.parametrize("given", ["sum and bias", "sum", "tokens alone"])
+@pytest.mark.parametrize(("rows", "channels"), [(70, 24), (9, 640)])
+def test_residual_sum_and_its_norm(given: str, rows: int, channels: int) -> None:
+    torch.manual_seed(0)
+
+    def run(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
+        def call(
+            weight: Tensor, shift: Tensor, tokens: Tensor, added: Tensor | None = None, bias: Tensor | None = None
+        ) -> Tensor:
+            layer = nn.LayerNorm(channels, device=DEVICE)
+            del layer.weight, layer.bias
+            layer.weight, layer.bias = weight, shift  # type: ignore[assignment]
+            total, normed = function(tokens, added, bias, layer)
+            return torch.cat([2 * total, normed], -1)
+
+        return call
+
+    inputs = [random(channels), random(channels), 2 * random(2, rows, channels) + 1]
+    inputs += {"sum and bias": [random(2, rows, channels), random(channels)], "sum": [random(2, rows, channels)]}.get(
+        given, []
+    )
+    check(run(residual_norm.residual_norm), run(residual_norm.reference), *inputs)
+
+
+def test_residual_norm_leaves_frozen_weights_alone() -> None:
+    layer = nn.LayerNorm(24, device=DEVICE, dtype=HALF).requires_grad_(False)
+    tokens, added = random(2, 50, 24).requires_grad_(), random(2, 50, 24).requires_grad_()
+    total, normed = residual_norm.residual_norm(tokens, added, random(24), layer)
+    (total + normed).sum().backward()
+    assert tokens.grad is not None and added.grad is not None and layer.weight.grad is None
+    assert torch.equal(tokens.grad, added.grad)
 
 
 @pytest.mark.parametrize("frames", [1, 3])

@@ -10,14 +10,22 @@ from torch import Tensor
 
 from fye_model.config import NetworkConfig
 from fye_model.networks import Networks, build_networks
-from fye_model.training.layers import TrainingMotion, TrainingResnet, TrainingTransformer, TrainingUpsampler, lay_out
+from fye_model.training.layers import (
+    NONE,
+    Savings,
+    TrainingMotion,
+    TrainingResnet,
+    TrainingTransformer,
+    TrainingUpsampler,
+    lay_out,
+)
 
 
 def tiny_networks() -> Networks:
     """Two levels with every kind of layer, none of which is left at zero."""
     torch.manual_seed(0)
     config = NetworkConfig(
-        block_out_channels=(8, 16),
+        block_out_channels=(8, 16),  # at least twice the heads times the image prompt's tokens
         layers_per_block=1,
         attention_heads=2,
         cross_attention_dim=8,
@@ -61,13 +69,21 @@ def run(networks: Networks, frames: int, marked: list[bool]) -> tuple[Tensor, di
     return out.detach(), {n: p.grad for n, p in networks.named_parameters() if p.grad is not None}
 
 
+ONE_BY_ONE = [Savings(norms=True), Savings(sums=True), Savings(tokens=True), Savings(enlarge=True)]
+CASES = [
+    *((NONE, [x, y]) for x, y in ((False, True), (True, False), (False, False))),
+    *((savings, [False, True]) for savings in ONE_BY_ONE),
+    (Savings(True, True, True, True), [True, False]),
+]
+
+
 @pytest.mark.parametrize("frames", [1, 3])
-@pytest.mark.parametrize("marked", [[False, True], [True, False], [False, False]])
-def test_laid_out_networks_compute_what_the_plain_ones_do(frames: int, marked: list[bool]) -> None:
+@pytest.mark.parametrize(("savings", "marked"), CASES)
+def test_laid_out_networks_compute_what_the_plain_ones_do(frames: int, savings: Savings, marked: list[bool]) -> None:
     plain = tiny_networks()
     ours = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     names = {parameter: name for name, parameter in ours.named_parameters()}
-    lay_out(ours)
+    lay_out(ours, savings)
     expected, gradients = run(plain, frames, marked)
     out, found = run(ours, frames, marked)
     torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
