@@ -4,12 +4,15 @@ The library half of the project. It imports neither Prefect, Ray, MediaPipe nor 
 on a GPU machine needs torch, diffusers, transformers, numpy, pyarrow and pydantic, and nothing else.
 
 The names below are what a Python user needs. Each is imported when it is first used, so `import fye_model` is quick.
+It also has diffusers know the pipeline: `DiffusionPipeline.from_pretrained` loads model folders.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from fye_model.animation.known import make_known
 
 if TYPE_CHECKING:
     from fye_model.animation.description import ModelDescription, read_description
@@ -63,6 +66,7 @@ _PLACES = {
     "version": ("__version__",),
 }
 _MODULES = {name: f"{__name__}.{module}" for module, names in _PLACES.items() for name in names}
+make_known()
 
 
 def __getattr__(name: str) -> object:

@@ -76,7 +76,6 @@ EXPECTED = (
     Expected(NEEDS_GPU, lambda: not has_gpu()),
     Expected(r"needs a Hopper GPU", lambda: not has_gpu(hopper=True)),
     Expected(r"there is a GPU", has_gpu),
-    Expected(r"could not import 'accelerate'", lambda: True),  # not among the requirements; offloading alone needs it
     Expected(r"root reads everything", lambda: os.geteuid() == 0),
     Expected(r"the kernel's help is Linux's", lambda: sys.platform != "linux"),
     Expected(re.escape(NO_MOUNT), lambda: not can_mount()),

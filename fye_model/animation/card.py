@@ -37,10 +37,13 @@ fye animate portrait.jpg driving.mp4 --model THIS_FOLDER --output out.mp4
 from fye_model import FollowYourEmojiPipeline
 from tasks.faces.reader import open_faces
 
-pipeline = FollowYourEmojiPipeline.from_pretrained("THIS_FOLDER")  # not DiffusionPipeline: the class is this project's
+pipeline = FollowYourEmojiPipeline.from_pretrained("THIS_FOLDER")
 with open_faces() as faces:
     frames = pipeline.animate("portrait.jpg", "driving.mp4", faces).frames
 ```
+
+`DiffusionPipeline.from_pretrained("THIS_FOLDER")` loads it too, once `fye_model` has been imported: the class is that
+project's, and no code lies in this folder.
 
 ## Use it with consent
 

@@ -89,6 +89,16 @@ class ModelDescription(Config):
             f"the model's retrain again with this version, which writes them, or put them into {DESCRIPTION}"
         )
 
+    def cautions(self, landmark_model: str) -> tuple[str, ...]:
+        """What has to be said before this model is used with landmarks of a landmark model, in lines."""
+        lines = [] if self.warning is None else [f"WARNING: {self.warning}"]
+        if self.landmark_model not in (None, landmark_model):
+            lines.append(
+                f"note: the model was trained on landmarks of {self.landmark_model}, and these are of "
+                f"{landmark_model}: eyes and mouth sit a little otherwise"
+            )
+        return tuple(lines)
+
     def write(self, folder: Path) -> None:
         """Write `fye.json` into a model folder."""
         write_json(folder / DESCRIPTION, self.model_dump(mode="json", by_alias=True))

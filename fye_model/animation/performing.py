@@ -91,9 +91,8 @@ def set_part(
     how = (faces.geometry, model, model.sampling.smoothing, transfer, driver.still)
     motion = motion_points(driver.landmarks, seen.reference, *how)
     landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
-    return Part(
-        seen, seen.cut.picture(seen.picture, model.size), landmarks, (*seen.notes, *driver.notes, *motion.notes)
-    )
+    notes = (*model.cautions(driver.landmarks.model), *seen.notes, *driver.notes, *motion.notes)
+    return Part(seen, seen.cut.picture(seen.picture, model.size), landmarks, notes)
 
 
 def put_back(part: Part, frames: Sequence[Image.Image]) -> list[Image.Image]:

@@ -25,6 +25,7 @@ from fye_model.animation.inputs import (
     landmark_tensor,
     portrait_image,
 )
+from fye_model.animation.loading import add_networks, check_complete, local_folder, silent_bars
 from fye_model.animation.output import FollowYourEmojiOutput, as_output, joined
 from fye_model.animation.overlap import overlap_latents
 from fye_model.animation.performing import PerformingMixin
@@ -39,13 +40,11 @@ from fye_model.fast.path import FastPath
 from fye_model.fast.report import FastReport
 from fye_model.files import share_folder
 from fye_model.networks.appearance_net import AppearanceNet
-from fye_model.networks.autoencoder import load_autoencoder
 from fye_model.networks.bundle import COMPONENTS
 from fye_model.networks.denoiser import Denoiser
-from fye_model.networks.image_encoder import load_vision_tower
 from fye_model.networks.image_prompt import ImagePrompt
 from fye_model.networks.landmark_encoder import LandmarkEncoder
-from fye_model.networks.weights import first_line, load_model
+from fye_model.networks.weights import first_line
 
 __all__ = ["FollowYourEmojiOutput", "FollowYourEmojiPipeline"]
 
@@ -101,40 +100,37 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> Self:  # type: ignore[override]
-        """Load a model folder that `save_pretrained` wrote; takes `dtype`, `variant` and components.
+        """Load a model folder that `save_pretrained` wrote, or the name of one on the hub (`org/name`); takes `dtype`,
+        `variant` and components, and of the hub `revision`, `token`, `cache_dir` and `local_files_only`.
 
         Weights must fit exactly, and nothing in the folder is run. Raises `ValueError` that names the file.
         """
-        root = Path(folder)
+        root = local_folder(folder, kwargs)
         check_folder(root, kwargs)
-        description = read_description(root)
-        old_name = kwargs.pop("torch_dtype", None)
-        dtype = kwargs.pop("dtype", old_name)
-        variant = kwargs.get("variant")
-        for name in (*COMPONENTS, "vae", "image_encoder"):  # diffusers would leave missing weights random
-            if name not in kwargs:
-                wanted = dtype.get(name, dtype.get("default")) if isinstance(dtype, dict) else dtype
-                network: Any
-                if name == "vae":
-                    network = load_autoencoder(root / name, variant=variant)
-                elif name == "image_encoder":
-                    network = load_vision_tower(root / name, variant=variant)
-                else:
-                    network = load_model(COMPONENTS[name], root / name, variant)
-                kwargs[name] = network if wanted is None or network.dtype == wanted else network.to(wanted)
-        try:
-            pipeline = super().from_pretrained(str(root), **kwargs)
-        except OSError as error:
-            raise ValueError(f"{root} is not a whole model folder: {first_line(error)}") from error
-        pipeline.description = description
-        return pipeline
+        read_description(root)
+        with silent_bars():
+            add_networks(root, kwargs)
+            try:
+                return super().from_pretrained(str(root), **kwargs)
+            except OSError as error:
+                raise ValueError(f"{root} is not a whole model folder: {first_line(error)}") from error
+
+    def register_to_config(self, **kwargs: Any) -> None:
+        """As diffusers', which ends loading with it, also where `DiffusionPipeline.from_pretrained` was called: there
+        it is seen whether weights are missing, and what the folder says about itself is read. Raises `ValueError`."""
+        super().register_to_config(**kwargs)
+        root = kwargs.get("_name_or_path")
+        if root is not None and Path(root).is_dir():
+            check_complete(self.components, Path(root))
+            self.description = read_description(Path(root))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
         """Write a model folder: a folder per component, `model_index.json`, and, from the description, `fye.json` and a
         model card."""
         named = {name: (components.__name__, kind.__name__) for name, kind in COMPONENTS.items()}
         self.register_to_config(**named)
-        super().save_pretrained(str(save_directory), **kwargs)
+        with silent_bars():
+            super().save_pretrained(str(save_directory), **kwargs)
         for name in self.components:
             share_folder(Path(save_directory) / name)
         if self.description is not None:

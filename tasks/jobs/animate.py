@@ -132,7 +132,8 @@ def _prepared(
 ) -> tuple[Scene, FollowYourEmojiPipeline]:
     """The scene, and the pipeline that draws it."""
     device = choose_device(request.device)
-    _say_what_is_not_known(model, asset, log)
+    for line in model.cautions(asset.model):
+        log(line)
     scene = set_scene(request, model, asset, sampling, log)
     log(f"device: {device}")
     return scene, pipeline or load_for_animation(request.model, device, log, frames=len(scene))
@@ -153,13 +154,6 @@ def _write(request: AnimateRequest, frames: Iterator[np.ndarray], scene: Scene) 
         alpha = alpha_of(grey, cut, scene.performances[0].landmarks.height)
     sound = (scene.driver.sound, scene.sound_from_s)
     return write_result(request.output, frames, scene.driver.landmarks.fps, request, *sound, alpha)
-
-
-def _say_what_is_not_known(model: ModelDescription, asset: LandmarkerAsset, log: Log) -> None:
-    if model.warning is not None:
-        log(f"WARNING: {model.warning}")
-    if model.landmark_model not in (None, asset.model):
-        log(f"note: the model was trained on landmarks of {model.landmark_model}, the portrait's are of {asset.model}")
 
 
 def _squares(

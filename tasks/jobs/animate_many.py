@@ -49,7 +49,8 @@ def animate_many(
     written down with the reason, and the others go on. Raises ValueError for places that hold nothing to animate.
     """
     check_folder(model)
-    need_description(model)
+    for line in need_description(model).cautions(asset.model):
+        log(line)
     pairs = find_pairs(portraits, driving, output, ending)
     output.mkdir(parents=True, exist_ok=True)
     records = read_records(output)

@@ -47,8 +47,8 @@ def animate_onto(
     model = need_description(request.model)
     sampling = request.sampling_with(model)
     device = choose_device(request.device)
-    if model.warning is not None:
-        log(f"WARNING: {model.warning}")
+    for line in model.cautions(asset.model):
+        log(line)
     scene = set_footage(request, model, asset, sampling, log)
     log(f"device: {device}")
     made = int(scene.made.sum())

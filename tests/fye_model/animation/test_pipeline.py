@@ -291,7 +291,6 @@ def test_blocks_compile_for_windows_of_the_most_frequent_size_alone(build_pipe, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="offloading needs a GPU")
 @pytest.mark.parametrize("offload", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
 def test_offloaded_pipelines_give_the_same_frames(build_pipe, portrait, driver, offload: str) -> None:
-    pytest.importorskip("accelerate")
     on_gpu = _run(build_pipe().to("cuda"), portrait, driver(7))
     pipe = build_pipe()
     getattr(pipe, offload)()

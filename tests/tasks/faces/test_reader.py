@@ -61,6 +61,16 @@ def test_a_still_picture_is_performed_from_python_as_from_the_command_line(
     assert np.abs(np.asarray(frames[25]).astype(int) - np.asarray(frames[0])).max() > 8, "it is eased into"
 
 
+def test_landmarks_of_another_model_than_it_was_trained_on_are_said(
+    pipeline: FollowYourEmojiPipeline, portrait: Path, driver: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert pipeline.description is not None
+    pipeline.description = pipeline.description.model_copy(update={"landmark_model": "another:1"})
+    with open_faces() as faces, caplog.at_level("INFO"):
+        pipeline.animate(portrait, driver, faces)
+    assert "trained on landmarks of another:1" in caplog.text
+
+
 def test_a_copy_is_the_same_model_with_a_card_and_readable_files(
     pipeline: FollowYourEmojiPipeline, portrait: Path, driver: Path, tmp_path: Path
 ) -> None:

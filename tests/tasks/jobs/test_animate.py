@@ -203,6 +203,7 @@ def test_a_model_that_does_not_say_how_it_was_trained_is_refused_or_warned_about
     values = {"schema": 1, **old, "sampling": SamplingConfig().model_dump(mode="json")}
     (tmp_path / "model" / "fye.json").write_text(json.dumps(values))
     row, _, lines = perform(portrait, model=tmp_path / "model")
+    assert any(line.startswith("note: the model was trained on landmarks of m, and these are of") for line in lines)
     assert row.assumed == ("crop.margin", "crop.faces", "max_gap_frames")
     assert any(line.startswith("WARNING") and "without crop.margin" in line for line in lines)
     assert perform(portrait)[0].assumed == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,28 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(
     assert not calls, "all windows were finished"
     np.testing.assert_array_equal(pngs(request.output), pngs(whole[0].output))
     assert not folder_of(request.output).exists()
+
+
+def test_landmarks_of_another_model_than_it_was_trained_on_are_said(
+    requested, pipeline, model: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    MODEL.model_copy(update={"landmark_model": "another:1"}).write(tmp_path / "model")
+    lines: list[str] = []
+
+    def stop(line: str) -> None:
+        lines.append(line)
+        if line.startswith("device"):
+            raise KeyboardInterrupt
+
+    for folder in (tmp_path / "model", model):
+        with pytest.raises(KeyboardInterrupt):
+            animate_onto(requested(tmp_path / "out", model=folder), landmarker_asset, stop, pipeline)
+    said = [line for line in lines if "was trained on landmarks of" in line]
+    assert said == [
+        f"note: the model was trained on landmarks of another:1, and these are of {landmarker_asset.model}: eyes and "
+        "mouth sit a little otherwise"
+    ]
 
 
 def test_the_drivers_sound_and_head_are_chosen(
