@@ -26,10 +26,11 @@ from tasks.engine.stage import Context, Stage
 from tasks.engine.store import digest
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.tracks import Look, Track, link, pieces, select, steady
+from tasks.faces.turned import LOOKS, turned_faces
 from tasks.faces.worker import FaceWorker
 from tasks.ingest import IngestRow
 from tasks.media.planes import cut, resize
-from tasks.media.read import VideoReader, VideoWriter, iter_constant_rate, to_rgb
+from tasks.media.read import VideoReader, VideoWriter, iter_constant_rate, read_frames, to_rgb
 from tasks.workspace.dataset import Clip, ClipRecord
 from tasks.workspace.sources import Source
 
@@ -90,7 +91,12 @@ class ClipWorker(FaceWorker[Nothing, ClipsRow]):
                 f"{item.name}: video.mp4 holds {scan.frames} frames and frames.parquet {times.num_rows}; "
                 "delete both, and the same command makes them anew"
             )
-        return write_clips(video, item.files.get("audio"), times, scan, self.config, item.name, item.out)
+        try:
+            return write_clips(video, item.files.get("audio"), times, scan, self.config, item.name, item.out)
+        except Quarantine as error:
+            chosen = np.linspace(0, scan.frames - 1, LOOKS).round().astype(int).tolist()
+            lies = turned_faces(self.landmarker, list(read_frames(video, sorted(set(chosen)))))
+            raise Quarantine(error.reason, error.message + (f"; {lies}" if lies else "")) from None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from skimage import data
 
 from fye_model.config import ClipConfig, IngestConfig
 from tasks.clips import CLIPS, ClipsRow, CutClip
@@ -211,3 +212,12 @@ def test_a_small_face_in_a_full_body_is_found_and_fills_its_clip(run: Run, share
     assert (bottom - top) / side == pytest.approx(0.5, abs=0.02)  # margin 0.5 on each side of the union
     assert (left + right) / 2 == pytest.approx(clip.affine[2] + side / 2, abs=2)
     assert_clip_is_the_source(read_frames(source), out, clip, tolerance=5.0)
+
+
+def test_a_video_on_its_head_is_set_aside_and_says_how_it_lies(run: Run) -> None:
+    standing = data.astronaut()[60:170, 170:280].repeat(2, axis=0).repeat(2, axis=1)
+    with pytest.raises(Quarantine, match=r"turned, 3 of 3 frames show a face: it is upside down"):
+        run([standing[::-1, ::-1]] * 12)
+    with pytest.raises(Quarantine) as nothing:
+        run([np.full((96, 96, 3), 90, np.uint8)] * 12)
+    assert nothing.value.reason == "no_face" and "turned" not in nothing.value.message
