@@ -20,6 +20,16 @@ def blurred(frames: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter(frames, (0, sigma, sigma, 0))
 
 
+def flickering(frames: np.ndarray, grey_levels: float = 5.0, blot_px: float = 6.0, lasting: bool = False) -> np.ndarray:
+    """Soft blots (standard deviation and size) on the whole picture, others in every frame; `lasting`: the same."""
+    random = np.random.default_rng(0)
+    blots = gaussian_filter(random.standard_normal(frames.shape[:3]), (0, blot_px, blot_px), mode="wrap")
+    blots *= grey_levels / blots.std()
+    if lasting:
+        blots = np.broadcast_to(blots[:1], blots.shape)
+    return np.asarray((frames + blots[..., None]).round().clip(0, 255), np.uint8)
+
+
 def late(frames: np.ndarray, by: int = 1) -> np.ndarray:
     """Every frame shows what should have been seen `by` frames before."""
     return frames[np.maximum(np.arange(len(frames)) - by, 0)]

@@ -15,6 +15,8 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 # What each damage must be seen by, and what is blind to it, which is why the other is there.
 SEES = {
     "blur, σ 3": (("l1", "ssim", "landmark_ap", "brisque", "identity"), ()),
+    "flicker": (("change_error",), ("l1", "ssim", "l1_expression", "expression_correlation", "brisque")),
+    "lasting blots": (("identity",), ("change_error", "l1", "ssim")),
     "one frame late": (("expression.eye_opening_left.correlation",), ("dynamics.lips", "brisque")),
     "frozen mouth": (
         ("expression.mouth_opening.correlation", "expression.mouth_opening.slope", "dynamics.lips"),

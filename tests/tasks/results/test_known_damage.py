@@ -22,6 +22,7 @@ from tests.tasks.results.damage import (
     GAP,
     at_half_amplitude,
     blurred,
+    flickering,
     late,
     with_eyes_of,
     with_glasses,
@@ -194,3 +195,9 @@ def test_glasses_and_teeth_that_come_or_go_with_the_turn_of_the_head_are_seen_wh
     assert glasses["l1"] < 0.02 and teeth["l1"] < 0.02  # which is why the picture's numbers miss them
     copy = scene.score(frames)
     assert (copy["invented.eyes"], copy["invented.mouth"]) == (0, 0)
+
+
+def test_flicker_is_seen_by_the_change_from_frame_to_frame_alone(scene: Scene) -> None:
+    flicker, lasting = (scene.score(flickering(scene.truth.frames, lasting=kind)) for kind in (False, True))
+    assert flicker["change_error"] > 0.02 > 0.002 > lasting["change_error"]
+    assert flicker["l1"] == pytest.approx(lasting["l1"], rel=0.3) and flicker["ssim"] > 0.95
