@@ -212,7 +212,7 @@ def report_item(facts: ReportFacts, inputs: Mapping[str, FileRef]) -> Item[Repor
 
 REPORT = Stage(
     "report",
-    "4",
+    "5",
     settings=lambda recipe: NOTHING,
     reads={
         "curves/*": Kind.CURVE,
