@@ -42,7 +42,8 @@ _SYNC = 0x47  # of MPEG transport streams, every 188 bytes; 4 bytes more before 
 def starts_like_video(head: bytes) -> bool:
     """Whether a file's first bytes are those of a container of videos."""
     if any(head[offset:].startswith(starts) for offset, starts in _STARTS.items()):
-        still_webp = head[8:12] == b"WEBP" and not (head[12:16] == b"VP8X" and head[20] & _ANIMATED)
+        moves = any(flags & _ANIMATED for flags in head[20:21]) and head[12:16] == b"VP8X"
+        still_webp = head[8:12] == b"WEBP" and not moves
         return not (still_webp or head[8:12] == b"WAVE" or (head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS))
     return any(
         len(head) > first + 2 * step and all(head[first + k * step] == _SYNC for k in range(3))

@@ -6,6 +6,7 @@ was asked for, and then each folder is entered once on the way down, so that loo
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -21,6 +22,7 @@ from tasks.media.opening import printable
 FOLLOW = "--follow-links"
 _NUMBERED = re.compile(r".*?(\d+)\.\w+", re.DOTALL)
 MIN_PICTURES = 2  # of a folder of pictures that is a clip
+MOST_DEEP = 100  # folders in each other
 
 
 class Found(StrEnum):
@@ -63,6 +65,9 @@ def list_files(root: Path, follow_links: bool = False, frame_folders: bool = Fal
 
 
 def _list_folder(folder: _Folder, how: _How) -> Iterator[Entry]:
+    if len(folder.way) > MOST_DEEP:
+        yield _problem(folder.path, "too_deep", f"more than {MOST_DEEP} folders in each other; bring it further up")
+        return
     try:
         with os.scandir(folder.path) as scan:
             found = sorted(scan, key=lambda entry: entry.name)
@@ -70,7 +75,11 @@ def _list_folder(folder: _Folder, how: _How) -> Iterator[Entry]:
         yield _problem(folder.path, "unreadable", f"folder cannot be read ({error.strerror}); change its permissions")
         return
     pictures = [entry for entry in found if _is_picture(entry)]
-    if pictures:
+    outside = [entry for entry in pictures if how.frame_folders and not how.follow and _leads_out(entry, how.root)]
+    if outside:
+        what = f"{len(outside)} of its pictures are links out of {printable(how.root)}; {FOLLOW} takes them"
+        yield _problem(folder.path, "outside", what)
+    elif pictures:
         yield _frame_folder(folder.path, [entry.name for entry in pictures], how.frame_folders)
     taken = {entry.name for entry in pictures}
     for entry in found:
@@ -90,10 +99,12 @@ def _look_at(entry: os.DirEntry[str], folder: _Folder, how: _How) -> Iterator[En
         yield _problem(path, "dangling_link", f"a link to {_target(path)}, which is not there")
         return
     except OSError as error:  # a link to itself, a folder that may not be entered
-        said = "a link that leads in a circle" if "symbolic" in str(error) else f"cannot be read ({error.strerror})"
-        yield _problem(path, "link_loop" if "symbolic" in str(error) else "unreadable", said)
+        if error.errno == errno.ELOOP:
+            yield _problem(path, "link_loop", "a link that leads in a circle")
+        else:
+            yield _problem(path, "unreadable", f"cannot be read ({error.strerror})")
         return
-    if linked and not how.follow and (stat.S_ISDIR(status.st_mode) or not path.resolve().is_relative_to(how.root)):
+    if linked and not how.follow and (stat.S_ISDIR(status.st_mode) or _leads_out(entry, how.root)):
         yield _not_followed(path, stat.S_ISDIR(status.st_mode), how.root)
     elif stat.S_ISDIR(status.st_mode):
         inode = (status.st_dev, status.st_ino)
@@ -126,7 +137,14 @@ def look_at_frames(folder: Path) -> Entry:
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
     name = entry.name
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and entry.is_file()
+    try:
+        return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and entry.is_file()
+    except OSError:  # such as a link to itself, which is told of as what it is
+        return False
+
+
+def _leads_out(entry: os.DirEntry[str], root: Path) -> bool:
+    return entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root)
 
 
 def _frame_folder(folder: Path, names: list[str], wanted: bool = True) -> Entry:

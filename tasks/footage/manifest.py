@@ -64,7 +64,7 @@ class Row(Config):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used: its line (from 1, the head is line 1), what it is about, and what is wrong."""
+    """A row that cannot be used: the line that it ends on (from 1, with the head), what it is about, what is wrong."""
 
     line: int
     uri: str
@@ -86,7 +86,7 @@ def read_manifest(path: Path) -> tuple[list[Row], list[BadRow]]:
     if "uri" not in columns:
         raise ValueError(f"{path} has no column 'uri' (a path or an address); it has {', '.join(columns) or 'none'}")
     good, bad = [], []
-    for line, values in enumerate(rows, start=2):
+    for line, values in rows:
         try:
             good.append(Row.model_validate({key: value for key, value in values.items() if value not in (None, "")}))
         except ValidationError as error:
@@ -122,11 +122,12 @@ def two_splits(rows: Iterable[tuple[str, str | None]]) -> list[str]:
     return sorted(subject for subject, splits in seen.items() if len(splits) > 1)
 
 
-def _read(path: Path) -> tuple[list[str], Iterable[Mapping[str, object]]]:
+def _read(path: Path) -> tuple[list[str], Iterable[tuple[int, Mapping[str, object]]]]:
+    """The columns, and the rows, each with its line."""
     if path.suffix.lower() == ".parquet":
         table = pq.read_table(path)
-        return table.column_names, table.to_pylist()
+        return table.column_names, enumerate(table.to_pylist(), start=2)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file, strict=True, restkey="fields that have no column")
-        rows: list[Mapping[str, object]] = list(reader)
+        rows = [(reader.line_num, values) for values in reader]  # empty lines are no rows, and a row may have several
         return list(reader.fieldnames or []), rows

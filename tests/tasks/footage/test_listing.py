@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks.footage.listing import Found, list_files, look_at_frames
+from tasks.footage.listing import MOST_DEEP, Found, list_files, look_at_frames
 from tests.tasks.videos import encode, numbered
 
 
@@ -40,6 +40,7 @@ def test_what_holds_no_moving_pictures_is_passed_over_with_a_reason(tmp_path: Pa
     images[0].save(tmp_path / "moving.gif", save_all=True, append_images=images[1:], duration=40)
     images[0].save(tmp_path / "moving.webp", save_all=True, append_images=images[1:], duration=40)
     images[0].save(tmp_path / "still.webp")
+    (tmp_path / "cut.webp").write_bytes((tmp_path / "moving.webp").read_bytes()[:20])  # it does not come to say so
     assert listed(tmp_path) == {
         ".": ("PASSED_OVER", "pictures"),
         "._clip.mp4": ("PASSED_OVER", "hidden"),
@@ -49,6 +50,7 @@ def test_what_holds_no_moving_pictures_is_passed_over_with_a_reason(tmp_path: Pa
         "moving.gif": ("VIDEO", ""),
         "moving.webp": ("VIDEO", ""),
         "still.webp": ("PASSED_OVER", "no_video"),
+        "cut.webp": ("PASSED_OVER", "no_video"),
         "notes.ts": ("PASSED_OVER", "no_video"),
     }
 
@@ -58,8 +60,10 @@ def test_pipes_dangling_links_and_names_of_bytes_cost_only_themselves(tmp_path: 
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
     (tmp_path / "self.mp4").symlink_to("self.mp4")
+    (tmp_path / "1.png").symlink_to("1.png")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/na\xffme.mp4")).write_bytes(b"v")
     assert listed(tmp_path) == {
+        "1.png": ("PROBLEM", "link_loop"),
         "gone.mp4": ("PROBLEM", "dangling_link"),
         "na\\xffme.mp4": ("VIDEO", ""),
         "pipe": ("PROBLEM", "no_file"),
@@ -90,6 +94,31 @@ def test_links_elsewhere_are_one_flag_away_and_say_so(tmp_path: Path) -> None:
     assert all("--follow-links" in entry.message for entry in list_files(root) if entry.found == Found.PROBLEM)
     taken = {"anna/a.mp4", "anna/own.mp4", "inside.mp4", "linked/c.mp4"}
     assert listed(root, follow_links=True) == dict.fromkeys(taken, ("VIDEO", ""))
+
+
+def test_pictures_that_are_links_elsewhere_are_no_clip_unless_that_is_asked(tmp_path: Path) -> None:
+    root, blobs = tmp_path / "set", tmp_path / "blobs"
+    for folder in (root / "linked", root / "inside", root / "own", blobs):
+        folder.mkdir(parents=True)
+    for number in (1, 2):
+        for folder in (blobs, root / "own"):
+            Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+        (root / "linked" / f"{number}.png").symlink_to(blobs / f"{number}.png")
+        (root / "inside" / f"{number}.png").symlink_to(f"../own/{number}.png")
+    taken = {"own": ("FRAMES", ""), "inside": ("FRAMES", "")}
+    assert listed(root, frame_folders=True) == {"linked": ("PROBLEM", "outside"), **taken}
+    (told,) = [entry.message for entry in list_files(root, frame_folders=True) if entry.found == Found.PROBLEM]
+    assert "2 of its pictures are links out of" in told and "--follow-links" in told
+    assert listed(root, True, frame_folders=True) == {"linked": ("FRAMES", ""), **taken}
+
+
+def test_folders_in_each_other_without_end_cost_only_themselves(tmp_path: Path) -> None:
+    deepest = tmp_path.joinpath(*["d"] * (MOST_DEEP + 3))
+    deepest.mkdir(parents=True)
+    (deepest / "a.mp4").touch()
+    (tmp_path / "a.mp4").touch()
+    at = "/".join(["d"] * MOST_DEEP)
+    assert listed(tmp_path) == {"a.mp4": ("VIDEO", ""), at: ("PROBLEM", "too_deep")}
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ def test_a_bad_span_costs_its_row_and_is_named_with_its_line(tmp_path: Path) -> 
     assert "set.csv, line 2 (a.mp4)" in str(aside[0].message)
 
 
+def test_a_rows_line_is_that_of_the_file_after_empty_lines_and_fields_of_several(tmp_path: Path) -> None:
+    text = 'uri,name,start_s\n\n\na.mp4,,-1\nb.mp4,"two\nlines",0\n\nc.mp4,,-1\n'
+    good, bad = read_manifest(table(tmp_path, text))
+    assert [row.uri for row in good] == ["b.mp4"]
+    assert [(problem.line, problem.uri) for problem in bad] == [(4, "a.mp4"), (8, "c.mp4")]
+
+
 @pytest.mark.parametrize(
     ("head", "says"), [("url\n", "unknown column 'url'; did you mean 'uri'"), ("start_s\n", "no column 'uri'")]
 )
