@@ -20,7 +20,8 @@ import numpy as np
 from fye_model.files import whole_file
 from tasks.media.opening import open_container
 
-_OPUS_HZ = 48_000
+_USUAL_HZ = 48_000
+_MOST_HZ = 655_350  # a copy without loss (FLAC) holds no more
 _GAP_S = 0.02  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
 
 
@@ -39,7 +40,7 @@ class AudioSource:
         self._container = open_container(path)
         streams = self._container.streams.audio
         context = streams[0].codec_context if streams else None
-        if context is None or not context.sample_rate or not context.layout.nb_channels:
+        if context is None or not 0 < context.sample_rate <= _MOST_HZ or not context.layout.nb_channels:
             self._container.close()
             raise NoSoundError(f"{path}: no sound, or none that can be decoded")
         context.thread_count = 1
@@ -61,9 +62,10 @@ class AudioSource:
                 return
             begin = cursor if cursor > first and abs(position - cursor) < _GAP_S * self.rate else position
             if begin > cursor:
-                hole = (begin if last is None else min(begin, last)) - cursor
-                yield np.zeros((1, hole * self.channels), np.int16)
-                cursor += hole
+                end = begin if last is None else min(begin, last)
+                for start in range(cursor, end, self.rate):  # a clock that jumps by hours asks for gigabytes of silence
+                    yield np.zeros((1, min(self.rate, end - start) * self.channels), np.int16)
+                cursor = end
             samples = samples[:, (cursor - begin) * self.channels :]
             if last is not None:
                 samples = samples[:, : (last - cursor) * self.channels]
@@ -99,13 +101,14 @@ class AudioSource:
 class AudioTrack:
     """A sound track of an open file, filled as the pictures come so that the file is interleaved.
 
-    codec: `aac` at the sound's own rate, or `libopus`, which knows 48 kHz.
+    codec: `aac` at the sound's own rate where it knows that one, or `libopus`; else at 48 kHz.
     """
 
     def __init__(self, container: Any, path: Path, start_s: float, codec: str = "aac") -> None:
         self._container = container
         self._source = AudioSource(path)
-        rate = _OPUS_HZ if codec == "libopus" else self._source.rate
+        known = codec == "aac" and self._source.rate in (av.Codec(codec, "w").audio_rates or ())
+        rate = self._source.rate if known else _USUAL_HZ
         self._stream = container.add_stream(codec, rate=rate, layout=self._source.layout)
         self._blocks = self._source.blocks(start_s)
         self._rest = np.zeros((1, 0), np.int16)
