@@ -8,13 +8,13 @@ from pathlib import Path
 import av.error
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 from pyarrow.lib import ArrowException
 from safetensors import SafetensorError, safe_open
 
 from fye_model.files import parse_json
 from tasks.engine.items import Quarantine
 from tasks.media.audio import AudioSource
+from tasks.media.pictures import open_picture
 from tasks.media.read import VideoReader
 
 
@@ -52,8 +52,10 @@ def _sound(path: Path) -> str | None:
 
 
 def _picture(path: Path) -> str | None:
-    with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
-        picture.load()
+    with open_picture(path) as picture:
+        for index in range(getattr(picture, "n_frames", 1)):
+            picture.seek(index)
+            picture.load()
     return None
 
 

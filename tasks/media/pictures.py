@@ -26,7 +26,7 @@ MOST_PIXELS = 100_000_000  # of a picture: decoded they take 400 MB
 _MOVING_HERE = ("WEBP", "AVIF")  # FFmpeg reads moving GIF and PNG; of these two it does not
 _MILLISECOND = Fraction(1, 1000)
 # what PIL's readers raise on files that are damaged or none of theirs
-_PICTURE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError)
+_PICTURE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
 
 
 class NoPictureError(ValueError):

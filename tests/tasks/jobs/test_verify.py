@@ -76,6 +76,15 @@ def test_files_that_cannot_be_decoded_are_told_by_kind(tmp_path: Path) -> None:
         assert undecodable(path) is None, path.name
         (cut := path.with_stem("cut")).write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         assert undecodable(cut), cut.name
+    noise = np.random.default_rng(0).integers(0, 256, (4, 200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise[0]).save(tmp_path / "chunks.png")
+    parts = (tmp_path / "chunks.png").read_bytes().split(b"IDAT")
+    (tmp_path / "chunks.png").write_bytes(b"IDAT".join([parts[0], parts[1][:-4] + bytes(4), *parts[2:]]))
+    frames = [Image.fromarray(frame) for frame in noise]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert undecodable(tmp_path / "moving.gif") is None
+    (tmp_path / "cut.gif").write_bytes((tmp_path / "moving.gif").read_bytes()[:-40_000])
+    assert undecodable(tmp_path / "chunks.png") and undecodable(tmp_path / "cut.gif"), "past the first part"
     (tmp_path / "a.txt").write_bytes(b"\xff")
     assert undecodable(tmp_path / "a.txt") is None, "nothing is said of other kinds"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.media.pictures import NoPictureError, open_picture, read_picture
+from tasks.media.pictures import NoPictureError, PictureReader, open_picture, read_picture
 from tests.tasks.videos import assert_upright, encode, numbered
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,6 +59,19 @@ def test_what_is_no_picture_is_refused_in_words(tmp_path: Path, content: bytes |
         path.write_bytes(content)
     with pytest.raises(NoPictureError, match=re.escape(words)), open_picture(path) as image:
         image.load()
+
+
+def test_damage_inside_a_moving_picture_costs_the_frames_that_it_hits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(frame) for frame in rng.integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)]
+    frames[0].save(tmp_path / "whole.avif", save_all=True, append_images=frames[1:], duration=40)
+    content = bytearray((tmp_path / "whole.avif").read_bytes())
+    for at in rng.integers(len(content) // 2, len(content), 20):
+        content[at] ^= 0xFF
+    (tmp_path / "damaged.avif").write_bytes(content)
+    reader = PictureReader(tmp_path / "damaged.avif", 25.0)
+    good = len(list(reader))
+    assert reader.corrupt_frames > 0 and good > 0 and good + reader.corrupt_frames == 6
 
 
 def test_pictures_and_videos_are_opened_in_one_place() -> None:
