@@ -37,8 +37,13 @@ def numbers(moving: Moving) -> list[int]:
         ([33, 33, 34, 33, 67, 33, 33, 34] * 5, 30.0),
         ([16, 17, 17] * 10 + [33, 34] * 30, 60.0),
         ([700] * 10, 1 / 0.7),
+        ([0.011, 33.322, 33.333, 33.333] * 10, 30.0),
+        ([2] * 20, 500.0),
     ],
-    ids=["25", "30 in whole ms", "29.97", "30 with jitter", "8.3 then 25", "30 with drops", "60 then 30", "slow"],
+    ids=[
+        *("25", "30 in whole ms", "29.97", "30 with jitter", "8.3 then 25", "30 with drops", "60 then 30", "slow"),
+        *("30, some twice a tick apart", "500"),
+    ],
 )
 def test_the_rate_follows_from_the_times(steps_ms: list[float], fps: float) -> None:
     times = np.cumsum([0, *steps_ms]) / 1000 + 1.48
