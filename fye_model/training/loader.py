@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
@@ -24,6 +25,7 @@ from fye_model.training.data import StepBatches, TrainingSamples
 
 RESTARTS = 2  # of loaders of which a worker was killed
 _LOOK_S = 5.0  # how often a loader that is waited for is looked at
+_DEATH_S = 5.0  # until it is known that a worker is dead
 _OVERDUE = "DataLoader timed out"  # how PyTorch says so
 _NAMED = 8  # clips in a message
 Item = dict[str, Tensor]
@@ -108,7 +110,8 @@ class Batches(Iterator[Item]):
         while True:
             try:
                 batch = next(self._batches)
-            except RuntimeError as error:  # PyTorch has no other kind for these
+            # PyTorch's own are RuntimeErrors; the others come where what a killed worker has sent cannot be fetched
+            except (RuntimeError, EOFError, OSError) as error:
                 self._see_to(error)
                 continue
             if isinstance(batch, _Refused):
@@ -131,8 +134,10 @@ class Batches(Iterator[Item]):
         self._batches = iter(loader)
         self._processes = [process for process in multiprocessing.active_children() if process not in before]
 
-    def _see_to(self, error: RuntimeError) -> None:
+    def _see_to(self, error: Exception) -> None:
         """Return where it is worth asking again; raise otherwise."""
+        if not isinstance(error, RuntimeError):
+            wait([process.sentinel for process in self._processes], _DEATH_S)  # it is dead before that is known
         ends = [process.exitcode for process in self._processes if process.exitcode is not None]
         if not ends and _OVERDUE not in str(error):
             raise error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing.forkserver
 import multiprocessing.synchronize
 import os
 import shutil
 import signal
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -56,6 +58,22 @@ def test_a_killed_worker_costs_no_batch_and_one_that_always_dies_ends_with_what_
     assert step > len(taken) and clips.place((step, 1)) in message
     for said in ("killed by signal 9 (SIGKILL)", "3 times", "runtime.loader_workers to 0", "/dev/shm", "checkpoint"):
         assert said in message, said
+
+
+def test_a_worker_whose_death_is_not_known_yet_costs_no_batch(own: Path) -> None:
+    """What it sent before cannot be fetched from it any more; the fork server tells later how it ended."""
+    with closing(Batches(samples(own), StepBatches(1, 8, 2, 1, 0, 1), 1, CPU, timeout_s=60)) as batches:
+        taken = [next(batches)]
+        (worker,), server = batches._processes, multiprocessing.forkserver._forkserver._forkserver_pid
+        time.sleep(0.5)  # it has sent more
+        os.kill(server, signal.SIGSTOP)
+        try:
+            worker.kill()
+            threading.Timer(0.5, os.kill, (server, signal.SIGCONT)).start()
+            taken += batches
+        finally:
+            os.kill(server, signal.SIGCONT)
+        assert len(taken) == 8 and batches._processes[0].pid != worker.pid
 
 
 class DiesHoldingLocks(TrainingSamples):
