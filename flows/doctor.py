@@ -16,6 +16,7 @@ from prefect.settings import get_current_settings
 from flows.running import mark_killed, mark_runs
 from flows.server import NoServer, start_server
 from tasks.doctor.check import Check
+from tasks.engine.limits import KEEP_LEASES, forgetful
 from tasks.engine.store import Store, is_address, is_missing
 from tasks.jobs.doctor import leftovers, local_checks
 from tasks.workspace.holding import dead_runs, live_runs, run_locks
@@ -48,6 +49,8 @@ def doctor(work: str, clear: bool = False) -> Iterator[Check]:
     took = (datetime.now(UTC) - begun).total_seconds()
     told = f"the server at {settings.api.url} answers" if settings.api.url else "a run's own server starts"
     yield Check(name="Prefect", state="ok", found=f"{told}; all of this took {took:.0f} s")
+    if settings.api.url and (problem := forgetful()) is not None:
+        yield Check(name="leases", state="warn", found=problem, fix=KEEP_LEASES)
     yield _stale_runs(work, clear)
     yield _leftovers(clear)
 

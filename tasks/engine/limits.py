@@ -14,6 +14,7 @@ from fye_model.devices import Device
 from tasks.engine.cards import cards_of, held_cards
 
 LIMIT = "gpu"
+_LEASES = "prefect.server.concurrency.lease_storage"
 logger = logging.getLogger(__name__)
 
 
@@ -69,6 +70,7 @@ def make_limit(slots: int = 1) -> dict[str, int]:
     """Make the limit on the server that is deployed to, unless it is there: a step of `prefect deploy`.
 
     slots: cards in all. One that is there stays as it is, because whoever runs the machines may have changed it.
+    Warns where the server would forget who holds what.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
@@ -79,4 +81,31 @@ def make_limit(slots: int = 1) -> dict[str, int]:
             client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=slots))
         except ObjectAlreadyExists:
             slots = client.read_global_concurrency_limit_by_name(LIMIT).limit
+    if (problem := forgetful()) is not None:
+        logger.warning("%s; %s", problem, KEEP_LEASES)
     return {"gpu_slots": slots}
+
+
+KEEP_LEASES = (
+    "start it in the folder of the sources, whose prefect.toml has it keep them on its disk, or with "
+    f"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={_LEASES}.filesystem"
+)
+
+
+def forgetful() -> str | None:
+    """What is wrong with how the server in use keeps its leases, by which runs hold their places; None if nothing is.
+
+    A server that does not tell, as those that others run for one, is taken to do well.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    with get_client(sync_client=True) as client:
+        try:
+            told = client.request("GET", "/admin/settings").json()
+        except PrefectHTTPStatusError:
+            return None
+    kept = told.get("server", {}).get("concurrency", {}).get("lease_storage")
+    if kept != f"{_LEASES}.memory":
+        return None
+    return "Prefect's server keeps leases in its memory: when it is started again, every run with a limit crashes"

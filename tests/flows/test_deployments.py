@@ -169,6 +169,9 @@ def test_deploying_makes_the_limit_on_gpus_and_leaves_one_that_is_there(server: 
     (limit,) = [one for one in server.ask("v2/concurrency_limits", {}) if one["name"] == "gpu"]
     assert limit["limit"] == 2
     server.call("gcl", "update", "gpu", "--limit", "1")
+    with urllib.request.urlopen(f"{server.url}/admin/settings", timeout=30) as answer:
+        kept = json.load(answer)["server"]["concurrency"]["lease_storage"]
+    assert kept.endswith(".filesystem"), "prefect.toml is not heeded: a server that is started again crashes runs"
 
 
 SLOT = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,31 @@ def test_a_weekly_run_promotes_by_the_rule_alone_and_not_what_somebody_went_back
     roll_back(store, "the mouth")
     line, _ = weekly(lab, overrides=free)
     assert not line["promoted"] and "somebody went back from it: the mouth" in line["why"]
+
+
+def test_a_weekly_run_that_goes_on_trains_from_the_model_in_use(lab: Lab, first: tuple[Any, dict[str, Any]]) -> None:
+    """With a step that changes nothing, what stage 1 leaves is what it was given."""
+    from tasks.workspace.promoted import current_model, promote
+
+    store, still = Store(lab.work), ["train.stage1.learning_rate=1e-30", "train.stage1.steps=1"]
+    promote(store, None, "to go on from")
+    model, trained = current_model(store), lab.work / "items" / "train_stage1"
+    before = set(trained.iterdir())
+    _, summary = weekly(lab, overrides=still, start="last")
+    assert stages(summary)["encoders"]["computed"] == 1, "its encoders are another's"
+    (made,) = set(trained.iterdir()) - before
+    (weights,) = (weights_of(made / name) for name in os.listdir(made) if name.startswith("checkpoint-"))
+    given = weights_of((lab.work / model.files["init/meta.json"][0]).parent)
+    assert weights.keys() == given.keys() and len(weights) > 100
+    assert max(float((weights[name] - given[name]).abs().max()) for name in weights) < 1e-12
+
+
+def weights_of(checkpoint: Path) -> dict[str, Any]:
+    """Every weight of a checkpoint's networks, by network and name."""
+    from safetensors.torch import load_file
+
+    files = [path for path in checkpoint.glob("*/*.safetensors")]
+    return {f"{path.parent.name}.{name}": tensor for path in files for name, tensor in load_file(path).items()}
 
 
 def plan_of(lab: Lab, **parameters: Any) -> Any:
