@@ -273,14 +273,14 @@ KINDS = {
     "attention": ("fmha", "flash", "cudnn_generated_fort_native_sdpa", "sdpa"),
     "frame attention": ("_attend",),
     "norms of groups": ("_moments", "_statistics", "_apply", "_gradient"),
-    "norms of layers": ("layer_norm", "LayerNorm", "GammaBeta"),
+    "norms of layers": ("_sum_and_norm", "layer_norm", "LayerNorm", "GammaBeta"),
     "gates, bias, join": ("_gate", "_bias_and", "_join"),
     "adam": ("_adam",),
     "convolutions": ("conv", "xmma", "implicit", "fprop", "dgrad", "wgrad"),
     "turning": ("nchwToNhwc", "nhwcToNchw", "transpose"),
     "products": ("gemm", "nvjet", "cutlass", "splitK", "cublas"),
     "copies": ("copy", "Memcpy", "Cat", "fill", "Memset"),
-    "sums": ("reduce",),
+    "sums": ("_sum_rows", "reduce"),
     "elementwise": ("elementwise",),
 }
 

@@ -64,7 +64,7 @@ class _ResidualNorm(torch.autograd.Function):
         stats = torch.empty(2, count, device=rows.device, dtype=torch.float32)
         block = power_of_two(width)
         tile = max(1, _ELEMENTS // block)
-        _forward[(-(-count // tile),)](
+        _sum_and_norm[(-(-count // tile),)](
             rows, plus, plus if bias is None else bias, weight, shift, total, normed, stats, count, eps,
             added is not None, bias is not None, width, tile, block, num_warps=4,
         )  # fmt: skip
@@ -87,7 +87,7 @@ class _ResidualNorm(torch.autograd.Function):
         if summing:
             programs = max(1, min(_MOST_PROGRAMS, programs, count // _LEAST_ROWS))
         sums = torch.empty(3, programs if summing else 1, width, device=total.device, dtype=torch.float32)
-        _backward[(programs,)](
+        _sum_and_norm_backward[(programs,)](
             total, weight, stats, grad_total, grad_normed, out, sums, count, sums[0].numel(), programs,
             -(-count // (programs * tile)), summing, width, tile, block, num_warps=4,
         )  # fmt: skip
@@ -99,7 +99,7 @@ class _ResidualNorm(torch.autograd.Function):
 if triton is not None:
 
     @triton.jit
-    def _forward(
+    def _sum_and_norm(
         rows, plus, bias, weight, shift, total, normed, stats, count, eps, ADDED: tl.constexpr, BIAS: tl.constexpr,
         WIDTH: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
@@ -128,7 +128,7 @@ if triton is not None:
         tl.store(stats + count + row, deviation, mask=row < count)
 
     @triton.jit
-    def _backward(
+    def _sum_and_norm_backward(
         total, weight, stats, grad_total, grad_normed, out, sums, count, second, programs, STEPS: tl.constexpr,
         SUMMING: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
