@@ -95,8 +95,9 @@ def train_model(run: Run, data: Data, start: Mapping[str, FileRef] | None = None
     encoded = run.stage(LATENTS, per_clip_items(kept, NOTHING, "video", "landmarks", **encoders))
     clips, crops = with_outputs(kept, encoded, latents=LATENTS_FILE), training_clips(kept, encoded)
     inputs = whole_inputs(crops, "landmarks", "masks", "latents")
-    stage1 = run.stage(STAGE1, run.one_item("stage 1", crops, inputs | dict(start or {})))
-    stage2 = run.stage(STAGE2, run.one_item("stage 2", crops, inputs | best_checkpoint(stage1, "init")))
+    decoder = fitted.only.refs("vae/") if run.runtime.previews else {}
+    stage1 = run.stage(STAGE1, run.one_item("stage 1", crops, inputs | dict(start or {}), decoder))
+    stage2 = run.stage(STAGE2, run.one_item("stage 2", crops, inputs | best_checkpoint(stage1, "init"), decoder))
     inputs = whole_inputs(clips, "video", "landmarks") | encoders | first_checkpoint(stage1) | all_checkpoints(stage2)
     return Model(clips, encoders, stage1, stage2, run.stage(SELECT, run.one_item("selection", clips, inputs)))
 

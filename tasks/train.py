@@ -107,6 +107,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             offload=runtime.offload,
             boards=runtime.boards,
             board=board,
+            previews=item.folder("vae") if any(name.startswith("vae/") for name in item.files) else None,
         )
         job.write(work / "job.json")
         supervise(launch_command(work / "job.json", runtime.launcher, runtime.processes))
@@ -149,6 +150,7 @@ _READS = {
 }
 # earlier versions left TensorBoard's files among the outputs; what they made stays good
 _WRITES = {"checkpoint-*/*": Kind.CHECKPOINT, "metrics.jsonl": Kind.CURVE, "tensorboard/*?": Kind.CURVE}
+_BESIDE = {"vae/*?": Kind.AUTOENCODER}  # previews are decoded by it
 STAGE1 = Stage(
     "train_stage1",
     "1",
@@ -161,6 +163,7 @@ STAGE1 = Stage(
     resumable=True,
     tools=("torch", "diffusers"),
     uses_landmarker=True,
+    beside=_BESIDE,
 )
 STAGE2 = Stage(
     "train_stage2",
@@ -174,6 +177,7 @@ STAGE2 = Stage(
     resumable=True,
     tools=("torch", "diffusers"),
     uses_landmarker=True,
+    beside=_BESIDE,
 )
 
 

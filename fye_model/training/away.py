@@ -163,6 +163,7 @@ class Away:
             landmark_image=recipe.train.landmark_image,
             device=self.device if self.processes == 1 else "cuda",
             loader_workers=loaders,
+            previews=self.encoders / VAE,
         )
         file = self.output / f"stage{number}.job.json"
         job.write(file)

@@ -1,7 +1,8 @@
-"""Where a run's curves go beside `metrics.jsonl`: TensorBoard, and Weights & Biases or MLflow for those who have them.
+"""Where a run's curves and previews go: TensorBoard, and Weights & Biases or MLflow for those who have them.
 
-Nothing leaves the machine unless the package's own variables say so (`WANDB_MODE=online`, `MLFLOW_TRACKING_URI`). What
-a board is told changes no weights, and a board that fails is left out: training does not end for it.
+All curves are in `metrics.jsonl` too. Nothing leaves the machine unless the package's own variables say so
+(`WANDB_MODE=online`, `MLFLOW_TRACKING_URI`). What a board is told changes no weights, and a board that fails is left
+out: training does not end for it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from fye_model.files import write_atomic
 from fye_model.runtime import BoardName
@@ -34,10 +37,23 @@ def check_boards(names: Iterable[BoardName]) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the bytes of its file; `kind` gif: one that moves."""
+
+    name: str
+    data: bytes
+    kind: Literal["png", "gif"]
+    width: int
+    height: int
+
+
 class Board(Protocol):
-    """Takes values of steps."""
+    """Takes values and pictures of steps."""
 
     def write(self, step: int, values: dict[str, float]) -> None: ...
+
+    def picture(self, step: int, picture: Picture) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -55,6 +71,16 @@ class TensorBoard:
     def write(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, picture: Picture) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        # by hand: TensorBoard's own ways to add pictures decode them, and want moviepy for those that move
+        image = Summary.Image(
+            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=picture.data
+        )
+        summary = Summary(value=[Summary.Value(tag=picture.name, image=image)])
+        self._writer.file_writer.add_summary(summary, step)
 
     def flush(self) -> None:
         pass  # its own thread does
@@ -74,6 +100,7 @@ class Wandb:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
@@ -86,6 +113,14 @@ class Wandb:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         self._run.log(values, step=step)
+
+    def picture(self, step: int, picture: Picture) -> None:
+        import wandb
+
+        place = self._folder / f"{picture.name}-{step:06d}.{picture.kind}"
+        write_atomic(place, picture.data)
+        shown = wandb.Image(str(place)) if picture.kind == "png" else wandb.Video(str(place), format="gif")
+        self._run.log({picture.name: shown}, step=step)
 
     def flush(self) -> None:
         pass  # its own process does
@@ -125,6 +160,12 @@ class MLflow:
         now = int(time.time() * 1000)
         self._waiting += [Metric(name, value, now, step) for name, value in values.items()]
 
+    def picture(self, step: int, picture: Picture) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / f"{step:06d}.{picture.kind}"
+            place.write_bytes(picture.data)
+            self._client.log_artifact(self._id, str(place), picture.name)
+
     def flush(self) -> None:
         while self._waiting:
             some, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
@@ -158,6 +199,11 @@ class Boards:
         """Tell a step's values, by their names."""
         for name, board in list(self._boards.items()):
             self._try(name, partial(board.write, step, values))
+
+    def picture(self, step: int, picture: Picture) -> None:
+        """Show a picture that belongs to a step."""
+        for name, board in list(self._boards.items()):
+            self._try(name, partial(board.picture, step, picture))
 
     def flush(self) -> None:
         """Send what waits; called now and then, for sending may take its time."""

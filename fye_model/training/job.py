@@ -53,6 +53,7 @@ class TrainJob(Config):
     log_every: Annotated[int, Field(gt=0)] = 10
     boards: tuple[BoardName, ...] = ("tensorboard",)
     board: Path | None = None  # folder for boards, whose files tell their time; None: in `output`
+    previews: Path | None = None  # the autoencoder that shows held-out frames on the boards; None: no previews
 
     @model_validator(mode="after")
     def _check(self) -> Self:

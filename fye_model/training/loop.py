@@ -35,6 +35,7 @@ from fye_model.training.index import read_index
 from fye_model.training.job import Json, TrainJob, digest_of
 from fye_model.training.loader import Batches
 from fye_model.training.objective import Objective
+from fye_model.training.previews import Previews
 from fye_model.training.progress import Progress, StepRecord, Utilisation
 from fye_model.training.start import identify, load_networks, make_samples, start
 from fye_model.training.step import Batch, Step, StepResult, WorkingStep, make_step
@@ -131,6 +132,7 @@ class _Run:
         self.objective = Objective(trained.networks, job).to("cpu" if self.offloaded else world.device)
         self.saver = checkpoint.Saver(background=self.on_gpu)
         self.progress: Progress | None = None
+        self.previews: Previews | None = None
         self._unread: list[_Taken] = []
         self._ahead: deque[torch.cuda.Event] = deque()
 
@@ -141,6 +143,8 @@ class _Run:
             return first_step - 1
         if world.first:
             self.progress = Progress(job, first_step, self.log, self.on_gpu)
+            if job.previews is not None and job.boards and self.held_out.windows:
+                self.previews = Previews(job, job.previews, self.held_out, self.log)
         try:
             return self._take_steps(first_step, loader, laps, should_stop)
         finally:
@@ -274,7 +278,20 @@ class _Run:
         found = validate(self.objective, self.held_out, self.trained, self.world, items, micro, step)
         if self.progress is not None:
             self.progress.validation(found)
+            self._show(self.progress, step)
         return found
+
+    def _show(self, progress: Progress, step: int) -> None:
+        """A preview by the weights that validation looked at."""
+        if self.previews is None:
+            return
+        self.trained.swap_in_average()
+        try:
+            picture = self.previews.make(self.objective.networks, self.world.device)
+        finally:
+            self.trained.swap_back()
+        if picture is not None:
+            progress.preview(step, picture)
 
     def _save(self, step: int, found: checkpoint.ValidationResult | None, due: bool) -> None:
         job, config = self.job, self.job.train

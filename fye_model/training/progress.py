@@ -14,7 +14,7 @@ import torch
 
 from fye_model.config import TrainStageConfig
 from fye_model.files import write_atomic
-from fye_model.training.boards import Boards
+from fye_model.training.boards import Boards, Picture
 from fye_model.training.checkpoint import ValidationResult
 from fye_model.training.job import TrainJob
 
@@ -95,6 +95,10 @@ class Progress:
         terms = {name: value for name, value in found.model_dump().items() if name.startswith("loss")}
         self._write(found.step, {f"val_{name}": value for name, value in terms.items()})
         self.log(f"step {found.step}/{self.steps} validation loss {found.loss:.4f} on {found.items} held-out samples")
+
+    def preview(self, step: int, picture: Picture) -> None:
+        """Show what the networks make of held-out frames after a step."""
+        self._boards.picture(step, picture)
 
     def flush(self) -> None:
         """Bring the record to disk; called before a checkpoint is made."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -36,12 +36,16 @@ NOTHING = Nothing()
 
 @dataclass(frozen=True)
 class Item(Generic[Facts]):
-    """One unit of a stage's work. Its key is made of id, inputs and facts; the name is for people alone."""
+    """One unit of a stage's work. Its key is made of id, inputs and facts; the name is for people alone.
+
+    `beside`: files that its worker may show something by while it works, and that nothing it makes depends on.
+    """
 
     id: str
     name: str
     inputs: Mapping[str, FileRef]
     facts: Facts
+    beside: Mapping[str, FileRef] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

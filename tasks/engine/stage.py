@@ -15,7 +15,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, Sta
 from tasks.engine.limits import gpus_held
 from tasks.engine.progress import Progress
 from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, stage_key
-from tasks.engine.store import Store, digest, file_digest, is_address
+from tasks.engine.store import FileRef, Store, digest, file_digest, is_address
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -85,6 +85,7 @@ class Stage(Generic[Settings, Facts, Row]):
     resumable: bool = False  # its scratch folder is kept over a kill, and the worker goes on in it
     tools: tuple[str, ...] = ()  # packages whose version can change the result
     uses_landmarker: bool = False
+    beside: Files = field(default_factory=dict)  # files that its worker looks at, and its results do not depend on
 
     def key(self, settings: JsonValue, landmark_model: str | None, item: Item[Any]) -> str:
         """The digest of all that can change an item's result. `settings`: as `settings_by_content` gives them."""
@@ -98,7 +99,8 @@ class Stage(Generic[Settings, Facts, Row]):
     ) -> list[str]:
         """The items' keys. Raises ValueError for an item whose files are not those that the stage declares."""
         for item in items:
-            if problems := problems_with(item.inputs, self.reads):
+            problems = problems_with(item.inputs, self.reads) + problems_with(item.beside, self.beside)
+            if problems:
                 raise ValueError(f"{self.name} of {item.name}: {'; '.join(problems)}")
         values = settings_by_content(store, settings.model_dump())
         model = asset.model if asset is not None and self.uses_landmarker else None
@@ -316,19 +318,23 @@ def _process_item(
         except Exception as error:
             return _unexpected(receipts, item, key, error)
         finally:
-            store.forget_fetched(ref.path for ref in item.inputs.values())
+            store.forget_fetched(ref.path for ref in _files_of(item).values())
 
 
 def given(store: Store, item: Item[Facts], out: Path) -> Given[Facts]:
     """An item as its worker sees it; remote files are fetched."""
     files = {}
-    for name, ref in item.inputs.items():
+    for name, ref in _files_of(item).items():
         files[name] = store.local_path(ref.path)
         if is_address(ref.path) and file_digest(files[name]) != ref.sha256:
             raise Quarantine(
                 "changed", f"{ref.path} holds other bytes than it was said to (sha256 {ref.sha256[:16]}…); list it anew"
             )
     return Given(item.name, files, item.facts, out)
+
+
+def _files_of(item: Item[Any]) -> dict[str, FileRef]:
+    return {**item.inputs, **item.beside}
 
 
 def _unexpected(receipts: Receipts[Row], item: Item[Any], key: str, error: Exception) -> Outcome[Row]:

@@ -91,9 +91,15 @@ class Run:
         pairs = zip(items, keys, strict=True)
         return [item.name for item, key in pairs if receipts.find(item, key, tell=False) is None]
 
-    def one_item(self, name: str, clips: Sequence[Clip], inputs: Mapping[str, FileRef]) -> list[Item[ClipSet]]:
+    def one_item(
+        self,
+        name: str,
+        clips: Sequence[Clip],
+        inputs: Mapping[str, FileRef],
+        beside: Mapping[str, FileRef] | None = None,
+    ) -> list[Item[ClipSet]]:
         """The one item of a stage that reads many clips."""
-        return [Item(name, name, inputs, clip_set(self.recipe, self.landmarker.model, clips))]
+        return [Item(name, name, inputs, clip_set(self.recipe, self.landmarker.model, clips), beside or {})]
 
     @property
     def local_root(self) -> Path:

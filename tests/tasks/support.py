@@ -72,7 +72,7 @@ def work_on(
     runtime: Runtime | None = None,
 ) -> Row:
     """One item through a stage's worker in this process; its files must be those that the stage declares."""
-    assert not problems_with(files, stage.reads)
+    assert not problems_with(files, {**stage.reads, **stage.beside})
     context = Context(runtime or Runtime(workers=0), "cpu", asset)
     with stage.open(settings, context) as worker:
         row = worker.process(Given(name, files, facts, out))

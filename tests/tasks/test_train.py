@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 import tasks.train
 from fye_model.config import Recipe, Runtime, TrainConfig, TrainStageConfig
 from fye_model.training.job import choose_loader_workers, read_job
-from tasks.engine.items import Given
-from tasks.engine.stage import Context
+from tasks.engine.items import Given, Item
+from tasks.engine.stage import Context, given
+from tasks.engine.store import FileRef, Store, file_digest
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.train import STAGE1, STAGE2, TrainingFailed
 from tasks.workspace.dataset import ClipRecord, ClipSet
@@ -45,6 +47,29 @@ def test_both_stages_leave_what_they_declare_also_with_working_weights(
         best = out / row.best
         kept = {path.relative_to(best).as_posix(): path for path in best.rglob("*") if path.is_file()}
         files |= {f"init/{name}": path for name, path in kept.items() if stage is STAGE1}
+
+
+def test_previews_are_made_by_an_autoencoder_that_is_not_in_the_key(
+    tmp_path: Path, landmarker_asset: LandmarkerAsset
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+    ref = FileRef(str(path), file_digest(path), path.stat().st_size)
+    clip = ClipRecord(clip="a0", name="anna", subject="anna", frames=30, train=(0, 24), val=(24, 30))
+    facts = ClipSet(size=64, factor=8, fps=25.0, landmark_model="m:0", clips=(clip,))
+    store, settings = Store(f"file://{tmp_path}/store"), STAGE1.settings(Recipe())
+    item = Item("stage 1", "stage 1", {f"clips/a0/{name}": ref for name in ("landmarks", "masks", "latents")}, facts)
+    seen = replace(item, beside={"vae/config.json": ref})
+    assert STAGE1.keys(store, settings, landmarker_asset, [seen]) == STAGE1.keys(
+        store, settings, landmarker_asset, [item]
+    )
+    files = given(store, seen, tmp_path / "out").files
+    with pytest.raises(ValueError, match="stage 1: vae is not declared"):
+        STAGE1.keys(store, settings, landmarker_asset, [replace(item, beside={"vae": ref})])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(TrainingFailed):
+        work_on(STAGE1, settings, files, facts, tmp_path / "out", asset=landmarker_asset)
+    assert read_job(tmp_path / "out.job" / "job.json").previews == tmp_path
 
 
 def test_settings_of_speed_reach_the_process_and_its_error_comes_back(

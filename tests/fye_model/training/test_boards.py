@@ -6,12 +6,14 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fye_model.runtime import BoardName
-from fye_model.training.boards import Boards
+from fye_model.training.boards import Boards, Picture
 from fye_model.training.job import TrainJob
 from fye_model.training.loop import train
+from fye_model.training.previews import as_gif, as_png
 from fye_model.training.progress import METRICS, read_metrics
 
 
@@ -41,6 +43,12 @@ def test_boards_change_neither_the_identity_of_a_run_nor_what_it_may_go_on_from(
     assert train(make_job(steps=2, job={"boards": ()}), print).step == 2
 
 
+def preview(step: int) -> Picture:
+    """A still picture of an odd step, a moving one of an even."""
+    frames = np.random.default_rng(step).integers(0, 255, (3, 8, 16, 3), np.uint8)
+    return as_png(frames[0], 1) if step % 2 else as_gif(frames, 1, 25.0)
+
+
 def tell(names: list[BoardName], folder: Path) -> list[str]:
     """Tell boards of a run of two steps, and of the same run gone on; returns what they complained about."""
     said: list[str] = []
@@ -48,6 +56,7 @@ def tell(names: list[BoardName], folder: Path) -> list[str]:
         boards = Boards(names, folder, first, {"stage": 1, "train": {"steps": 4}}, said.append)
         for step in (first, first + 1):
             boards.write(step, {"train/loss": 1.0 / step})
+            boards.picture(step, preview(step))
         boards.flush()
         boards.close()
     return said
@@ -64,6 +73,8 @@ def test_mlflow_goes_on_in_the_run_of_a_resumed_training(tmp_path: Path) -> None
         *((step, 1.0 / step) for step in (1, 2, 3, 4)),
     ]
     assert client.get_run(run).info.status == "FINISHED"
+    shown = [Path(file.path).name for file in client.list_artifacts(run, "preview")]
+    assert shown == ["000001.png", "000002.gif", "000003.png", "000004.gif"]
 
 
 def test_wandb_stays_offline_and_goes_on_in_the_run_of_a_resumed_training(tmp_path: Path) -> None:
@@ -71,3 +82,5 @@ def test_wandb_stays_offline_and_goes_on_in_the_run_of_a_resumed_training(tmp_pa
     assert tell(["wandb"], tmp_path) == []
     runs = {path.stem for path in tmp_path.glob("wandb/wandb/offline-run-*/run-*.wandb")}
     assert len(runs) == 1
+    shown = list(tmp_path.glob("wandb/**/media/**/preview*"))
+    assert sorted(path.suffix for path in shown) == [".gif", ".gif", ".png", ".png"]
