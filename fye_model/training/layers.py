@@ -29,15 +29,19 @@ from fye_model.training.kernels.residual_norm import residual_norm
 
 @dataclass(frozen=True)
 class Savings:
-    """Which passes the layers do without, beyond what all of them do. Each alone leaves the function what it is."""
+    """Which passes the layers do without, beyond what all of them do. Each alone leaves the function what it is.
 
-    norms: bool = False  # a residual sum and the LayerNorm behind it are one kernel
-    sums: bool = False  # gradients of biases are summed by kernels of their own
-    tokens: bool = False  # attention to few tokens has its projections multiplied into keys and values
-    enlarge: bool = False  # enlargement and convolution are one convolution, with 4 taps a pixel instead of 9
+    All of them pay on a card (`tests/benchmarks/train_step.py`); they can be told apart so that each can be measured.
+    """
+
+    norms: bool = True  # a residual sum and the LayerNorm behind it are one kernel
+    sums: bool = True  # gradients of biases are summed by kernels of their own
+    tokens: bool = True  # attention to few tokens has its projections multiplied into keys and values
+    enlarge: bool = True  # enlargement and convolution are one convolution, with 4 taps a pixel instead of 9
 
 
-NONE = Savings()
+ALL = Savings()
+NONE = Savings(norms=False, sums=False, tokens=False, enlarge=False)
 
 # Output pixel 2i reads pixels i - 1 (by tap 3) and i (tap 1) of the smaller image, 2i + 1 reads i (2) and i + 1 (0).
 _TAPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -53,7 +57,7 @@ class Added(NamedTuple):
 class TrainingResnet(nn.Module):
     """A UNet's resnet; both biases of its convolutions go where another kernel passes over the image anyway."""
 
-    def __init__(self, plain: ResnetBlock2D, savings: Savings = NONE) -> None:
+    def __init__(self, plain: ResnetBlock2D, savings: Savings = ALL) -> None:
         super().__init__()
         self.plain: Any = plain
         self.savings = savings
@@ -83,7 +87,7 @@ class TrainingTransformer(nn.Module):
     keys and values instead of behind it: one join instead of two, and one product for both.
     """
 
-    def __init__(self, plain: SpatialTransformer, savings: Savings = NONE) -> None:
+    def __init__(self, plain: SpatialTransformer, savings: Savings = ALL) -> None:
         super().__init__()
         self.plain = plain
         self.savings = savings
@@ -157,7 +161,7 @@ class TrainingTransformer(nn.Module):
 class TrainingMotion(nn.Module):
     """A motion module on (frame, pixel, channel) as the image layers leave it; the frame axis is not moved."""
 
-    def __init__(self, plain: AnimateDiffTransformer3D, savings: Savings = NONE) -> None:
+    def __init__(self, plain: AnimateDiffTransformer3D, savings: Savings = ALL) -> None:
         super().__init__()
         self.plain = plain
         self.savings = savings
@@ -189,7 +193,7 @@ class TrainingUpsampler(nn.Module):
 
     taps: Tensor
 
-    def __init__(self, plain: Upsample2D, savings: Savings = NONE) -> None:
+    def __init__(self, plain: Upsample2D, savings: Savings = ALL) -> None:
         super().__init__()
         self.plain = plain
         self.savings = savings
@@ -233,7 +237,7 @@ _WRAPPERS: tuple[tuple[type[nn.Module], Any], ...] = (
 )
 
 
-def lay_out(networks: nn.Module, savings: Savings = NONE) -> int:
+def lay_out(networks: nn.Module, savings: Savings = ALL) -> int:
     """Put the layers above in place of the plain ones, in place; returns how many. Parameters stay what they are.
 
     Meant for a working copy: the names in its state dict change.
@@ -261,7 +265,7 @@ def to_image(rows: Tensor, side: torch.Size) -> Tensor:
     return rows.reshape(len(rows), *side, -1).permute(0, 3, 1, 2)
 
 
-def pointwise(rows: Tensor, layer: Any, savings: Savings = NONE) -> Tensor:
+def pointwise(rows: Tensor, layer: Any, savings: Savings = ALL) -> Tensor:
     """A 1x1 convolution or linear layer on rows (n, h·w, c), as a matrix product."""
     product = biased.linear if savings.sums else F.linear
     out: Tensor = product(rows, layer.weight.flatten(1), layer.bias)

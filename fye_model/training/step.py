@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fye_model.training.checkpoint import Trained
 from fye_model.training.distributed import World
 from fye_model.training.job import TrainJob
-from fye_model.training.layers import NONE, Savings
+from fye_model.training.layers import ALL, Savings
 from fye_model.training.objective import Objective
 from fye_model.training.working import WorkingCopy, sum_over_processes
 
@@ -42,7 +42,7 @@ class Step(Protocol):
     def __call__(self, batches: Iterator[Batch], lr: float) -> StepResult: ...
 
 
-def make_step(job: TrainJob, trained: Trained, objective: Objective, world: World, savings: Savings = NONE) -> Step:
+def make_step(job: TrainJob, trained: Trained, objective: Objective, world: World, savings: Savings = ALL) -> Step:
     """The step that the job's settings ask for. `objective` holds `trained.networks`."""
     if job.train.working_weights == "bf16":
         return WorkingStep(job, trained, world, savings)
@@ -92,7 +92,7 @@ class PlainStep:
 class WorkingStep:
     """Forward and backward of bf16 working weights, as a graph on a GPU; then one pass over weights and moments."""
 
-    def __init__(self, job: TrainJob, trained: Trained, world: World, savings: Savings = NONE) -> None:
+    def __init__(self, job: TrainJob, trained: Trained, world: World, savings: Savings = ALL) -> None:
         self.config, self.world = job.train, world
         self.copy = WorkingCopy(trained, world.device, savings)
         self.objective = Objective(self.copy.networks, job).to(world.device).train()

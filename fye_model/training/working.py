@@ -18,7 +18,7 @@ from fye_model.training.checkpoint import Trained
 from fye_model.training.kernels.adam import AdamStep, FusedAdam, Moved, reference
 from fye_model.training.kernels.staged_adam import StagedAdam
 from fye_model.training.kernels.support import usable
-from fye_model.training.layers import NONE, Savings, lay_out
+from fye_model.training.layers import ALL, Savings, lay_out
 
 _MOST_OF_A_CARD = 0.6
 _BUCKET = 64 << 20  # bytes of gradients that processes exchange at a time
@@ -31,7 +31,7 @@ class WorkingCopy:
     moments, in pinned pages, and come over for the step: the same kernel, to the same bits.
     """
 
-    def __init__(self, trained: Trained, device: torch.device, savings: Savings = NONE) -> None:
+    def __init__(self, trained: Trained, device: torch.device, savings: Savings = ALL) -> None:
         self.trained = trained
         masters = trained.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         half = copy.deepcopy(masters).to(dtype=torch.bfloat16)

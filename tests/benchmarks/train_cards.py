@@ -1,7 +1,9 @@
 """Samples a second of training on several cards: `python tests/benchmarks/train_cards.py --cards 1 2` on one host.
 
 The paper's networks, stage 1, bf16 working weights, batches drawn from files by loader workers, processes by torchrun.
-Tried with small networks on a CPU; it has not run on cards yet.
+NVIDIA H200s of one host, 16 samples a card, before `Savings`: 59.2 samples/s on one, 110.0 on two (1.86 times, the two
+in a later call on a like machine), no wait for data, 50.8 GiB a card. The first step came after 70 s where kernels had
+to be compiled, after 42 where they had been.
 """
 
 from __future__ import annotations

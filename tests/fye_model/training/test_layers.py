@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from fye_model.config import NetworkConfig
 from fye_model.networks import Networks, build_networks
 from fye_model.training.layers import (
+    ALL,
     NONE,
     Savings,
     TrainingMotion,
@@ -69,11 +71,11 @@ def run(networks: Networks, frames: int, marked: list[bool]) -> tuple[Tensor, di
     return out.detach(), {n: p.grad for n, p in networks.named_parameters() if p.grad is not None}
 
 
-ONE_BY_ONE = [Savings(norms=True), Savings(sums=True), Savings(tokens=True), Savings(enlarge=True)]
+ONE_BY_ONE = [replace(NONE, **{field.name: True}) for field in fields(Savings)]
 CASES = [
     *((NONE, [x, y]) for x, y in ((False, True), (True, False), (False, False))),
     *((savings, [False, True]) for savings in ONE_BY_ONE),
-    (Savings(True, True, True, True), [True, False]),
+    (ALL, [True, False]),
 ]
 
 
