@@ -28,6 +28,8 @@ class Runtime(Config):
     # weights in single precision and their moments stay in the computer's memory, where bf16 working weights train on a
     # GPU; None: where they would take most of the card's
     offload: bool | None = None
+    # weights, gradients and moments are spread over the GPUs, instead of every one having all of them; slower
+    shard: bool = False
     cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel
     boards: tuple[BoardName, ...] = ("tensorboard",)  # what training's curves go to
     previews: bool = True  # held-out frames sampled while training, shown there too; never more than 4% of its time

@@ -105,6 +105,7 @@ class TrainWorker(Worker[ClipSet, TrainRow]):
             threads=runtime.threads,
             cuda_graph=runtime.cuda_graph,
             offload=runtime.offload,
+            shard=runtime.shard,
             boards=runtime.boards,
             board=board,
             previews=item.folder("vae") if any(name.startswith("vae/") for name in item.files) else None,

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from fye_model.config import Config
 from fye_model.files import whole_folder
@@ -27,6 +28,7 @@ from fye_model.networks import Networks
 from fye_model.networks.bundle import COMPONENTS
 from fye_model.training.job import Json, differences
 from fye_model.training.records import VALIDATION
+from fye_model.training.sharding import share_of, whole
 
 SCHEMA = 1
 STATE = "state.safetensors"
@@ -84,8 +86,16 @@ class Trained:
         """Whether the weights that learn are on a GPU, and not in the computer's memory."""
         return next(iter(self.parameters.values())).is_cuda
 
-    def state(self) -> dict[str, Tensor]:
-        """All that a resumed run needs beside the networks' saved weights, as flat tensors."""
+    @property
+    def sharded(self) -> bool:
+        """Whether each process has a share of every tensor alone."""
+        return any(isinstance(parameter, DTensor) for parameter in self.parameters.values())
+
+    def state(self, keep: bool = True) -> dict[str, Tensor]:
+        """All that a resumed run needs beside the networks' saved weights, as flat tensors.
+
+        Shares are gathered, for which all processes must call it; who does not `keep` the result has no memory for it.
+        """
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state[parameter].items():
@@ -95,14 +105,19 @@ class Trained:
             for (name, parameter), average in zip(self.parameters.items(), self.ema.shadow_params, strict=True):
                 tensors[f"ema/{name}"] = average
                 tensors[f"raw/{name}"] = parameter.detach()  # the saved networks hold the average
-        return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        found: dict[str, Tensor] = {}
+        for name, value in tensors.items():
+            gathered = whole(value.detach())
+            if keep:
+                found[name] = gathered.cpu().contiguous().clone()
+        return found
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Undo `state`; the networks' saved weights are in place already."""
         states: dict[int, dict[str, Tensor]] = {}
-        for number, name in enumerate(self.parameters):
+        for number, (name, parameter) in enumerate(self.parameters.items()):
             prefix = {key.split("/")[1] for key in tensors if key.startswith("optimizer/") and key.endswith(f"/{name}")}
-            states[number] = {key: tensors[f"optimizer/{key}/{name}"] for key in sorted(prefix)}
+            states[number] = {key: share_of(tensors[f"optimizer/{key}/{name}"], parameter) for key in sorted(prefix)}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         if self.ema is not None:
@@ -199,16 +214,13 @@ class Saver:
         """
         self.wait()
         state = trained.state()
-        if self._pool is None:
-            trained.swap_in_average()
-            try:
-                write_checkpoint(output, Snapshot(trained.networks, state), meta, validation, keep)
-            finally:
-                trained.swap_back()
-            return
+        here = self._pool is None and not trained.sharded
         trained.swap_in_average()
         try:
-            snapshot = Snapshot(self._copied(trained.networks), state)
+            snapshot = Snapshot(trained.networks if here else self._copied(trained.networks), state)
+            if self._pool is None:
+                write_checkpoint(output, snapshot, meta, validation, keep)
+                return
         finally:
             trained.swap_back()
         self._writing = self._pool.submit(write_checkpoint, output, snapshot, meta, validation, keep)
@@ -219,7 +231,9 @@ class Saver:
             with torch.device("meta"):
                 parts = {name: kind.from_config(getattr(networks, name).config) for name, kind in COMPONENTS.items()}
             self._copy = Networks(**parts).to_empty(device="cpu")
-        self._copy.load_state_dict(networks.state_dict())
+        copies = self._copy.state_dict()
+        for name, value in networks.state_dict().items():
+            copies[name].copy_(whole(value))
         return self._copy
 
     def wait(self) -> None:
@@ -235,6 +249,15 @@ class Saver:
         finally:
             if self._pool is not None:
                 self._pool.shutdown()
+
+
+def help_to_save(trained: Trained) -> None:
+    """What other processes do while the first one saves: give their shares of what it gathers, in the same order."""
+    if not trained.sharded:
+        return
+    trained.state(keep=False)
+    for value in trained.networks.state_dict().values():
+        whole(value)
 
 
 def write_checkpoint(

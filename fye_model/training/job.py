@@ -50,6 +50,7 @@ class TrainJob(Config):
     threads: Annotated[int, Field(ge=0)] = 0
     cuda_graph: bool = True
     offload: bool | None = None  # see `Runtime`
+    shard: bool = False  # see `Runtime`
     log_every: Annotated[int, Field(gt=0)] = 10
     boards: tuple[BoardName, ...] = ("tensorboard",)
     board: Path | None = None  # folder for boards, whose files tell their time; None: in `output`
@@ -68,6 +69,11 @@ class TrainJob(Config):
             raise ValueError(
                 f"runtime.offload needs train.stage{self.stage}.working_weights bf16 and ema_decay 0, which are "
                 f"{self.train.working_weights} and {self.train.ema_decay}: set them so, or runtime.offload to false"
+            )
+        if self.shard and (self.train.working_weights == "bf16" or self.train.ema_decay):
+            raise ValueError(
+                f"runtime.shard needs train.stage{self.stage}.working_weights fp32 and ema_decay 0, which are "
+                f"{self.train.working_weights} and {self.train.ema_decay}: set them so, or runtime.shard to false"
             )
         return self
 

@@ -37,6 +37,7 @@ from fye_model.training.loader import Batches
 from fye_model.training.objective import Objective
 from fye_model.training.previews import Previews
 from fye_model.training.progress import Progress, StepRecord, Utilisation
+from fye_model.training.sharding import shard
 from fye_model.training.start import identify, load_networks, make_samples, start
 from fye_model.training.step import Batch, Step, StepResult, WorkingStep, make_step
 from fye_model.training.validation import validate
@@ -88,13 +89,20 @@ def train(
         loader = Batches(samples, keys, job.loader_workers, world.device, job.loader_timeout_s)
         laps.lap("data")
         with closing(loader), advising_on_memory(job, world.size):
-            trained, done_step = start(job, load_networks(job, samples, done), done, world.device)
+            networks = load_networks(job, samples, done)
+            objective = Objective(networks, job)
+            spread = partial(shard, objective, world) if job.shard and world.size > 1 else None
+            trained, done_step = start(job, networks, done, world.device, spread)
             laps.lap("networks")
             if done is not None:
                 say(f"going on from {done[1]}")
             job.output.mkdir(parents=True, exist_ok=True)
             say(f"stage {job.stage} on {world.device} x {world.size}, {job.train.precision}; {samples.describe()}")
-            run = _Run(job, world, samples, held_out, trained, identity, say)
+            if trained.sharded:
+                say(
+                    f"weights and moments are spread over {world.size} processes (runtime.shard); there are no previews"
+                )
+            run = _Run(job, world, samples, held_out, trained, objective, identity, say)
             asked = should_stop or (lambda: False)
             step = run.go(done_step + 1, loader, laps, lambda: terminated() or asked())
     found = tuple(path for _, path in checkpoint.list_checkpoints(job.output))
@@ -121,6 +129,7 @@ class _Run:
         samples: TrainingSamples,
         held_out: TrainingSamples,
         trained: checkpoint.Trained,
+        objective: Objective,
         identity: Json,
         log: Callable[[str], None],
     ) -> None:
@@ -129,7 +138,7 @@ class _Run:
         self.on_gpu = world.device.type == "cuda"
         self.offloaded = self.on_gpu and not trained.on_gpu
         # offloaded weights never come to the GPU; what validation looks at are then the working weights
-        self.objective = Objective(trained.networks, job).to("cpu" if self.offloaded else world.device)
+        self.objective = objective if trained.sharded else objective.to("cpu" if self.offloaded else world.device)
         self.saver = checkpoint.Saver(background=self.on_gpu)
         self.progress: Progress | None = None
         self.previews: Previews | None = None
@@ -143,7 +152,7 @@ class _Run:
             return first_step - 1
         if world.first:
             self.progress = Progress(job, first_step, self.log, self.on_gpu)
-            if job.previews is not None and job.boards and self.held_out.windows:
+            if job.previews is not None and job.boards and self.held_out.windows and not self.trained.sharded:
                 self.previews = Previews(job, job.previews, self.held_out, self.log)
         try:
             return self._take_steps(first_step, loader, laps, should_stop)
@@ -313,6 +322,8 @@ class _Run:
             self.saver.save(job.output, self.trained, meta, found, config.keep_last if due else None)
             done = "is being saved as" if self.on_gpu else "saved as"  # in the background on a GPU
             self.log(f"step {step}/{config.steps} {done} {checkpoint.checkpoint_path(job.output, step)}")
+        else:
+            checkpoint.help_to_save(self.trained)
         self.world.wait()
 
 

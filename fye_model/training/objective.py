@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ class Objective(nn.Module):
         autocast = job.train.precision == "bf16" and dtype == torch.float32
         tokens = batch["image_tokens"].to(dtype)
         with torch.autocast(latents.device.type, torch.bfloat16) if autocast else nullcontext():
+            reference = networks.reference_features(batch["reference_latent"].to(dtype), tokens)
             given = (
                 given_latents(latents, batch["covered"]) if job.stage == 2 and job.networks.covered_latents else None
             )
@@ -45,14 +47,14 @@ class Objective(nn.Module):
                 noisy.to(dtype),
                 timesteps,
                 networks.landmark_features(batch["landmarks"].to(dtype) / 255),
-                networks.reference_features(batch["reference_latent"].to(dtype), tokens),
+                reference,
                 tokens,
                 None if given is None else given.to(dtype),
                 batch["unconditional"],
                 temporal=job.stage == 2,
             )
         assert isinstance(output, Tensor)
-        return training_loss(
+        terms = training_loss(
             output=output.float(),
             target=prediction_target(latents, noise, alpha_bar, job.noise.prediction),
             noisy=noisy,
@@ -65,3 +67,8 @@ class Objective(nn.Module):
             train_timesteps=job.noise.train_timesteps,
             config=job.loss,
         )
+        if job.shard:
+            # All processes add up the gradients of the same layers. Where no item of one process's share looks at its
+            # reference, the appearance net would have none there, and the others would wait for it for ever.
+            terms = replace(terms, total=terms.total + sum((x.float().sum() for x in reference), start=0.0) * 0)
+        return terms

@@ -82,11 +82,16 @@ def load_networks(job: TrainJob, samples: TrainingSamples, done: tuple[int, Path
 
 
 def start(
-    job: TrainJob, networks: Networks, done: tuple[int, Path] | None, device: torch.device
+    job: TrainJob,
+    networks: Networks,
+    done: tuple[int, Path] | None,
+    device: torch.device,
+    spread: Callable[[], None] | None = None,
 ) -> tuple[checkpoint.Trained, int]:
     """Networks, optimizer and average as they were after the last step taken; and that step (0: none).
 
-    They are on `device`, or in the computer's memory where the job offloads them.
+    They are on `device`, or in the computer's memory where the job offloads them. `spread`: shards the networks'
+    weights before there is an optimizer.
     """
     parameters = networks.train().set_stage(job.stage)
     if not parameters:
@@ -95,6 +100,9 @@ def start(
         networks = networks.to(device)
     if job.train.gradient_checkpointing:
         networks.enable_gradient_checkpointing()
+    if spread is not None:
+        spread()
+        parameters = networks.trainable_parameters(job.stage)
     # AdamW is Adam where the weight decay is 0, and decays as one means it where it is not
     optimizer = torch.optim.AdamW(
         parameters.values(), lr=job.train.learning_rate, weight_decay=job.train.weight_decay, fused=True

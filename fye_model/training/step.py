@@ -22,6 +22,7 @@ from fye_model.training.distributed import World
 from fye_model.training.job import TrainJob
 from fye_model.training.layers import ALL, Savings
 from fye_model.training.objective import Objective
+from fye_model.training.sharding import is_sharded, sum_gradients, whole
 from fye_model.training.working import WorkingCopy, sum_over_processes
 
 Batch = Mapping[str, Tensor]
@@ -55,7 +56,8 @@ class PlainStep:
     def __init__(self, job: TrainJob, trained: Trained, objective: Objective, world: World) -> None:
         self.config, self.trained, self.world = job.train, trained, world
         self.model: torch.nn.Module = objective
-        if world.size > 1:
+        self.sharded = is_sharded(objective)
+        if world.size > 1 and not self.sharded:
             # a batch all of whose items lost their image condition leaves the appearance net without a gradient
             self.model = DistributedDataParallel(objective, find_unused_parameters=job.train.condition_dropout > 0)
 
@@ -70,6 +72,8 @@ class PlainStep:
             batch = next(batches)
             on_device = {name: value.to(self.world.device, non_blocking=True) for name, value in batch.items()}
             last = micro == config.accumulate - 1
+            if self.sharded:
+                sum_gradients(self.model, last)
             alone = isinstance(self.model, DistributedDataParallel) and not last
             with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
                 terms = self.model(on_device)
@@ -80,7 +84,7 @@ class PlainStep:
         for parameter in parameters:
             if parameter.grad is None:  # of a network that no item of the batch went through
                 parameter.grad = torch.zeros_like(parameter)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+        norm = whole(torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip))
         if self.world.device.type == "cpu" and not torch.isfinite(norm):
             return StepResult(_mean(sums, config.accumulate), norm)
         trained.optimizer.step()
