@@ -32,5 +32,5 @@ class Runtime(Config):
     shard: bool = False
     cuda_graph: bool = True  # training with bf16 working weights on a GPU replays its step; false: kernel by kernel
     boards: tuple[BoardName, ...] = ("tensorboard",)  # what training's curves go to
-    previews: bool = True  # held-out frames sampled while training, shown there too; never more than 4% of its time
+    previews: bool = True  # held-out frames sampled while training, shown there too; hardly more than 4% of its time
     assets: Path | None = None  # folder with face_landmarker.task; FYE_ASSETS otherwise

@@ -296,7 +296,8 @@ class _Run:
             return
         self.trained.swap_in_average()
         try:
-            picture = self.previews.make(self.objective.networks, self.world.device)
+            last = step == self.job.train.steps
+            picture = self.previews.make(self.objective.networks, self.world.device, last)
         finally:
             self.trained.swap_back()
         if picture is not None:

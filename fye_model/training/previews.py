@@ -30,7 +30,7 @@ from fye_model.training.job import TrainJob
 STEPS = 10  # of sampling, without guidance
 ITEMS = 4  # single frames that are shown; of a clip one is
 MOST_SIDE_PX = 256  # of each picture
-MOST_SHARE = 0.04  # of the run's time: a preview that would take it beyond is left out
+MOST_SHARE = 0.04  # of the run's time: a preview that would take it beyond is left out, save the first and the last
 
 
 class Previews:
@@ -45,10 +45,14 @@ class Previews:
         self._begun, self._spent_s, self._last_s = time.monotonic(), 0.0, 0.0
         self._failed = False
 
-    def make(self, networks: Networks, device: torch.device) -> Picture | None:
-        """The preview by these networks' weights on `device`; None where it costs too much now, or did not work."""
+    def make(self, networks: Networks, device: torch.device, last: bool = False) -> Picture | None:
+        """The preview by these networks' weights on `device`; None where it costs too much now, or did not work.
+
+        The run's `last` one may cost what it does.
+        """
         begun = time.monotonic()
-        if self._failed or self._spent_s + self._last_s > MOST_SHARE * (begun - self._begun):
+        dear = self._spent_s + self._last_s > MOST_SHARE * (begun - self._begun)
+        if self._failed or (dear and not last):
             return None
         try:
             with _looking_at(networks):
