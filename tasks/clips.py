@@ -25,6 +25,7 @@ from tasks.engine.items import NOTHING, Given, Item, Nothing, Quarantine, StageR
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import digest
 from tasks.faces.detector import FaceLandmarker
+from tasks.faces.landmarker import LANDMARK_TOOLS
 from tasks.faces.tracks import Look, Track, link, pieces, select, steady
 from tasks.faces.turned import LOOKS, turned_faces
 from tasks.faces.worker import FaceWorker
@@ -341,13 +342,13 @@ def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Cli
 
 CLIPS = Stage(
     "clips",
-    "1",
+    "2",
     settings=lambda recipe: recipe.clips,
     reads={"video": Kind.VIDEO, "frames": Kind.FRAME_TIMES, "audio?": Kind.SOUND},
     writes={"*/clip.mp4": Kind.CLIP, "*/frames.parquet": Kind.FRAME_TIMES},
     row=ClipsRow,
     open=ClipWorker,
     resources=Resources(memory_gib=1.5),
-    tools=("av", "mediapipe", "scenedetect"),
+    tools=(*LANDMARK_TOOLS, "av", "scenedetect"),
     uses_landmarker=True,
 )

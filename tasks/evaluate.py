@@ -35,7 +35,7 @@ from tasks.engine.items import Given, Worker
 from tasks.engine.progress import counted
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
-from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.landmarker import LANDMARK_TOOLS, LandmarkerAsset
 from tasks.media.read import write_video
 from tasks.results.cross_tables import CrossRecord, summarise_cross
 from tasks.results.crossing import CrossClip, CrossPair, ScoredCross, cross_pairs, load_cross, score_cross, why_none
@@ -229,7 +229,7 @@ def _settings(recipe: Recipe) -> EvaluateSettings:
 
 EVALUATE = Stage(
     "evaluate",
-    "4",
+    "5",
     settings=_settings,
     reads={
         "clips/*/video": Kind.CLIP,
@@ -249,7 +249,7 @@ EVALUATE = Stage(
     open=EvaluateWorker,
     resources=Resources(gpus=1, memory_gib=8, pooled=False),
     resumable=True,
-    tools=("torch", "diffusers"),
+    tools=(*LANDMARK_TOOLS, "torch", "diffusers"),
     uses_landmarker=True,
 )
 

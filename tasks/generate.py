@@ -26,6 +26,7 @@ from tasks.engine.items import NOTHING, Given, Item, Nothing, Outcome, Quarantin
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef, Store
 from tasks.faces.driver import read_driver
+from tasks.faces.landmarker import LANDMARK_TOOLS
 from tasks.faces.worker import FaceWorker
 from tasks.jobs.animate import AnimateRequest, animate, load_for_animation
 from tasks.workspace.dataset import folder_inputs
@@ -68,14 +69,14 @@ class DriverWorker(FaceWorker[DriverFacts, DriverRow]):
 
 DRIVERS = Stage(
     "bench_drivers",
-    "1",
+    "2",
     settings=lambda recipe: Nothing(),
     reads={"driving": Kind.DRIVING},
     writes={"landmarks.parquet": Kind.LANDMARKS},
     row=DriverRow,
     open=DriverWorker,
     resources=Resources(memory_gib=1.5),
-    tools=("mediapipe", "av"),
+    tools=(*LANDMARK_TOOLS, "av"),
     uses_landmarker=True,
 )
 
@@ -137,14 +138,14 @@ def _sampling(recipe: Recipe) -> SamplingConfig:
 
 GENERATE = Stage(
     "bench_generate",
-    "3",
+    "4",
     settings=_sampling,
     reads={"portrait": Kind.PORTRAIT, "landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
     writes={"result.mp4": Kind.RESULT},
     row=GenerateRow,
     open=GenerateWorker,
     resources=Resources(gpus=1, memory_gib=6),
-    tools=("torch", "diffusers", "mediapipe", "av"),
+    tools=(*LANDMARK_TOOLS, "torch", "diffusers", "av"),
     uses_landmarker=True,
 )
 

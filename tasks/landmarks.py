@@ -20,6 +20,7 @@ from tasks.engine.items import Given, Quarantine
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import DetectedFace
 from tasks.faces.follow import FaceTracker, build_sequence, geometry_name, load_geometry
+from tasks.faces.landmarker import LANDMARK_TOOLS
 from tasks.faces.plausible import PlausibleRow, TurnedLooks, other_looks, shape_scores
 from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
 from tasks.faces.worker import FaceWorker
@@ -87,7 +88,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
 
 LANDMARKS = Stage(
     "landmarks",
-    "7",
+    "8",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
     writes={
@@ -98,6 +99,6 @@ LANDMARKS = Stage(
     row=LandmarkRow,
     open=LandmarkWorker,
     resources=Resources(memory_gib=1.5),
-    tools=("mediapipe", "decord"),
+    tools=(*LANDMARK_TOOLS, "decord"),
     uses_landmarker=True,
 )

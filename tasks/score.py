@@ -33,6 +33,7 @@ from tasks.engine.items import NOTHING, Given, Item, Nothing, Outcome, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.engine.store import FileRef, Store, digest
 from tasks.faces.follow import build_sequence, load_geometry
+from tasks.faces.landmarker import LANDMARK_TOOLS
 from tasks.faces.worker import FaceWorker
 from tasks.results.records import scores_from_json, scores_to_json
 
@@ -113,14 +114,14 @@ def _faces_settings(recipe: Recipe) -> FacesSettings:
 
 FACES = Stage(
     "bench_faces",
-    "1",
+    "2",
     settings=_faces_settings,
     reads={"video?": Kind.RESULT, "picture?": Kind.PORTRAIT},
     writes={"landmarks.parquet": Kind.LANDMARKS},
     row=FacesRow,
     open=FacesWorker,
     resources=Resources(memory_gib=1.5),
-    tools=("mediapipe", "av", "pillow"),
+    tools=(*LANDMARK_TOOLS, "av", "pillow"),
     uses_landmarker=True,
 )
 

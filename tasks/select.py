@@ -46,7 +46,7 @@ from tasks.engine.items import Given, Worker
 from tasks.engine.progress import counted
 from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import FaceLandmarker
-from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.landmarker import LANDMARK_TOOLS, LandmarkerAsset
 from tasks.results.records import Json, number
 from tasks.results.reenactment import (
     ScoredClip,
@@ -210,7 +210,7 @@ def _landmarks(index_path: Path) -> Iterator[LandmarkSequence]:
 
 SELECT = Stage(
     "select",
-    "6",
+    "7",
     settings=_settings,
     reads={
         "clips/*/landmarks": Kind.LANDMARKS,
@@ -228,7 +228,7 @@ SELECT = Stage(
     row=SelectRow,
     open=SelectWorker,
     resources=Resources(gpus=1, memory_gib=8, pooled=False),
-    tools=("torch", "diffusers"),
+    tools=(*LANDMARK_TOOLS, "torch", "diffusers"),
     uses_landmarker=True,
 )
 

@@ -18,6 +18,7 @@ from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Nothing, Quarantine
 from tasks.engine.stage import Context, Stage
 from tasks.faces.follow import build_sequence, load_geometry
+from tasks.faces.landmarker import LANDMARK_TOOLS
 from tasks.faces.worker import FaceWorker
 from tasks.media.pictures import read_picture
 from tasks.media.read import write_video
@@ -66,13 +67,13 @@ def _repeated(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:
 
 WARP = Stage(
     "bench_warp",
-    "1",
+    "2",
     settings=lambda recipe: Nothing(),
     reads={"portrait": Kind.PORTRAIT, "landmarks": Kind.LANDMARKS},
     writes={"result.mp4": Kind.RESULT},
     row=WarpRow,
     open=WarpWorker,
     resources=Resources(memory_gib=1.5),
-    tools=("mediapipe", "av", "scipy", "scikit-image"),
+    tools=(*LANDMARK_TOOLS, "av", "scipy", "scikit-image"),
     uses_landmarker=True,
 )

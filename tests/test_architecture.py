@@ -32,7 +32,7 @@ def importers(package: str, folder: str) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in paths if package in imports(path)}
 
 
-@pytest.mark.parametrize("package", ["prefect", "ray", "mediapipe", "decord", "av", "flows", "tasks"])
+@pytest.mark.parametrize("package", ["prefect", "ray", "ai_edge_litert", "mediapipe", "decord", "av", "flows", "tasks"])
 def test_the_library_knows_nothing_of(package: str) -> None:
     assert importers(package, "fye_model") == set()
 
@@ -66,8 +66,9 @@ def test_prefect_is_known_where_stages_are_cached_and_runs_are_shown() -> None:
     }
 
 
-def test_only_the_detector_and_the_fallback_model_know_mediapipe() -> None:
-    assert importers("mediapipe", "tasks") <= {"tasks/faces/detector.py", "tasks/faces/fallback.py"}
+def test_what_runs_the_landmark_models_is_known_where_they_are_run_and_made() -> None:
+    assert importers("mediapipe", "tasks") == {"tasks/faces/mediapipe_graph.py", "tasks/faces/fallback.py"}
+    assert importers("ai_edge_litert", "tasks") == {"tasks/faces/face_models.py"}
 
 
 def test_one_file_writes_atomically() -> None:
@@ -89,7 +90,7 @@ def test_every_module_of_the_library_imports_without_the_pipelines_packages() ->
     ]
     code = f"""
 import importlib, sys
-for name in ("prefect", "ray", "mediapipe", "decord", "av"):
+for name in ("prefect", "ray", "ai_edge_litert", "mediapipe", "decord", "av"):
     sys.modules[name] = None
 for name in {modules!r}:
     importlib.import_module(name)

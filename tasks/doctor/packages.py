@@ -13,7 +13,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from tasks.doctor.check import Check
-from tasks.faces.detector import SYSTEM_PACKAGES, load_library
+from tasks.faces.mediapipe_graph import load_library
+from tasks.faces.native import SYSTEM_PACKAGES
 
 US = "follow-your-emoji"
 PINS = Path(__file__).parents[2] / "constraints.txt"  # beside the sources; an installed package has none

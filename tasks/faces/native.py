@@ -1,4 +1,4 @@
-"""What MediaPipe's native code says on stderr each time a landmarker is made: the same notices, which help nobody."""
+"""The native code of the landmark model: the libraries that it needs, and its notices on stderr, which help nobody."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+SYSTEM_PACKAGES = "Debian and Ubuntu: apt-get install libgl1 libglib2.0-0 libgles2 libegl1"
 
 _NOTICES = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"

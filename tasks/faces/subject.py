@@ -126,7 +126,7 @@ def _actor(picture: Image.Image, points_px: np.ndarray, model: ModelDescription,
     upright = turn.there(points_px[:, :2])
     square = model.crop.portrait_square(pixel_boxes(upright[None])[0], *turn.size)
     inside = np.column_stack([square.to_square(upright, model.size) / model.size, points_px[:, 2] / square.side])
-    face = DetectedFace(inside.astype(np.float32), None, None)
+    face = DetectedFace(inside.astype(np.float32), None)
     return Actor(Cut(turn, square), _one_frame(face, model.size, model.size, landmark_model))
 
 
@@ -177,7 +177,7 @@ def _one_frame(face: DetectedFace, width: int, height: int, model: str) -> Landm
     one = np.ones(1, bool)
     return LandmarkSequence(
         points=face.points[None],
-        matrix=None if face.matrix is None else face.matrix[None],
+        matrix=None,
         blendshapes=None if face.blendshapes is None else face.blendshapes[None],
         valid=one,
         interpolated=~one,

@@ -13,7 +13,7 @@ from tasks.faces.detector import FaceLandmarker
 class FaceWorker(Worker[Facts, RowOut]):
     """Holds `asset`, the run's landmark model, and `landmarker`, which finds at most `max_faces` in a frame.
 
-    `points_only`: without matrix and blendshapes, which then cost nothing.
+    `points_only`: without blendshapes, which then cost nothing.
     """
 
     def __init__(self, context: Context, max_faces: int = 1, points_only: bool = False) -> None:

@@ -49,7 +49,7 @@ def test_a_wall_has_no_face(landmarker: FaceLandmarker) -> None:
 
 
 def test_animals_are_found_but_not_surely_and_none_is_made_up(shared: Path, landmarker: FaceLandmarker) -> None:
-    if not landmarker.has_matrix:
+    if not landmarker.has_blendshapes:
         pytest.skip("needs MediaPipe's face_landmarker.task: the fallback model sees other animals")
     found = {
         name: find_faces(landmarker, Image.open(shared / "data" / "portraits" / f"{name}.jpg").convert("RGB"))

@@ -13,6 +13,7 @@ from skimage import data
 
 from fye_model.landmarks.geometry import euler_deg
 from tasks.faces.detector import FaceLandmarker
+from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.jobs.perform import Performance, find_pictures, perform
 from tasks.media.read import read_frames
@@ -61,7 +62,8 @@ def test_the_detected_face_follows_the_motion_of_the_table(
     with FaceLandmarker(landmarker_asset.path, landmarker_asset.model) as landmarker:
         faces = [landmarker.detect(frame)[0] for frame in frames[::STEP]]
     points = np.stack([face.points for face in faces])
-    pitch, yaw, roll = euler_deg(np.stack([face.matrix for face in faces])).T  # type: ignore[arg-type]
+    height, width = frames.shape[1:3]
+    pitch, yaw, roll = euler_deg(load_geometry(landmarker_asset).estimate(points, width, height)[1]).T
     iris = points[:, [468, 473], 0] - (points[:, [33, 362], 0] + points[:, [133, 263], 0]) / 2
     lids = (points[:, [145, 374], 1] - points[:, [159, 386], 1]).sum(axis=1)
     measured = {"mouth": points[:, 14, 1] - points[:, 13, 1], "gaze": iris.sum(axis=1), "blink": -lids}

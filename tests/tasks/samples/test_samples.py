@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fye_model.landmarks.geometry import euler_deg
+from fye_model.landmarks.geometry import FaceGeometry, euler_deg
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.media.read import probe, read_frames
@@ -36,7 +36,7 @@ def test_the_detected_face_follows_the_known_motion(clips: list[Path], landmarke
     assert all(faces), f"{sum(not found for found in faces)} of {len(faces)} frames show no face to the landmark model"
     points = np.stack([found[0].points for found in faces])
     shapes = np.stack([found[0].blendshapes for found in faces])  # type: ignore[arg-type]
-    pitch, yaw, roll = euler_deg(np.stack([found[0].matrix for found in faces])).T  # type: ignore[arg-type]
+    pitch, yaw, roll = euler_deg(FaceGeometry.from_task(landmarker_task).estimate(points, 256, 256)[1]).T
     opening = (points[:, 14, 1] - points[:, 13, 1]) / (points[:, 152, 1] - points[:, 10, 1])
     iris = points[:, [468, 473], 0] - (points[:, [33, 362], 0] + points[:, [133, 263], 0]) / 2
     measured = {"mouth": opening, "blink": shapes[:, 9], "gaze": iris.sum(axis=1), "yaw": yaw, "pitch": pitch}

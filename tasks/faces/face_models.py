@@ -1,0 +1,226 @@
+"""MediaPipe's Face Landmarker without its graph: the three models of its bundle, run one after the other.
+
+The graph spends a third of its time beside its models: on a copy of the picture, on two general warps of it, on queues
+between threads and on a list of objects for each result. Here the models run in this thread by the interpreter that
+MediaPipe itself is built on, between the same steps in NumPy: find faces in the whole picture, cut each out upright,
+find its points, put them back, and read the expression off them. Steps, constants and roundings are those of IMAGE
+mode, pixels are sampled by the same fixed-point rule, so that landmarks are the graph's: see `docs/data.md` for how
+equal.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fye_model.landmarks import topology
+from fye_model.landmarks.table import BLENDSHAPES
+from tasks.faces.detected import DetectedFace
+from tasks.faces.native import SYSTEM_PACKAGES, without_notices
+
+FACES, POINTS, EXPRESSION = "face_detector.tflite", "face_landmarks_detector.tflite", "face_blendshapes.tflite"
+_FACE_SIDE, _POINT_SIDE = 128, 256  # pixels of the pictures that the models look at
+_GRID = ((16, 2), (8, 6))  # cells a side, and boxes in each, in the order of the face model's 896 rows
+_ALONE = 0.5  # overlap beyond which two boxes are one face
+_LEAST = 0.5  # score of a box, and presence of a face in what was cut out
+_AROUND = 1.5  # the part cut out, over the box
+_STEPS = 32  # positions between two pixels, of OpenCV's fixed-point sampling
+# the points from which the expression is read, in the order that its model wants
+_EXPRESSION_POINTS = np.array(
+    [
+        *(0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70),
+        *(78, 80, 81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149),
+        *(150, 152, 153, 154, 155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195),
+        *(197, 234, 246, 249, 251, 263, 267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300),
+        *(308, 310, 311, 312, 314, 317, 318, 321, 323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375),
+        *(377, 378, 379, 380, 381, 382, 384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454),
+        *(466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477),
+    ]
+)
+
+
+class Upright(NamedTuple):
+    """A part of a picture: a rectangle around (x, y), turned by an angle. In pixels and radians."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    angle: float
+
+
+class FaceModels:
+    """The open models of a bundle; finds up to `max_faces` faces, with `blendshapes` if asked for.
+
+    Raises ValueError for a bundle with other models than those of `face_landmarker.task`.
+    """
+
+    def __init__(self, asset: Path, max_faces: int, blendshapes: bool) -> None:
+        _load_opencv()
+        self.max_faces = max_faces
+        with zipfile.ZipFile(asset) as bundle:
+            pixels, rows = (1, _FACE_SIDE, _FACE_SIDE, 3), sum(cells**2 * boxes for cells, boxes in _GRID)
+            self._faces = _Model(asset, bundle, FACES, pixels, (rows * 16, rows))
+            pixels = (1, _POINT_SIDE, _POINT_SIDE, 3)
+            self._points = _Model(asset, bundle, POINTS, pixels, (topology.POINTS * 3, 1))
+            self._expression: _Model | None = None
+            if blendshapes:
+                chosen = (1, len(_EXPRESSION_POINTS), 2)
+                self._expression = _Model(asset, bundle, EXPRESSION, chosen, (BLENDSHAPES,))
+        self._anchors = _anchors()
+
+    def close(self) -> None:
+        """Nothing: the models hold nothing but memory."""
+
+    def detect(self, rgb: np.ndarray) -> list[DetectedFace]:
+        """Faces in `rgb` (h, w, 3) uint8, the surest first."""
+        found = (self._face(rgb, part) for part in self._parts(rgb))
+        return [face for face in found if face is not None]
+
+    def _parts(self, rgb: np.ndarray) -> list[Upright]:
+        """Where faces are, the surest first."""
+        height, width = rgb.shape[:2]
+        side = max(height, width)
+        seen = _sample(rgb, Upright(width / 2, height / 2, side, side, 0.0), _FACE_SIDE, beyond="black")
+        rows, logits = self._faces(seen * np.float32(2 / 255) - np.float32(1))
+        shift = (width - side) / 2, (height - side) / 2
+        found = _distinct(rows.reshape(-1, 16), logits.ravel(), self._anchors)
+        return [_upright(corners * side + shift) for corners in found[: self.max_faces]]
+
+    def _face(self, rgb: np.ndarray, part: Upright) -> DetectedFace | None:
+        """The face in a part of the picture, or None where on a closer look there is none."""
+        height, width = rgb.shape[:2]
+        seen = _sample(rgb, part, _POINT_SIDE, beyond="edge")
+        raw, logit = self._points(seen * np.float32(1 / 255))
+        if _sigmoid(logit.item()) < _LEAST:
+            return None
+        x, y, z = (raw.reshape(-1, 3) / _POINT_SIDE).astype(np.float64).T
+        x, y = (x - 0.5) * part.width, (y - 0.5) * part.height
+        cos, sin = math.cos(part.angle), math.sin(part.angle)
+        depth = part.width * math.hypot(cos / width, sin / height)
+        points = np.empty((topology.POINTS, 3), np.float32)
+        points[:, 0] = (x * cos - y * sin + part.x) / width
+        points[:, 1] = (x * sin + y * cos + part.y) / height
+        points[:, 2] = z * depth
+        if self._expression is None:
+            return DetectedFace(points, None)
+        (shapes,) = self._expression(points[_EXPRESSION_POINTS, :2] * np.array([width, height], np.float32))
+        return DetectedFace(points, shapes)
+
+
+class _Model:
+    """One model of a bundle as a function of one array: gives its first outputs, copied, in their order.
+
+    takes: the shape of its input; gives: the sizes of those outputs.
+    """
+
+    def __init__(
+        self, asset: Path, bundle: zipfile.ZipFile, name: str, takes: tuple[int, ...], gives: tuple[int, ...]
+    ) -> None:
+        from ai_edge_litert.interpreter import Interpreter  # only who looks for faces needs it
+
+        try:
+            content = bundle.read(name)
+        except KeyError as error:
+            raise ValueError(f"{asset}: holds no {name}; expected MediaPipe's face_landmarker.task") from error
+        with without_notices():
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
+        (one,) = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()[: len(gives)]
+        found = tuple(one["shape"].tolist()), tuple(int(np.prod(output["shape"])) for output in outputs)
+        if found != (takes, gives):
+            raise ValueError(f"{asset}: {name} takes and gives {found}, expected {(takes, gives)}: another model")
+        self._takes, self._input = takes, one["index"]
+        self._outputs = [output["index"] for output in outputs]
+
+    def __call__(self, values: np.ndarray) -> list[np.ndarray]:
+        self._interpreter.set_tensor(self._input, values.reshape(self._takes))
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+def _load_opencv() -> None:
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise OSError(f"OpenCV does not load on this system ({error}). {SYSTEM_PACKAGES}") from error
+
+
+def _anchors() -> np.ndarray:
+    """(896, 2): centres of the cells to which the face model's rows belong, as fractions of its picture."""
+    layers = []
+    for cells, boxes in _GRID:
+        centres = (np.arange(cells) + 0.5) / cells
+        y, x = np.meshgrid(centres, centres, indexing="ij")
+        layers.append(np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), boxes, axis=0))
+    return np.concatenate(layers)
+
+
+def _sigmoid(logits: np.ndarray | float) -> np.ndarray:
+    """In single precision, as the graph has it."""
+    return np.asarray(1 / (1 + np.exp(-np.float64(logits)))).astype(np.float32)
+
+
+def _distinct(rows: np.ndarray, logits: np.ndarray, anchors: np.ndarray) -> list[np.ndarray]:
+    """The faces among the face model's rows, the surest first: (4, 2) each, two corners of its box and both eyes.
+
+    Boxes that overlap are one face, and it is their mean, weighted by their scores.
+    """
+    likely = np.flatnonzero(logits > -1)
+    scores = _sigmoid(logits[likely])
+    likely, scores = likely[scores >= _LEAST], scores[scores >= _LEAST]
+    values = rows[likely, :8].reshape(-1, 4, 2).astype(np.float64) / _FACE_SIDE  # centre, size and the eyes
+    values[:, [0, 2, 3]] += anchors[likely, None]
+    centre, half = values[:, 0], values[:, 1] / 2
+    corners = np.stack([centre - half, centre + half, values[:, 2], values[:, 3]], axis=1)
+    rest = np.argsort(-scores, kind="stable")
+    rest = rest[(half[rest] > 0).all(axis=1)]
+    found = []
+    while rest.size:
+        same = _overlaps(corners[rest], corners[rest[0]]) > _ALONE
+        group, rest = rest[same], rest[~same]
+        found.append(np.average(corners[group], axis=0, weights=scores[group]))
+    return found
+
+
+def _overlaps(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes with one: (n, 4, 2) and (4, 2), corners in the first two rows -> (n,)."""
+    sizes = np.minimum(boxes[:, 1], box[1]) - np.maximum(boxes[:, 0], box[0])
+    shared = np.maximum(sizes, 0).prod(axis=1)
+    areas = (boxes[:, 1] - boxes[:, 0]).prod(axis=1) + (box[1] - box[0]).prod()
+    return np.asarray(shared / (areas - shared))
+
+
+def _upright(corners: np.ndarray) -> Upright:
+    """The part around a face: two corners of its box and its eyes, (4, 2) pixels. Its eyes are level in it."""
+    (left, top), (right, bottom), (x0, y0), (x1, y1) = corners.tolist()
+    size = (right - left) * _AROUND, (bottom - top) * _AROUND
+    return Upright((left + right) / 2, (top + bottom) / 2, *size, math.atan2(y1 - y0, x1 - x0))
+
+
+def _sample(rgb: np.ndarray, part: Upright, side: int, *, beyond: str) -> np.ndarray:
+    """A part of a picture as (side, side, 3) uint8; beyond its edge it is `black`, or goes on as at its `edge`.
+
+    Bilinear, at 32 positions between two pixels: what OpenCV's fixed-point warp gave, whatever its version does today.
+    """
+    import cv2
+
+    cos, sin = math.cos(part.angle), math.sin(part.angle)
+    right = part.width * cos, part.width * sin  # from the part's top left corner to its others
+    down = -part.height * sin, part.height * cos
+    steps = np.arange(side) * (_STEPS / side)
+    pixels = np.empty((side, side, 2), np.int16)
+    between = np.zeros((side, side), np.int32)
+    for axis, weight in ((0, 1), (1, _STEPS)):
+        start = _STEPS * (part[axis] - right[axis] / 2 - down[axis] / 2)
+        exact = np.add.outer(start + down[axis] * steps, right[axis] * steps)
+        place = np.rint(exact, out=exact).astype(np.int32)
+        pixels[..., axis] = place >> 5
+        between += (place & (_STEPS - 1)) * weight
+    border = cv2.BORDER_CONSTANT if beyond == "black" else cv2.BORDER_REPLICATE
+    return np.asarray(cv2.remap(rgb, pixels, between.astype(np.uint16), cv2.INTER_LINEAR, borderMode=border))
