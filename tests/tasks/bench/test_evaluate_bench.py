@@ -50,16 +50,20 @@ def _digits(output: Path) -> dict[str, bytes]:
 
 
 def test_killed_and_resumed_and_with_other_workers_the_digits_are_the_same(
-    model: Path, mini_bench: Bench, landmarker_task: Path, tmp_path: Path
+    model: Path, mini_bench: Bench, landmarker_task: Path, prefect_server: str, tmp_path: Path
 ) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     words = ["evaluate", "--model", str(model), "--bench", str(mini_bench.folder), "--work", str(killed), "--warp"]
     words += [word for name, value in SAMPLING.items() for word in ("--set", f"sampling.{name}={value}")]
-    outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *words, "--workers", "0", "--device", "cpu"],
         cwd=ROOT,
-        env={**outside, "FYE_ASSETS": str(landmarker_task.parent), "PREFECT_HOME": str(tmp_path / "prefect")},
+        env={
+            **os.environ,
+            "FYE_ASSETS": str(landmarker_task.parent),
+            "PREFECT_HOME": str(tmp_path / "prefect"),
+            "PREFECT_API_URL": prefect_server,
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
