@@ -30,8 +30,8 @@ def face_from_points(points: np.ndarray, geometry: FaceGeometry) -> np.ndarray:
         raise ValueError(f"expected five points, {', '.join(NAMES)}, got {len(points)}")
     _check(points)
     flat = _flat(geometry)
-    warp = RBFInterpolator(_five(flat), points, kernel="thin_plate_spline", degree=1)
-    scale = np.linalg.norm(points[1] - points[0]) / np.linalg.norm(_five(flat)[1] - _five(flat)[0])
+    warp = RBFInterpolator(five_points(flat), points, kernel="thin_plate_spline", degree=1)
+    scale = np.linalg.norm(points[1] - points[0]) / np.linalg.norm(five_points(flat)[1] - five_points(flat)[0])
     depth = -np.concatenate([geometry.canonical[:, 2], _iris_depth(geometry)]) * scale
     return np.column_stack([warp(flat), depth])
 
@@ -43,7 +43,7 @@ def face_from_box(box: PixelBox, geometry: FaceGeometry) -> np.ndarray:
     flat = _flat(geometry)
     low, high = flat.min(axis=0), flat.max(axis=0)
     size = np.array([box.right - box.left, box.bottom - box.top])
-    return face_from_points((_five(flat) - low) / (high - low) * size + (box.left, box.top), geometry)
+    return face_from_points((five_points(flat) - low) / (high - low) * size + (box.left, box.top), geometry)
 
 
 def _flat(geometry: FaceGeometry) -> np.ndarray:
@@ -58,7 +58,7 @@ def _iris_depth(geometry: FaceGeometry) -> np.ndarray:
     return np.repeat(eyes, 5)
 
 
-def _five(points: np.ndarray) -> np.ndarray:
+def five_points(points: np.ndarray) -> np.ndarray:
     """The five points of a whole face (478, 2), the subject's right side first: it is on the picture's left."""
     eyes = [points[list(eye)].mean(axis=0) for eye in (topology.RIGHT_EYE, topology.LEFT_EYE)]
     return np.array([*eyes, points[_NOSE], *points[list(_MOUTH_CORNERS)]])

@@ -6,11 +6,9 @@ alone: it listens to the whole network. Another Ray on this machine is left alon
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -22,12 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from tasks.engine.held import HeldFolder, left_folders
 
 MOST_SILENT_S = 40.0  # of somebody's cluster: Ray itself aborts the process after 60
 _FOLDER = "fye-ray-"
-_LOCK = "held"
-_held: FileLock | None = None  # of the session folder of our own Ray
+_held: HeldFolder | None = None  # of the session folder of our own Ray
 
 
 class RayGone(ConnectionError):
@@ -96,8 +93,7 @@ def shutdown() -> None:
         with _signals_kept():
             sys.modules["ray"].shutdown()
     if _held is not None:
-        _remove(Path(_held.lock_file).parent)
-        _held.release()
+        _held.remove()
         _held = None
 
 
@@ -180,13 +176,10 @@ def _interrupts_later() -> Iterator[None]:
 
 
 def _new_folder() -> Path:
-    """A folder for Ray's session, held by a lock as long as this process lives; those that nobody holds are removed."""
+    """A folder for Ray's session, held as long as this process lives; those that nobody holds are removed."""
     global _held
-    left_sessions(remove=True)
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=session_base()))
-    _held = FileLock(folder / _LOCK)
-    _held.acquire()
-    return folder
+    _held = HeldFolder(session_base(), _FOLDER)
+    return _held.path
 
 
 def session_base() -> Path:
@@ -197,16 +190,4 @@ def session_base() -> Path:
 
 def left_sessions(remove: bool = False) -> list[Path]:
     """Folders of sessions of this user's that nobody holds."""
-    found = []
-    for left in session_base().glob(f"{_FOLDER}*"):
-        with contextlib.suppress(Timeout, OSError):  # another process may be removing it
-            if left.stat().st_uid == os.getuid() and (left / _LOCK).is_file():
-                with FileLock(left / _LOCK, timeout=0):
-                    found.append(left)
-                    if remove:
-                        _remove(left)
-    return found
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    return left_folders(session_base(), _FOLDER, remove)

@@ -20,7 +20,7 @@ from tasks.animation.kept import KeptWindows, folder_of, forget, forget_others, 
 from tasks.animation.output import SILENT, MeasuredFrames, alpha_of, read_alpha, stored_side, write_result
 from tasks.animation.planned import estimate_s, plan_lines, window_sizes
 from tasks.animation.preview import liveliest, preview_paths, preview_sampling, save_strip, strip
-from tasks.animation.progress import Progress
+from tasks.animation.progress import Progress, Watch
 from tasks.animation.request import AnimateRequest, AnimateResult, AnimateSettings, check_request
 from tasks.animation.sampling import cache_error, load_for_animation, performed, sampling_of
 from tasks.animation.scene import Scene, set_scene
@@ -50,10 +50,12 @@ def animate(
     asset: LandmarkerAsset,
     log: Log = print,
     pipeline: FollowYourEmojiPipeline | None = None,
+    watch: Watch | None = None,
 ) -> AnimateResult:
     """Write `request.output`: the portrait with the driver's expressions and head motion, at its fps and length.
 
     pipeline: of `request.model` on its device, from a caller who animates often (`load_for_animation`); None: loaded.
+    watch: told how far it is after every step, in place of lines; what it raises ends the run.
 
     A portrait without a detectable face works, unaligned, and the result says so. Raises ValueError for a driver that
     is empty or shows no face, a file that cannot be read, a face that does not exist, a model folder that does not say
@@ -68,7 +70,7 @@ def animate(
     skipping = None
     if sampling.step_cache.interval > 1:
         skipping = cache_error(pipeline, first.reference, first.landmarks, sampling, log)
-    frames = MeasuredFrames(_frames(pipeline, scene, request, sampling, log))
+    frames = MeasuredFrames(_frames(pipeline, scene, request, sampling, log, watch))
     written = _write(request, iter(frames), scene)
     assert written == len(scene), f"{written} frames written, {len(scene)} in the driver"
     forget(request.output)
@@ -92,19 +94,26 @@ def animate(
     )
 
 
-def preview(request: AnimateRequest, asset: LandmarkerAsset, log: Log = print) -> tuple[Path, Path]:
+def preview(
+    request: AnimateRequest,
+    asset: LandmarkerAsset,
+    log: Log = print,
+    pipeline: FollowYourEmojiPipeline | None = None,
+    watch: Watch | None = None,
+) -> tuple[Path, Path]:
     """The liveliest two seconds of what `animate` would make, in few steps: a clip and a strip beside `request.output`.
 
-    The strip shows driver, drawn landmarks on the portrait, and result. Returns both files. Raises as `animate`.
+    The strip shows driver, drawn landmarks on the portrait, and result. Returns both files. pipeline, watch, and what
+    it raises: as `animate`.
     """
     check_request(request)
     model = need_description(request.model)
     sampling = preview_sampling(request.sampling_with(model))
-    scene, pipeline = _prepared(request, asset, model, sampling, log)
+    scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline)
     scene = scene.stretch(*liveliest(scene))
     clip, picture = preview_paths(request.output)
     plain = request.model_copy(update={"output": clip, "codec": None, "quality": None, "alpha": False})
-    frames = list(_frames(pipeline, scene, plain, sampling, log))
+    frames = list(_frames(pipeline, scene, plain, sampling, log, watch))
     _write(plain, iter(frames), scene)
     forget(clip)
     save_strip(strip(scene, frames, list(driver_pictures(scene))), picture)
@@ -140,9 +149,14 @@ def _prepared(
 
 
 def _frames(
-    pipeline: FollowYourEmojiPipeline, scene: Scene, request: AnimateRequest, sampling: SamplingConfig, log: Log
+    pipeline: FollowYourEmojiPipeline,
+    scene: Scene,
+    request: AnimateRequest,
+    sampling: SamplingConfig,
+    log: Log,
+    watch: Watch | None,
 ) -> Iterator[np.ndarray]:
-    squares = _squares(pipeline, scene, request, sampling, log)
+    squares = _squares(pipeline, scene, request, sampling, log, watch)
     return shown(squares, scene, request.paste_back, request.side_by_side)
 
 
@@ -157,11 +171,16 @@ def _write(request: AnimateRequest, frames: Iterator[np.ndarray], scene: Scene) 
 
 
 def _squares(
-    pipeline: FollowYourEmojiPipeline, scene: Scene, request: AnimateRequest, sampling: SamplingConfig, log: Log
+    pipeline: FollowYourEmojiPipeline,
+    scene: Scene,
+    request: AnimateRequest,
+    sampling: SamplingConfig,
+    log: Log,
+    watch: Watch | None,
 ) -> Iterator[Sequence[np.ndarray]]:
     """For each frame the animated squares (size, size, 3) uint8 of all performances."""
     steps = sampling.steps * len(window_sizes(len(scene), sampling))
-    progress = Progress(len(scene), len(scene.performances) * steps, log)
+    progress = Progress(len(scene), len(scene.performances) * steps, log, watch=watch)
 
     how = how_computed(pipeline)
     keys = [key_of(performance, request.model, sampling, how) for performance in scene.performances]
