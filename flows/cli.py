@@ -24,6 +24,7 @@ from flows import (
     sources_cli,
     stage_cli,
     store_cli,
+    studio_cli,
     study_cli,
 )
 from flows.animate_cli import add_animate_command, add_animate_many_command
@@ -74,6 +75,7 @@ history_cli.register(app)
 doctor_cli.register(app)
 store_cli.register(app)
 study_cli.register(app)
+studio_cli.register(app)
 sources_cli.register(app)
 completion_cli.register(app)
 

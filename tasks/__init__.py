@@ -12,6 +12,7 @@ such as `animate.py`. The other rooms, whose files import neither a stage nor a 
     faces/      the landmark model; faces found, followed and scored with it
     results/    scored reenactments as tables, pictures, plots and words
     animation/  what an animation is asked for, set up from, sampled with, and how it is shown
+    studio/     a page on which portraits are animated
     bench/      a benchmark on disk: manifest, check, what methods made of it, tables side by side
     samples/    the demo's clips: portraits in known motion
     survey/     what a data set holds and lacks: numbers, coverage, pages

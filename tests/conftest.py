@@ -73,6 +73,7 @@ SLOW = (
     "tests/tasks/jobs/test_animate_drivers.py",
     "tests/tasks/jobs/test_import_release.py",
     "tests/tasks/jobs/test_perform.py",
+    "tests/tasks/studio/",
     "tests/tasks/study/",
     "tests/tasks/report/",
     "tests/tasks/jobs/test_review.py",

@@ -81,6 +81,7 @@ EXPECTED = (
     Expected(re.escape(NO_MOUNT), lambda: not can_mount()),
     Expected(NO_METRICS_EXTRA, lacks_metrics_extra),
     Expected(re.escape(NO_BROWSER), lacks_browser),
+    Expected(r"could not import 'gradio'", lambda: importlib.util.find_spec("gradio") is None),
     Expected(r"could not import 'wandb'", lambda: importlib.util.find_spec("wandb") is None),
     Expected(r"could not import 'mlflow'", lambda: importlib.util.find_spec("mlflow") is None),
     Expected(r"wandb is installed", lambda: importlib.util.find_spec("wandb") is not None),

@@ -71,6 +71,11 @@ def test_what_runs_the_landmark_models_is_known_where_they_are_run_and_made() ->
     assert importers("ai_edge_litert", "tasks") == {"tasks/faces/face_models.py"}
 
 
+def test_only_the_page_of_the_studio_knows_gradio() -> None:
+    """It comes with an extra, and reads what it may send and keep when it is imported."""
+    assert importers("gradio", "tasks") | importers("gradio", "flows") == {"tasks/studio/page.py"}
+
+
 def test_one_file_writes_atomically() -> None:
     """Whole or not at all, synced, under one kind of temporary name; the store has a name of its own to give."""
     calls = {path.relative_to(ROOT).as_posix() for path in FILES if "os.replace(" in path.read_text()}
