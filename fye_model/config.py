@@ -93,6 +93,9 @@ class ScreeningConfig(Config):
     min_mean_face_area: Fraction = 0.0  # of the picture
     min_face_area: Fraction = 0.0
     max_not_alone: Annotated[int, Field(ge=0)] | None = None  # seconds without exactly one face
+    # cheap signs of what lies over the face or on the picture (tasks/faces/overlays.py says what they miss); None: off
+    max_covered: Fraction | None = None  # of the face, by hands and things that come and go
+    max_lettering: Fraction | None = None  # longest line of subtitles or marks, of the picture's width
     # clips that change alike from here on are copies, of which one is kept (tasks/footage/duplicates.py); 1: off
     copy_correlation: Fraction = 0.6
 

@@ -21,6 +21,7 @@ from tasks.engine.stage import Context, Stage
 from tasks.faces.detector import DetectedFace
 from tasks.faces.follow import FaceTracker, build_sequence, geometry_name, load_geometry
 from tasks.faces.landmarker import LANDMARK_TOOLS
+from tasks.faces.overlays import OverlayRow, OverlayScores
 from tasks.faces.plausible import PlausibleRow, TurnedLooks, other_looks, shape_scores
 from tasks.faces.scores import ClipScores, PictureRow, PictureScores, clip_scores
 from tasks.faces.worker import FaceWorker
@@ -36,7 +37,7 @@ class LandmarkFacts(Config):
     factor: int
 
 
-class LandmarkRow(ClipScores, PictureRow, PlausibleRow):
+class LandmarkRow(ClipScores, PictureRow, PlausibleRow, OverlayRow):
     """A clip's scores, by which screening judges it."""
 
 
@@ -54,7 +55,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         """
         name, video = item.name, item.files["video"]
         times = pq.read_table(item.files["frames"])["time_s"].to_numpy().astype(np.float64)
-        pictures = PictureScores()
+        pictures, overlays = PictureScores(), OverlayScores()
         faces: list[DetectedFace | None] = []
         thumbnails: list[np.ndarray] = []
         tracker, turned = FaceTracker(self.landmarker, self.config.max_gap_frames), TurnedLooks(self.landmarker)
@@ -64,6 +65,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
             faces.append(tracker.next(rgb))
             pictures.add(rgb, faces[-1])
             turned.add(rgb, faces[-1])
+            overlays.add(rgb, faces[-1])
             thumbnails.append(thumbnail(rgb))
         assert len(faces) == len(times), f"{name}: {len(faces)} frames decoded, {len(times)} rows in frames.parquet"
         if not any(faces):
@@ -82,13 +84,17 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         # frames are decoded again only where a face is in doubt
         apart = other_looks(self.landmarker, sequence, shape, turned, partial(read_frames, video))
         return LandmarkRow(
-            **scores.model_dump(), **pictures.row().model_dump(), **shape.model_dump(), looks_apart=apart
+            **scores.model_dump(),
+            **pictures.row().model_dump(),
+            **shape.model_dump(),
+            **overlays.row(sequence, self.geometry).model_dump(),
+            looks_apart=apart,
         )
 
 
 LANDMARKS = Stage(
     "landmarks",
-    "8",
+    "9",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
     writes={

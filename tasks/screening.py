@@ -122,7 +122,7 @@ def _at_most(score: str, setting: str, label: str) -> _Rule:
 
     def problem(row: ScoredClip, config: ScreeningConfig) -> str | None:
         limit, value = getattr(config, setting), read(row)
-        above = limit is not None and value > limit
+        above = limit is not None and value is not None and value > limit
         return f"{label} {value:.4g} is above {limit:.4g} (screening.{setting})" if above else None
 
     return _Rule(setting, problem)
@@ -180,6 +180,8 @@ RULES = (
     _at_most("head.turn_max_deg", "max_turn_deg", "turn of the head in degrees within a second"),
     _at_most("head.off_axis_mean_deg", "max_mean_off_axis_deg", "mean angle in degrees away from the camera"),
     _at_most("head.off_axis_max_deg", "max_off_axis_deg", "angle in degrees away from the camera"),
+    _at_most("covered", "max_covered", "share of the face that something covers"),
+    _at_most("lettering", "max_lettering", "length of a line of lettering as a share of the picture's width,"),
 )
 
 

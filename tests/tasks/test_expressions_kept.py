@@ -54,6 +54,8 @@ def test_a_real_grimace_becomes_a_clip_and_is_kept_by_every_preset(
     for preset in SCREENING_PRESETS:
         (verdict,) = screen([scored], ScreeningConfig.model_validate({"preset": preset}))
         assert verdict.kept, (preset, verdict.reasons)
+    asked = ScreeningConfig(max_covered=0.15, max_lettering=0.3)
+    assert row.covered is not None and row.lettering is not None and screen([scored], asked)[0].kept
     assert row.head.not_alone == 0 and row.head.inside_min == 1.0
     assert_pose_explains_the_landmarks(out["landmarks"] / "landmarks.parquet", FaceGeometry.from_task(landmarker_task))
 

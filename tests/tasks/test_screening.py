@@ -52,6 +52,8 @@ GOOD = {
     "shape_error": 0.05,
     "shape_jump": 0.01,
     "looks_apart": None,
+    "covered": 0.02,
+    "lettering": 0.06,
 }
 HEAD = {
     "seconds": 4,
@@ -101,8 +103,13 @@ BAD = {
     "max_turn_deg": (head(turn_max_deg=41), "turn of the head in degrees within a second 41 is above 40"),
     "max_mean_off_axis_deg": (head(off_axis_mean_deg=55), "mean angle in degrees away from the camera 55 is above 54"),
     "max_off_axis_deg": (head(off_axis_max_deg=127), "angle in degrees away from the camera 127 is above 126"),
+    "max_covered": ({"covered": 0.31}, "share of the face that something covers 0.31 is above 0.15"),
+    "max_lettering": ({"lettering": 0.5}, "a line of lettering as a share of the picture's width, 0.5 is above 0.3"),
 }
-STRICT = ScreeningConfig(preset="talkvid", min_motion=0.1, min_expression_range_mm=0.5, min_completeness=0.95)
+OVERLAYS = {"max_covered": 0.15, "max_lettering": 0.3}
+STRICT = ScreeningConfig(
+    preset="talkvid", min_motion=0.1, min_expression_range_mm=0.5, min_completeness=0.95, **OVERLAYS
+)
 
 
 def row(clip: str, **changes: Any) -> ScoredClip:
