@@ -65,14 +65,20 @@ class Server:
 
     def ask(self, what: str, filters: dict[str, Any]) -> list[dict[str, Any]]:
         """Rows of the server, as its API has them."""
+        found: list[dict[str, Any]] = json.loads(self.tell("POST", f"{what}/filter", filters))
+        return found
+
+    def tell(self, method: str, what: str, values: dict[str, Any]) -> bytes:
+        """Its answer. A command that says the same would take seconds to start."""
         request = urllib.request.Request(
-            f"{self.url}/{what}/filter",
-            data=json.dumps(filters).encode(),
+            f"{self.url}/{what}",
+            method=method,
+            data=json.dumps(values).encode(),
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
-            found: list[dict[str, Any]] = json.load(answer)
-        return found
+            said: bytes = answer.read()
+        return said
 
     def wait(self, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
@@ -127,10 +133,10 @@ def test_every_deployment_names_a_flow_that_takes_its_parameters_and_no_flow_is_
 
 def test_every_deployment_of_the_file_is_there_and_the_schedule_sleeps(server: Server) -> None:
     declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    listed = server.call("deployment", "ls")
+    listed = {deployment["name"]: deployment for deployment in server.ask("deployments", {})}
     assert [entry["name"] for entry in declared if entry["name"] not in listed] == []
-    refresh = server.call("deployment", "inspect", "refresh/refresh-weekly")
-    assert "0 3 * * 1" in refresh and "'active': False" in refresh
+    (schedule,) = listed["refresh-weekly"]["schedules"]
+    assert schedule["schedule"]["cron"] == "0 3 * * 1" and schedule["active"] is False
 
 
 def test_a_refresh_runs_through_the_worker_and_finds_its_work_done_the_second_time(
@@ -168,12 +174,13 @@ def test_deploying_makes_the_limit_on_gpus_and_leaves_one_that_is_there(server: 
     server.call("--no-prompt", "deploy", "--name", "smoke")
     (limit,) = [one for one in server.ask("v2/concurrency_limits", {}) if one["name"] == "gpu"]
     assert limit["limit"] == 2
-    server.call("gcl", "update", "gpu", "--limit", "1")
+    server.tell("PATCH", "v2/concurrency_limits/gpu", {"limit": 1})
     with urllib.request.urlopen(f"{server.url}/admin/settings", timeout=30) as answer:
         kept = json.load(answer)["server"]["concurrency"]["lease_storage"]
     assert kept.endswith(".filesystem"), "prefect.toml is not heeded: a server that is started again crashes runs"
 
 
+SCHEDULED = {"type": "SCHEDULED", "name": "Scheduled"}
 SLOT = """
 import time
 from pathlib import Path
@@ -200,12 +207,10 @@ def test_two_runs_of_deployments_do_not_take_the_card_at_once_and_their_lines_ar
     words = ["--name", "slot", "--pool", "fye", "--job-variable", json.dumps({"env": env})]
     server.call("--no-prompt", "deploy", f"{tmp_path}/slot.py:takes_a_slot", *words)
 
-    def start(name: str) -> None:
-        parameters = json.dumps({"folder": str(tmp_path), "name": name})
-        server.call("deployment", "run", "takes-a-slot/slot", "--params", parameters)
-
-    start("a")
-    start("b")
+    (slot,) = [one["id"] for one in server.ask("deployments", {}) if one["name"] == "slot"]
+    for name in "ab":
+        parameters = {"folder": str(tmp_path), "name": name}
+        server.tell("POST", f"deployments/{slot}/create_flow_run", {"parameters": parameters, "state": SCHEDULED})
     deadline = time.monotonic() + 120
     while not ((tmp_path / "a").exists() and (tmp_path / "b").exists()) and time.monotonic() < deadline:
         time.sleep(0.2)

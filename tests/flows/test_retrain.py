@@ -1,7 +1,8 @@
-"""The whole pipeline at tiny size: finished, cached, repaired, extended; damage costs what was damaged and no more."""
+"""The whole pipeline at tiny size: finished, cached, repaired, extended, ablated; damage costs what was damaged."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -37,6 +38,13 @@ class Lab:
         for clip in clips:
             shutil.copy(clip, self.videos)
         (self.videos / "not-a-video.mp4").write_text("this is a text file")
+
+    def copy(self, root: Path) -> Lab:
+        """The same videos and a copy of the work folder, for what must leave nothing in this one."""
+        other = copy.copy(self)
+        other.work = root / "work"
+        shutil.copytree(self.work, other.work, symlinks=True)
+        return other
 
     def run(self, flow: Any, **parameters: Any) -> tuple[Any, dict[str, Any]]:
         common = {"work": str(self.work), "recipe": "debug", "runtime": RUNTIME}
@@ -109,6 +117,59 @@ def test_a_second_run_finds_every_stage_cached_also_after_a_cleaning(
     assert runs[0].manifests == runs[1].manifests and all((lab.work / path).is_file() for path in runs[0].manifests)
 
 
+@pytest.fixture(scope="module")
+def ablated(
+    lab: Lab, first: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Lab, dict[str, Any], dict[str, Any]]:
+    """A copy of the lab in which the paper's Table 2 was made of the retrain, with one of its variants."""
+    other = lab.copy(tmp_path_factory.mktemp("ablation"))
+    return other, *_ablate(other)
+
+
+def _ablate(lab: Lab) -> tuple[dict[str, Any], dict[str, Any]]:
+    from flows.ablate import ablate
+
+    _, summary = lab.run(ablate, videos=str(lab.videos), variants=["without_expression_ffg"])
+    return json.loads((lab.work / "ablation" / "ablation.json").read_text()), summary
+
+
+def test_an_ablation_finds_the_retrains_model_and_makes_what_differs_alone(
+    lab: Lab, ablated: tuple[Lab, Any, Any]
+) -> None:
+    work, found, summary = ablated[0].work, *ablated[1:]
+    shared, own = ("encoders", "latents"), ("train_stage1", "train_stage2", "select", "evaluate")
+    assert set(found["variants"]) == {"full", "without_expression_ffg"}
+    full, without = (found["variants"][name]["stages"][0] for name in ("full", "without_expression_ffg"))
+    assert full == dict.fromkeys((*shared, *own), "cached"), "the retrain has made it"
+    assert without == {**dict.fromkeys(shared, "cached"), **dict.fromkeys(own, "computed")}
+    for name, more in {"ingest": 0, "latents": 0, "encoders": 0, "train_stage1": 1, "evaluate": 1}.items():
+        there, here = (len(list((root / "items" / name).glob("*/receipt.json"))) for root in (lab.work, work))
+        assert here == there + more, name
+    states = [(stage["stage"], stage["state"]) for stage in summary["stages"]]
+    assert states[-6:-4] == [("encoders", "Cached"), ("latents", "Cached")]
+
+
+def test_the_ablations_table_has_both_and_their_evaluations_lie_beside_it(ablated: tuple[Lab, Any, Any]) -> None:
+    work, found, summary = ablated[0].work, *ablated[1:]
+    for task, count in (("self", 1), ("cross", 1)):
+        table = found["tasks"][task]
+        assert table["clips"] == count and set(table["differences"]) == {"without_expression_ffg"}
+    checkpoints = found["variants"]["without_expression_ffg"]["checkpoints"]
+    assert checkpoints[0].startswith("train_stage2/checkpoint-")
+    for name in found["variants"]:
+        assert (work / "ablation" / name / "seed-0" / "metrics.json").is_file()
+    page = (work / "ablation" / "table.html").read_text()
+    assert "without expression FFG" in page and page.count("data:image/png;base64,") == 2
+    assert all(Path(place).exists() for place in summary["outputs"].values())
+
+
+def test_a_second_ablation_finds_everything_and_says_the_same(ablated: tuple[Lab, Any, Any]) -> None:
+    other, found, _ = ablated
+    again, summary = _ablate(other)
+    assert {stage["state"] for stage in summary["stages"]} == {"Cached"}
+    assert again["tasks"] == found["tasks"]
+
+
 def test_prefects_page_shows_how_far_single_items_are_and_a_summary(lab: Lab, first: tuple[Any, Any]) -> None:
     from prefect.client.orchestration import get_client
 
@@ -155,10 +216,13 @@ def test_a_weekly_run_promotes_by_the_rule_alone_and_not_what_somebody_went_back
     assert not line["promoted"] and "somebody went back from it: the mouth" in line["why"]
 
 
-def test_a_weekly_run_that_goes_on_trains_from_the_model_in_use(lab: Lab, first: tuple[Any, dict[str, Any]]) -> None:
+def test_a_weekly_run_that_goes_on_trains_from_the_model_in_use(
+    lab: Lab, first: tuple[Any, dict[str, Any]], tmp_path: Path
+) -> None:
     """With a step that changes nothing, what stage 1 leaves is what it was given."""
     from tasks.workspace.promoted import current_model, promote
 
+    lab = lab.copy(tmp_path)
     store, still = Store(lab.work), ["train.stage1.learning_rate=1e-30", "train.stage1.steps=1"]
     promote(store, None, "to go on from")
     model, trained = current_model(store), lab.work / "items" / "train_stage1"
