@@ -74,7 +74,8 @@ def test_links_lead_to_something(document: Path) -> None:
             file = document if not place else document.parent / place
             assert file.exists(), f"{document}: {target}"
             headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if heading else []
-            assert not heading or heading in {title.lower().replace(" ", "-") for title in headings}, target
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}  # as GitHub's
+            assert not heading or heading in anchors, target
 
 
 def test_every_command_that_is_advised_exists() -> None:
