@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 VIDEOS ?=
 WORK ?= work/demo$(if $(VIDEOS),-$(notdir $(patsubst %/,%,$(VIDEOS))))
 
-.PHONY: demo test quick bench lint setup clean
+.PHONY: demo test quick bench lint style types suite setup clean
 
 setup: $(VENV)/.installed
 
@@ -22,13 +22,21 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/fye demo --work '$(WORK)' $(if $(VIDEOS),--videos '$(VIDEOS)')
 
-lint: setup
+lint: style types
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup
 	$(BIN)/mypy
 
-test: lint
+suite: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# types are looked at while the first tests wait for servers and processes
+test: style
+	@$(MAKE) --no-print-directory -j 2 types suite
 
 quick: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
