@@ -78,7 +78,9 @@ class Result:
     quality: Annotated[
         int | None, Parameter(help="Constant rate factor of video, lower is better; of WebP, higher is better.")
     ] = None
-    alpha: Annotated[bool, Parameter(help="Keep the portrait's transparency: WebM, WebP, GIF or PNG pictures.")] = False
+    alpha: Annotated[
+        bool, Parameter(help="Keep a cut-out portrait's transparency, moving with the head: WebM, WebP, GIF, PNG.")
+    ] = False
     preview: Annotated[
         bool, Parameter(help="Only two seconds in few steps, and a strip of driver, drawn landmarks and result.")
     ] = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fye_model.animation.description import ModelDescription
+from fye_model.animation.outline import HeadMotion
 from fye_model.animation.transfer import Transfer, of_a_still, transfer_motion
 from fye_model.landmarks.alignment import align_motion
 from fye_model.landmarks.boxes import Square, face_square, pixel_boxes, union
@@ -21,12 +22,19 @@ USUAL_FPS = 25.0  # of frames that bring no rate, where neither the user nor the
 @dataclass(frozen=True)
 class Motion:
     """points: (f, 478, 2) pixels of the square result, no NaN. held: (f,) frames that repeat a neighbour's face.
-    notes: what a user should know of how the motion was carried over."""
+    notes: what a user should know of how the motion was carried over; head: how the head's outline moves, None where
+    the motion is not on the portrait's own face, or as the public release has it."""
 
     points: np.ndarray
     held: np.ndarray
     aligned: bool
     notes: tuple[str, ...] = ()
+    head: HeadMotion | None = None
+
+    def stretch(self, chosen: slice) -> Motion:
+        """These frames of it."""
+        head = None if self.head is None else self.head.stretch(chosen)
+        return replace(self, points=self.points[chosen], held=self.held[chosen], head=head)
 
 
 def motion_points(
@@ -56,6 +64,7 @@ def motion_points(
     whole = union(pixel_boxes(driver.pixels()[driver.valid]))
     square = face_square(whole, driver.width, driver.height, model.crop.margin)
     notes: tuple[str, ...] = ()
+    head: HeadMotion | None = None
     aligned = reference is not None and model.landmark_variant in ALIGNED
     if reference is None or not aligned:
         points = square.to_square(landmark_points(driver, model.landmark_variant, geometry), model.size)
@@ -67,9 +76,9 @@ def motion_points(
             notes = ("its pose and expression are eased into, and measured from a mean face that looks ahead",)
         in_square = reference_in_square(driver, square, model.size)
         carried = transfer_motion(driver, reference, geometry, transfer, model.poses, in_square, model.mouths)
-        points, notes = carried.points, (*notes, *carried.notes)
-    points, held = hold_missing(points)
-    return Motion(points, held, aligned, notes)
+        points, notes, head = carried.points, (*notes, *carried.notes), carried.head
+    source, held = held_frames(points)
+    return Motion(points[source], held, aligned, notes, None if head is None else head.stretch(source))
 
 
 def hold_missing(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,10 +86,15 @@ def hold_missing(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     points: (f, n, 2) with at least one frame free of NaN -> the same shape, and which frames were replaced (f,) bool.
     """
+    source, missing = held_frames(points)
+    return points[source], missing
+
+
+def held_frames(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which frame of points (f, n, 2) stands for each one (f,), as `hold_missing` says, and which were replaced."""
     missing = ~np.isfinite(points).all(axis=(1, 2))
     good = np.flatnonzero(~missing)
-    source = good[np.maximum(np.searchsorted(good, np.arange(len(points)), side="right") - 1, 0)]
-    return points[source], missing
+    return good[np.maximum(np.searchsorted(good, np.arange(len(points)), side="right") - 1, 0)], missing
 
 
 def reference_in_square(face: LandmarkSequence, square: Square, size: int) -> LandmarkSequence:

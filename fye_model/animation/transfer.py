@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from fye_model.animation.outline import HeadMotion, head_motion
 from fye_model.config import Config
 from fye_model.easing import smoothstep
 from fye_model.landmarks import topology
@@ -82,10 +83,11 @@ def of_a_still(transfer: Transfer, seconds: float) -> Transfer:
 @dataclass(frozen=True)
 class Transferred:
     """points: (f, 478, 2) pixels of the reference's frame, NaN where the driver is not valid; notes: what a user should
-    know: the neutral that was taken, and which limits were met."""
+    know: the neutral that was taken, and which limits were met; head: how the head's outline moves."""
 
     points: np.ndarray
     notes: tuple[str, ...]
+    head: HeadMotion
 
 
 def transfer_motion(
@@ -128,11 +130,17 @@ def transfer_motion(
     angle = eye_line(mesh)
     points[frames] = turned(put_irises(turned(mesh, -angle), irises), angle)
     notes = [neutral.words, *limited, *held]
+    poses_drawn = np.full((len(driver), 4, 4), np.nan)
+    poses_drawn[frames] = head
+    size = reference.width, reference.height
+    outline = head_motion(own_matrix, poses_drawn, reference.pixels()[0], geometry, *size)
     if transfer.limits:
-        points, moved = _inside(points, reference.width, reference.height)
+        before = points
+        points, moved = _inside(points, *size)
+        outline = outline.shifted((points - before)[:, 0])
         if moved:
             notes.append(f"the face would leave the picture in {moved} of {len(points)} frames and is kept in it")
-    return Transferred(points, tuple(notes))
+    return Transferred(points, tuple(notes), outline)
 
 
 def estimated(sequence: LandmarkSequence, geometry: FaceGeometry) -> tuple[np.ndarray, np.ndarray]:

@@ -12,15 +12,13 @@ from typing import Any, Literal
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from PIL import Image, ImageOps
+from PIL import Image
 
-from fye_model.animation.portrait import Cut
 from fye_model.config import Config
 from fye_model.files import whole_file, whole_folder
 from tasks.media.audio import AudioTrack, write_audio
 from tasks.media.compose import even_sides
 from tasks.media.opening import printable
-from tasks.media.pictures import open_picture
 from tasks.media.read import write_video
 from tasks.media.write import as_bt709, say_colours
 
@@ -42,7 +40,7 @@ class Encoding(Config):
 
     codec: of mp4 (h264, h265) and WebM (vp9), None: the usual one. quality: the encoder's constant rate factor, lower
     is better (0 to 51, of vp9 63); of WebP 0 to 100, higher is better; None: hardly to be told from lossless. alpha:
-    keep the portrait's transparency, which stands still while the face moves.
+    keep the portrait's transparency, which moves with the head.
     """
 
     codec: Codec | None = None
@@ -75,20 +73,6 @@ def check_encoding(output: Path, encoding: Encoding) -> None:
         raise ValueError(f"output {printable(output)} is a folder that holds other things, which would be replaced")
 
 
-def read_alpha(portrait: Path, size: tuple[int, int]) -> Image.Image:
-    """The portrait's transparency at the size of its picture, as a grey picture; opaque where it has none."""
-    with open_picture(portrait) as image:
-        alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
-    return alpha.resize(size, Image.Resampling.LANCZOS)
-
-
-def alpha_of(alpha: Image.Image, cut: Cut | None, size: int) -> np.ndarray:
-    """Transparency of the frames, (h, w) uint8: of the whole picture, or of a cut at `size` x `size`."""
-    if cut is None:
-        return np.asarray(alpha)
-    return np.asarray(cut.picture(Image.merge("RGB", (alpha, alpha, alpha)), size))[..., 0]
-
-
 class MeasuredFrames:
     """Frames (h, w, 3) on their way to the encoder, and how large they are, in pixels: 0 before the first one."""
 
@@ -114,15 +98,14 @@ def write_result(
     encoding: Encoding,
     sound: Path | None,
     sound_from_s: float,
-    alpha: np.ndarray | None = None,
 ) -> int:
-    """Write frames (h, w, 3) uint8 to `output`, whole or not at all, with sound where the form has any.
+    """Write frames (h, w, 3) uint8, or (h, w, 4) with their transparency, to `output`, whole or not at all, with sound
+    where the form has any.
 
-    alpha: (h, w) uint8 of every frame. Returns the number of frames. Raises ValueError for no frames, OSError when the
-    disk is full.
+    Returns the number of frames. Raises ValueError for no frames, OSError when the disk is full.
     """
     ending = output.suffix.lower()
-    pictures = iter(frames) if alpha is None else (np.dstack([frame, alpha]) for frame in frames)
+    pictures = iter(frames)
     if ending == "":
         return _write_pngs(output, pictures, fps, sound, sound_from_s)
     if ending in (".gif", ".webp"):

@@ -38,8 +38,7 @@ class Performance:
 
     def stretch(self, start: int, count: int) -> Performance:
         """`count` frames from `start` on."""
-        chosen = slice(start, start + count)
-        motion = replace(self.motion, points=self.motion.points[chosen], held=self.motion.held[chosen])
+        motion = self.motion.stretch(slice(start, start + count))
         return replace(self, motion=motion, landmarks=replace(self.landmarks, points_px=motion.points))
 
 
@@ -94,6 +93,8 @@ def set_scene(
         _perform(actor, subject.picture, driver, geometry, model, sampling, request) for actor in subject.actors
     )
     notes += dict.fromkeys(f"{name}: {note}" for one in performances for note in one.motion.notes)
+    if request.alpha and any(one.motion.head is None for one in performances):
+        notes.append("the transparency stands still: how the portrait's own head moves is not known")
     held = int(performances[0].motion.held.sum())
     if held:
         notes.append(f"{name}: {held} of {len(driver.landmarks)} frames without a face hold a neighbour's")

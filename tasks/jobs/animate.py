@@ -16,8 +16,9 @@ import numpy as np
 from fye_model.animation.description import ModelDescription, need_description
 from fye_model.config import SamplingConfig
 from fye_model.devices import choose_device
+from tasks.animation.alpha import with_alpha
 from tasks.animation.kept import KeptWindows, folder_of, forget, forget_others, how_computed, key_of
-from tasks.animation.output import SILENT, MeasuredFrames, alpha_of, read_alpha, stored_side, write_result
+from tasks.animation.output import SILENT, MeasuredFrames, stored_side, write_result
 from tasks.animation.planned import estimate_s, plan_lines, window_sizes
 from tasks.animation.preview import liveliest, preview_paths, preview_sampling, save_strip, strip
 from tasks.animation.progress import Progress, Watch
@@ -161,13 +162,10 @@ def _frames(
 
 
 def _write(request: AnimateRequest, frames: Iterator[np.ndarray], scene: Scene) -> int:
-    alpha = None
     if request.alpha:
-        cut = None if request.paste_back else scene.performances[0].cut
-        grey = read_alpha(request.portrait, scene.subject.picture.size)
-        alpha = alpha_of(grey, cut, scene.performances[0].landmarks.height)
+        frames = with_alpha(frames, request.portrait, scene, request.paste_back)
     sound = (scene.driver.sound, scene.sound_from_s)
-    return write_result(request.output, frames, scene.driver.landmarks.fps, request, *sound, alpha)
+    return write_result(request.output, frames, scene.driver.landmarks.fps, request, *sound)
 
 
 def _squares(

@@ -111,7 +111,8 @@ def test_quality_makes_files_smaller(tmp_path: Path, frames: list[np.ndarray]) -
 def test_transparency_is_kept(tmp_path: Path, frames: list[np.ndarray], name: str) -> None:
     alpha = np.zeros((SIDE, SIDE), np.uint8)
     alpha[:, : SIDE // 2] = 255
-    write_result(tmp_path / name, iter(frames), FPS, Encoding(alpha=True), None, 0.0, alpha)
+    shown = (np.dstack([frame, alpha]) for frame in frames)
+    write_result(tmp_path / name, shown, FPS, Encoding(alpha=True), None, 0.0)
     if name == "a":
         picture = np.asarray(Image.open(tmp_path / "a" / "000003.png"))
     elif name == "a.webm":
@@ -145,11 +146,46 @@ def test_what_no_writer_can_do_is_refused_first(tmp_path: Path, name: str, encod
         check_encoding(tmp_path / name, Encoding(**encoding))
 
 
-def test_a_transparent_portrait_stays_transparent_where_it_was(perform, tmp_path: Path) -> None:
-    rgba = np.dstack([data.astronaut(), np.full((512, 512), 255, np.uint8)])
-    rgba[:, :100, 3] = 0
-    Image.fromarray(rgba).save(tmp_path / "cut-out.png")
-    row, _, _ = perform(tmp_path / "cut-out.png", output=tmp_path / "out.webp", alpha=True, paste_back=True)
+@pytest.fixture
+def cut_out(tmp_path: Path) -> Path:
+    """A portrait of which a disk around the head is there, a feather on it, and the shoulders, cut at the sides."""
+    rows, columns = np.mgrid[:512, :512]
+    head, feather = np.hypot(rows - 130, columns - 225) < 110, (rows < 60) & (abs(columns - 225) < 15)
+    there = head | feather | ((rows > 200) & (abs(columns - 225) < 150))
+    path = tmp_path / "cut-out.png"
+    Image.fromarray(np.dstack([data.astronaut(), (there * 255).astype(np.uint8)])).save(path)
+    return path
+
+
+def test_transparency_goes_with_the_head_and_shoulders_stay(perform, cut_out: Path, tmp_path: Path) -> None:
+    face = Image.fromarray(data.astronaut()).crop((90, 0, 370, 280)).resize((256, 256))
+    tilted = [np.asarray(face.rotate(2.5 * turn, Image.Resampling.BICUBIC, fillcolor=(90,) * 3)) for turn in range(7)]
+    driver = encode(tmp_path / "tilts.mp4", np.stack(tilted))
+    shown = {}
+    for whole in (False, True):
+        output = tmp_path / f"out{whole:d}"
+        row, _, _ = perform(cut_out, driving=driver, output=output, alpha=True, paste_back=whole)
+        shown[whole] = [np.asarray(Image.open(path))[..., 3].astype(float) for path in sorted(output.glob("*.png"))]
+        assert row.frames == len(shown[whole]) == 7
+    before = np.asarray(Image.open(cut_out))[..., 3].astype(float)
+    assert np.abs(shown[True][0] - before).mean() < 4, "it begins as the portrait is"
+    assert np.abs(shown[True][6] - before)[:240].mean() > 0.8, "the head has moved"
+    assert np.abs(shown[True][6] - before)[400:].max() == 0, "shoulders have not"
+    tips = [centre(alpha[:4])[0] for alpha in shown[False]]
+    assert tips[6] < tips[0] - 2, "to the left, as the driver's head tilts"
+
+
+def centre(alpha: np.ndarray) -> np.ndarray:
+    """x and y of what is there, y from the top of the part."""
+    rows, columns = np.mgrid[: alpha.shape[0], : alpha.shape[1]]
+    return np.array([(columns * alpha).sum(), (rows * alpha).sum()]) / alpha.sum()
+
+
+def test_transparency_stands_still_where_no_face_is_known_and_that_is_said(perform, tmp_path: Path) -> None:
+    rgba = np.full((128, 128, 4), 90, np.uint8)
+    rgba[:, :30, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "wall.png")
+    row, _, lines = perform(tmp_path / "wall.png", output=tmp_path / "out.webp", alpha=True)
     pictures, _ = moving(tmp_path / "out.webp")
-    assert row.frames == len(pictures) == FRAMES and pictures[0].shape == (512, 512, 4)
-    assert pictures[4][:, :90, 3].max() == 0 and pictures[4][:, 110:, 3].min() == 255
+    assert any("the transparency stands still" in line for line in lines)
+    assert all((picture[..., 3] == pictures[0][..., 3]).all() for picture in pictures) and row.frames == FRAMES
