@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from flows.options import Device, runtime_and_recipe
 
-LOOPBACK = "127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 
 
 def register(app: App) -> None:
@@ -24,7 +24,7 @@ def register(app: App) -> None:
         host: Annotated[
             str,
             Parameter(help="Address to serve at. Beyond 127.0.0.1 others reach the page: no password, no encryption."),
-        ] = LOOPBACK,
+        ] = _LOOPBACK,
         upload_mb: Annotated[float, Parameter(help="Largest file that may be brought, in MB.")] = 500.0,
     ) -> int:
         """Open a page to animate portraits on: points, strengths, preview, result. Keeps nothing when it is closed."""

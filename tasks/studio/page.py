@@ -13,7 +13,7 @@ from tasks.studio.choices import FACES, KINDS_SHOWN, STRENGTHS, Choices, bounds,
 from tasks.studio.desk import Desk, Made
 from tasks.studio.running import Running
 from tasks.studio.visit import Visit, Visits
-from tasks.studio.words import INTRODUCTION, NO_DRIVER, NO_PORTRAIT, bar, hint, lines, problem
+from tasks.studio.words import INTRODUCTION, NO_DRIVER, NO_PORTRAIT, PASTE_BACK, bar, hint, lines, of_the_page, problem
 
 TITLE = "Follow-Your-Emoji studio"
 _LOOK_EVERY_S = 0.25
@@ -105,10 +105,12 @@ class Page:
             self.steps = gr.Number(self.desk.description.sampling.steps, label="Steps", precision=0, minimum=1)
             self.seed = gr.Number(self.desk.description.sampling.seed, label="Seed", precision=0, minimum=0)
         with gr.Row():
-            fields["proportions"] = gr.Checkbox(usual.proportions, label="Fit to this face's eyes and mouth")
-            fields["limits"] = gr.Checkbox(usual.limits, label="Keep to what the model has seen")
-            fields["paste_back"] = gr.Checkbox(usual.paste_back, label="Put back into the whole picture")
-            fields["side_by_side"] = gr.Checkbox(usual.side_by_side, label="Show beside the video")
+            fields["proportions"] = gr.Checkbox(
+                usual.proportions, label="Fit to this face's eyes and mouth", min_width=200
+            )
+            fields["limits"] = gr.Checkbox(usual.limits, label="Keep to what the model has seen", min_width=200)
+            fields["paste_back"] = gr.Checkbox(usual.paste_back, label=PASTE_BACK, min_width=200)
+            fields["side_by_side"] = gr.Checkbox(usual.side_by_side, label="Show beside the video", min_width=200)
 
     def _result_part(self) -> None:
         gr.HTML("<h2><b>4</b> The result</h2>")
@@ -148,6 +150,10 @@ class Page:
         self.stop.click(self._stopped, None, None, **own)
         self.blocks.unload(self._left)
 
+    @staticmethod
+    def _words(visit: Visit, text: str) -> str:
+        return of_the_page(visit.words(text))
+
     def _visit(self, request: gr.Request) -> Visit:
         return self.visits.of(str(request.session_hash))
 
@@ -182,11 +188,11 @@ class Page:
         try:
             change()
         except ValueError as error:
-            told = problem(visit.words(str(error)))
+            told = problem(self._words(visit, str(error)))
         seen = visit.seen
         if seen is None:
             return [gr.update(value=None, visible=False), gr.update(visible=False), hint(NO_PORTRAIT), told]
-        told = told or lines(visit.words(note) for note in seen.notes)
+        told = told or lines(self._words(visit, note) for note in seen.notes)
         shown = gr.update(value=seen.shown(tool), visible=True)
         return [shown, gr.update(visible=True), hint(seen.marks.told(tool)), told]
 
@@ -195,11 +201,11 @@ class Page:
         try:
             self.desk.bring_driver(visit, Path(upload), still_s)
         except ValueError as error:
-            return [gr.update(value=None, visible=False), problem(visit.words(str(error)))]
+            return [gr.update(value=None, visible=False), problem(self._words(visit, str(error)))]
         seen = visit.seen_driver
         assert seen is not None and visit.driver is not None
         facts = f"{printable(visit.driver.name)}: {seen.facts}"
-        told = hint(facts) + lines(visit.words(note) for note in seen.notes)
+        told = hint(facts) + lines(self._words(visit, note) for note in seen.notes)
         return [gr.update(value=seen.picture, visible=seen.picture is not None), told]
 
     def _driver_gone(self, request: gr.Request) -> list[Any]:
@@ -220,19 +226,19 @@ class Page:
             choices = Choices.model_validate(dict(zip(self.fields, chosen, strict=True)))
             running = self.desk.start(visit, choices, int(steps), int(seed), preview)
         except (TypeError, ValueError) as error:
-            yield [problem(visit.words(str(error))), gr.update(visible=False), same, same, ""]
+            yield [problem(self._words(visit, str(error))), gr.update(visible=False), same, same, ""]
             return
         hidden = gr.update(value=None, visible=False)
         yield [bar(running), gr.update(visible=True), hidden, hidden, ""]
         while not running.wait(_LOOK_EVERY_S):
-            yield [bar(running), same, same, same, lines(visit.words(line) for line in running.lines)]
+            yield [bar(running), same, same, same, lines(self._words(visit, line) for line in running.lines)]
         yield self._ended(running, visit)
 
     def _ended(self, running: Running[Made], visit: Visit) -> list[Any]:
-        told = lines(visit.words(line) for line in running.lines)
+        told = lines(self._words(visit, line) for line in running.lines)
         gone, same = gr.update(visible=False), gr.skip()
         if running.result is None:
-            words = "" if running.stopped else problem(visit.words(running.why))
+            words = "" if running.stopped else problem(self._words(visit, running.why))
             return [words or hint("Stopped."), gone, same, same, told]
         strip = running.result.strip
         shown = gr.update(value=None if strip is None else str(strip), visible=strip is not None)

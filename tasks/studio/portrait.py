@@ -19,7 +19,7 @@ from tasks.media.pictures import read_picture
 from tasks.studio.marks import Marks, Point, Tool
 
 _MOST_FACES = 8
-_SHOWN_PX, _DOT_PX = 760, 7  # longer side, and radius of a point on it
+_SHOWN_PX, _DOT_PX = 760, 9  # longer side, and radius of a point on it
 _ROOM = 0.5  # shown around the crops, of their side
 _CROP, _POINTS, _BOX = "#f97316", ("#22d3ee", "#22d3ee", "#facc15", "#f472b6", "#f472b6"), "#22d3ee"
 _EDGE = "#111827"

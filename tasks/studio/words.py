@@ -17,6 +17,20 @@ INTRODUCTION = (
 NO_PORTRAIT = "PNG, JPEG, WebP or HEIC: a photograph, a painting, a drawing; with some luck a dog."
 NO_DRIVER = "The result has its length and its sound. Begin with a few seconds."
 
+PASTE_BACK = "Put back into the whole picture"
+_ON_THE_PAGE = {  # what the command calls an option is something to click on here
+    "--points or --box": "the five points or a box",
+    "--points": "the five points",
+    "--paste-back": f"“{PASTE_BACK}”",
+}
+
+
+def of_the_page(text: str) -> str:
+    """A message of `fye animate` that names options, with the page's names for them."""
+    for option, name in _ON_THE_PAGE.items():
+        text = text.replace(option, name)
+    return text
+
 
 def hint(text: str) -> str:
     """A line of advice."""

@@ -24,7 +24,7 @@ from tasks.studio.choices import KINDS_SHOWN, STRENGTHS, Choices, bounds, streng
 from tasks.studio.desk import Desk, Made
 from tasks.studio.marks import Marks
 from tasks.studio.visit import Visit
-from tasks.studio.words import lines, problem
+from tasks.studio.words import lines, of_the_page, problem
 from tests.tasks.performing import FRAMES, SIZE
 
 NO_PLACE: tuple[float, float] = (0.0, 0.0)
@@ -233,6 +233,16 @@ def test_every_word_on_the_page_is_text() -> None:
     name = '<img src=x onerror="alert(1)">${alert(2)} {{x}}.png'
     for html in (problem(name), lines([name])):
         assert "<img" not in html and "${" not in html and "{{" not in html
+
+
+def test_options_that_a_message_advises_have_the_pages_names(
+    desk_of: Callable[..., Desk], visit: Visit, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "wall.png")
+    desk_of().bring_portrait(visit, tmp_path / "wall.png", "largest")
+    assert visit.seen is not None and visit.seen.marks.next_point == 0
+    (note,) = visit.seen.notes
+    assert "--points or --box" in note and of_the_page(note).endswith("Say where the face is: the five points or a box")
 
 
 def test_marks_without_a_face_are_asked_for_one_after_another() -> None:

@@ -55,7 +55,24 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(quick: Path, landmarker_asset: LandmarkerAsset, place: Path) -> Iterator[str]:
+def reached() -> Iterator[set[str]]:
+    """Hosts that this process has asked for or connected to while the studio was open."""
+    hosts: set[str] = set()
+    listening = True
+
+    def listen(event: str, values: tuple[Any, ...]) -> None:
+        if listening and event == "socket.getaddrinfo":
+            hosts.add(str(values[0]))
+        elif listening and event == "socket.connect" and isinstance(values[1], tuple):
+            hosts.add(str(values[1][0]))
+
+    sys.addaudithook(listen)  # which cannot be taken away again
+    yield hosts
+    listening = False
+
+
+@pytest.fixture(scope="module")
+def address(reached: set[str], quick: Path, landmarker_asset: LandmarkerAsset, place: Path) -> Iterator[str]:
     """A studio that is open; behind it nothing is left."""
     settings = StudioSettings(quick, "cpu", port=free_port(), upload_mb=UPLOAD_MB)
     with open_studio(settings, landmarker_asset, lambda line: None) as url:
@@ -193,7 +210,7 @@ class Visitor:
 
 
 def test_a_visitor_brings_files_moves_a_point_looks_first_and_has_a_video_that_plays(
-    address: str, place: Path, portrait: Path, driver: Path, tmp_path: Path
+    address: str, reached: set[str], place: Path, portrait: Path, driver: Path, tmp_path: Path
 ) -> None:
     with open_browser(WIDE, tmp_path / "profile", tmp_path / "downloads") as browser:
         page = Visitor(browser, address)
@@ -222,6 +239,7 @@ def test_a_visitor_brings_files_moves_a_point_looks_first_and_has_a_video_that_p
         assert page.complaints() == []
         asked = "return performance.getEntriesByType('resource').map(e => new URL(e.name).origin)"
         assert set(browser.execute_script(asked)) <= {address.rstrip("/"), "null"}
+        assert "127.0.0.1" in reached and reached <= {"127.0.0.1", "localhost", socket.gethostname()}
         assert list(place.glob("*/visits/*/result-*/animation.mp4"))
     wait_for(lambda: not list(place.glob("*/visits/*")), 20)  # the page is closed
 
