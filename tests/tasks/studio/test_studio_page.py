@@ -121,6 +121,21 @@ def test_a_file_that_is_too_large_is_not_taken_and_does_not_stay(address: str, p
     assert sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) == before
 
 
+def test_a_visitor_cannot_have_an_address_fetched_or_a_file_of_the_machine_read(
+    address: str, reached: set[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.png").write_bytes(b"x")
+    asked = {"https://example.org/x.png": "not an address", str(tmp_path / "mine.png"): "Cannot move"}
+    for number, (path, told) in enumerate(asked.items()):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        call = {"data": [file, "largest", "points"], "fn_index": 0, "session_hash": f"visitor{number}"}
+        httpx.post(f"{address}gradio_api/queue/join", json=call).raise_for_status()
+        with httpx.stream("GET", f"{address}gradio_api/queue/data?session_hash=visitor{number}", timeout=20) as answer:
+            ended = next(line for line in answer.iter_lines() if "process_completed" in line)
+        assert '"success":false' in ended.replace(" ", "") and told in ended
+    assert "example.org" not in reached and (tmp_path / "mine.png").exists()
+
+
 def test_a_studio_without_gradio_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(ValueError, match=r"pip install 'follow-your-emoji\[studio\]'") as error:
