@@ -137,9 +137,9 @@ def checked_recipe(
     from tasks.workspace.sources import Root, checked_root
 
     resolved = load_recipe(recipe, overrides)
-    Store(work)
     if videos is not None:
         checked_root(Root(videos, None, source, follow_links))
+    Store(work)  # makes it, so it comes last
     return resolved
 
 

@@ -28,6 +28,7 @@ from fye_model.processes import die_with_parent
 RESTARTS = 3  # of a server that died in a run
 TRIES = 3  # to start it: between looking for a free port and taking it, another program may take it
 _ADDRESS = "PREFECT_API_URL"
+_PATIENCE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 SERVED_S = 5.0  # in which a server that runs answers
 logger = logging.getLogger("tasks.server")
 
@@ -155,8 +156,9 @@ class _Temporary:
         self.process.kill()
         how = f"ended with exit status {code}" if code is not None else f"did not answer for {self.patience_s:.0f} s"
         last_words = f": {words[-1].strip()}" if words else ""
+        slow = "" if code is not None else f"On a busy machine give it longer with {_PATIENCE}=SECONDS. "
         raise NoServer(
-            f"Prefect's temporary server {how}{last_words}. Its data base is in PREFECT_HOME; another one "
+            f"Prefect's temporary server {how}{last_words}. {slow}Its data base is in PREFECT_HOME; another one "
             "(PREFECT_HOME=FOLDER) shows whether that is damaged"
         )
 

@@ -24,6 +24,13 @@ for words in (["retrain"], ["ablate"], ["refresh"], ["capture", ".", "--subject"
     else:
         raise AssertionError(words)
     assert "prefect" not in sys.modules, words
+for words in (["retrain"], ["ablate"], ["refresh"], ["retrain-weekly"], ["pack", "out"], ["evaluate", "--away", "out"]):
+    try:
+        app([*words, "--recipe", "debug", "--videos", "nothere", "--work", "work"], result_action="return_value")
+    except ValueError as error:
+        assert "nothere does not exist" in str(error) or words[0] == "evaluate", error
+    else:
+        raise AssertionError(words)
 """
 
 
