@@ -28,6 +28,7 @@ _GRID = ((16, 2), (8, 6))  # cells a side, and boxes in each, in the order of th
 _ALONE = 0.5  # overlap beyond which two boxes are one face
 _LEAST = 0.5  # score of a box, and presence of a face in what was cut out
 _AROUND = 1.5  # the part cut out, over the box
+_BLOCK = 64  # columns that OpenCV's warp works on at one time
 _STEPS = 32  # positions between two pixels, of OpenCV's fixed-point sampling
 # the points from which the expression is read, in the order that its model wants
 _EXPRESSION_POINTS = np.array(
@@ -210,17 +211,40 @@ def _sample(rgb: np.ndarray, part: Upright, side: int, *, beyond: str) -> np.nda
     """
     import cv2
 
-    cos, sin = math.cos(part.angle), math.sin(part.angle)
-    right = part.width * cos, part.width * sin  # from the part's top left corner to its others
-    down = -part.height * sin, part.height * cos
-    steps = np.arange(side) * (_STEPS / side)
+    back = _back(part, side)
+    columns, rows = _BLOCK * np.arange(side // _BLOCK), np.arange(side)[:, None]
+    within = np.arange(_BLOCK, dtype=np.float64)
+    blocks = [back[axis, 0] * columns + back[axis, 1] * rows + back[axis, 2] for axis in range(3)]
+    scale = _STEPS / (blocks[2][..., None] + back[2, 0] * within)
     pixels = np.empty((side, side, 2), np.int16)
     between = np.zeros((side, side), np.int32)
     for axis, weight in ((0, 1), (1, _STEPS)):
-        start = _STEPS * (part[axis] - right[axis] / 2 - down[axis] / 2)
-        exact = np.add.outer(start + down[axis] * steps, right[axis] * steps)
-        place = np.rint(exact, out=exact).astype(np.int32)
+        exact = blocks[axis][..., None] + back[axis, 0] * within
+        exact *= scale
+        place = np.rint(exact, out=exact).astype(np.int32).reshape(side, side)
         pixels[..., axis] = place >> 5
         between += (place & (_STEPS - 1)) * weight
     border = cv2.BORDER_CONSTANT if beyond == "black" else cv2.BORDER_REPLICATE
     return np.asarray(cv2.remap(rgb, pixels, between.astype(np.uint16), cv2.INTER_LINEAR, borderMode=border))
+
+
+def _back(part: Upright, side: int) -> np.ndarray:
+    """(3, 3): pixels of what is sampled to pixels of the picture.
+
+    By the graph's detour over corners in single precision. Where a picture's side puts many pixels exactly between two
+    positions, as 426 does, the last bits of this decide to which they go, and that moves a face by up to 5% of the
+    distance between its eyes.
+    """
+    import cv2
+
+    half = np.float32(0.5)
+    x, y, width, height, angle = np.array(part, np.float32)
+    turned = math.radians(float(np.float32(float(angle * np.float32(180)) / math.pi)))
+    cos, sin = np.float32(math.cos(turned)) * half, np.float32(math.sin(turned)) * half
+    corners = [
+        (x - sin * height - cos * width, y + cos * height - sin * width),
+        (x + sin * height - cos * width, y - cos * height - sin * width),
+    ]
+    corners += [(2 * x - corner[0], 2 * y - corner[1]) for corner in corners]
+    onto = np.array([(0, side), (0, 0), (side, 0), (side, side)], np.float32)
+    return np.asarray(cv2.invert(cv2.getPerspectiveTransform(np.array(corners, np.float32), onto))[1])

@@ -22,13 +22,33 @@ same bits. On all nine real videos at hand (3,443 source frames, 2,899 normalise
 and 1.45; since then three frames of a clip are also looked at turned on their head, 24 ms a clip, and 0.1 s more where
 a face shows there.
 
-`--wall` on these nine, load average 2 to 8 from other work, twice: the plain loop in two processes 31 and 33 s (45 and
-42 five-second clips a minute), `fye refresh` with everything in it 53 and 49 s (26 and 28).
+Without MediaPipe's graph around its models (`tasks/faces/face_models.py`), old and new one after the other on the same
+busy machine, two real heads and one small face (578 frames):
 
-Of a landmark frame 7.6 ms are MediaPipe's graph (7.4 when held to one processor), 1.1 decoding and colours, 0.9 masks
-(before the last gain), 0.3 reading the result, 0.3 writing tables, 0.2 MediaPipe's copy of the picture; of a clip's
-frame 1.6 are detection, 1.0 each decoding and encoding, 0.5 resizing, 0.3 the search for cuts. The plain loop spends
-its time in the same graph and has no copy to encode, so parity needs a faster graph, not less around it.
+| | ingest | clips | landmarks | ratio |
+|---|---|---|---|---|
+| the graph | 2.4 | 4.8 | 11.0 (91) | 1.59 |
+| the models alone | 2.4 | 4.3 | 9.1 (110) | 1.39 |
+
+`--wall`, with the graph, on those nine, load average 2 to 8 from other work, twice: the plain loop in two processes 31
+and 33 s (45 and 42 five-second clips a minute), `fye refresh` with everything in it 53 and 49 s (26 and 28).
+
+Where the milliseconds of a frame of these 578 go; parts timed by themselves, `the rest` is what is left of the total:
+
+| | ours | plain loop (1.16 source frames a frame) |
+|---|---|---|
+| the source: decoding | 1.0 | 1.0 |
+| the normalised copy: encoding 1.0, decoding 0.6, the rest 0.4 | 2.0 | - |
+| the clip: encoding 1.0, resizing 0.5, the search for cuts 0.3, the rest 0.9; decoding and colours 1.1 | 3.8 | - |
+| faces in every fifth frame | 1.0 | - |
+| the models: faces 0.7, points 3.2, expression 0.35 | 4.3 | 5.0 |
+| beside the models: sampling 0.5; the loop's graph, matrix, colours, copies and objects | 0.5 | 5.4 |
+| the rest of landmarks: masks, tables, scores, thumbnails, looks at three frames upside down | 3.2 | - |
+| | 15.8 | 11.4 |
+
+The models are at their floor: OpenVINO runs them no faster (0.55, 3.7 and 0.37 ms), and x264 has nothing left to switch
+off (seven of its settings: within 5%; crf 18 in place of 14 takes 0.2 ms off encoding and off decoding, and 2.6 dB).
+What is left of the distance to the plain loop is two generations of video, 5.8 ms, which it does not make.
 """
 
 from __future__ import annotations

@@ -73,6 +73,8 @@ def test_so_have_wide_tall_turned_and_cut_off_faces(
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), turned_deg, 1.0)
         check_alike(models, graph, cv2.warpAffine(face, turn, (width, height)), 1)
     check_alike(models, graph, np.rot90(face), 1)
+    for side in (425, 426):  # many pixels are exactly between two positions
+        check_alike(models, graph, cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), 1)
     check_alike(models, graph, face[:, int(0.45 * width) :])  # what is beyond the edge goes on as at it
     check_alike(models, graph, face[: int(0.6 * height)])
 
