@@ -1,4 +1,4 @@
-"""`fye stats`, `coverage`, `review` and `card`: a data set, as the last run left it, told in four ways."""
+"""`fye stats`, `coverage`, `review`, `card` and `look`: a data set, as the last run left it."""
 
 from __future__ import annotations
 
@@ -86,9 +86,32 @@ def review(
     return 0
 
 
+def look(
+    *,
+    work: Work = "work/retrain",
+    output: Annotated[Path, Parameter(help="Where to write what was decided, for fye review --take.")],
+    hands: Annotated[bool, Parameter(help="Hands over the face, by hand_landmarker.task.", negative=())] = False,
+    unwanted: Annotated[bool, Parameter(help="Unwanted content, by a classifier.", negative=())] = False,
+    classifier: Annotated[Path | None, Parameter(help="Its folder; the asset content_classifier without it.")] = None,
+    label: Annotated[tuple[str, ...], Parameter(help="Label of what is unwanted. May be given often.")] = ("nsfw",),
+    most: Annotated[float, Parameter(help="The most that these labels may have in a frame.")] = 0.5,
+) -> int:
+    """Look at the kept clips with models that no run needs, and write whom to reject as decisions to be brought in."""
+    from tasks.jobs.look import Wanted, look
+
+    found = look(work, Wanted(hands, unwanted, classifier, label, most), output)
+    against = [one for one in found if one.reasons]
+    for one in against:
+        print(f"{one.clip.name}: {'; '.join(one.reasons)}")
+    print(f"{len(against)} of {len(found)} kept clips: {output}")
+    print(f"to reject them in the next run: fye review --work {work} --take {output}")
+    return 0
+
+
 def register(app: App) -> None:
     """Add the commands to the command line."""
     app.command(stats)
     app.command(coverage)
     app.command(review)
     app.command(card)
+    app.command(look)

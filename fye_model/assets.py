@@ -50,8 +50,29 @@ FACE_LANDMARKER = Asset(
     fetched=True,
 )
 
+HAND_LANDMARKER = Asset(
+    name="hand_landmarker",
+    use="finds hands (MediaPipe, float16/1)",
+    reads="fye look --hands; never a run",
+    licence="Apache-2.0",
+    source="https://storage.googleapis.com/mediapipe-models/hand_landmarker/hand_landmarker/float16/1/"
+    "hand_landmarker.task",
+    place="hand_landmarker.task",
+)
+
+CONTENT_CLASSIFIER = Asset(
+    name="content_classifier",
+    use="tells unwanted content (a ViT with the labels normal and nsfw)",
+    reads="fye look --unwanted; never a run",
+    licence="Apache-2.0, says its page",
+    source="https://huggingface.co/Falconsai/nsfw_image_detection",
+    place="nsfw_image_detection",
+)
+
 ASSETS: tuple[Asset, ...] = (
     FACE_LANDMARKER,
+    HAND_LANDMARKER,
+    CONTENT_CLASSIFIER,
     Asset(
         name="attention_mesh",
         use="the landmark model where the usual one cannot be had; no pose, no blendshapes",
