@@ -154,10 +154,12 @@ def sample_clips(common_folder: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """A real Prefect server with a data base of its own, which this process uses; gives its address for others."""
+    from prefect.logging.configuration import setup_logging
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
     # a flow's end waits up to a second for the thread of its heartbeat; there are a hundred flows in these tests
     without = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
     with prefect_test_harness(server_startup_timeout=120), without:
+        setup_logging()  # the first flow of a process would, and takes the root logger's handlers away, caplog's too
         yield PREFECT_API_URL.value()
