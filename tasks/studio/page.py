@@ -120,10 +120,10 @@ class Page:
             self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop", min_width=80)
         gr.HTML(hint("The preview makes the two seconds in which most moves, in few steps, and shows what is drawn."))
         self.status = gr.HTML(elem_id="status")
-        self.notes = gr.HTML(elem_id="notes")
         self.video = gr.Video(
             show_label=False, interactive=False, visible=False, autoplay=True, buttons=["download"], elem_id="video"
         )
+        self.notes = gr.HTML(elem_id="notes")
         label = "The video, what is drawn on the portrait, the result"
         self.strip = gr.Image(label=label, interactive=False, visible=False, elem_id="strip", buttons=[])
 
