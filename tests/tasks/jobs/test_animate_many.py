@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ def run(folders: Path, model: Path, landmarker_asset: LandmarkerAsset) -> Any:
     def animate(**changes: Any) -> tuple[dict[str, Any], list[str]]:
         lines: list[str] = []
         places = (folders / "portraits", folders / "drivers", model, folders / "out", landmarker_asset)
+        workers = changes.pop("workers", 1)
         settings = AnimateSettings.model_validate(changes)
-        return animate_many(*places, settings, QUICK, device="cpu", log=lines.append), lines
+        return animate_many(*places, settings, QUICK, device="cpu", log=lines.append, workers=workers), lines
 
     return animate
 
@@ -59,6 +61,19 @@ def test_every_pair_is_made_once_and_made_again_only_where_something_changed(run
     assert (folders / "out" / "anna--talk.mp4").stat().st_mtime_ns == times["anna--talk.mp4"]
     _, lines = run(paste_back=True)
     assert not any("kept" in line for line in lines), "other settings, other results"
+
+
+def test_several_workers_make_the_same_and_only_what_is_missing(run: Any, folders: Path) -> None:
+    alone, _ = run()
+    made = {path.name: path.read_bytes() for path in (folders / "out").glob("*.mp4")}
+    (folders / "out" / "anna--talk.mp4").unlink()
+    (folders / "out" / "bob--talk.mp4").write_bytes(b"damaged")
+    together, lines = run(workers=2)
+    assert together == alone and "none of 4 frames" in together["anna--wall.mp4"].error
+    assert {path.name: path.read_bytes() for path in (folders / "out").glob("*.mp4")} == made
+    assert lines[0].startswith("up to 2 workers") and len([line for line in lines if " left" in line]) == 4
+    assert json.loads((folders / "out" / "animations.json").read_text())["bob--talk.mp4"]["frames"] == 4
+    assert "ray" in sys.modules and not sys.modules["ray"].is_initialized(), "nothing of it is left behind"
 
 
 def test_pairs_have_names_of_their_own(tmp_path: Path) -> None:
