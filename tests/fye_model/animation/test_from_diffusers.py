@@ -62,16 +62,6 @@ def test_diffusers_knows_the_pipeline_wherever_fye_model_is_imported(folder: Pat
     assert not [line for line, often in lines.items() if often > 1 and "it/s" not in line and line], done.stderr
 
 
-def test_what_is_loaded_and_saved_says_nothing(folder: Path, tmp_path: Path) -> None:
-    code = f"""
-from fye_model import FollowYourEmojiPipeline
-pipeline = FollowYourEmojiPipeline.from_pretrained({str(folder)!r})
-pipeline.save_pretrained({str(tmp_path / "copy")!r})
-"""
-    done = fresh(code)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 @pytest.mark.parametrize(
     "file", ["denoiser/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model"]
 )
@@ -152,40 +142,44 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.server_close()
 
 
-def test_a_model_on_the_hub_is_fetched_whole_without_code_and_kept(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "there")
-    for name in ("pipeline.py", "vae/diffusion_pytorch_model.bin"):
-        (tmp_path / "there" / name).write_text("raise SystemExit(3)")
-    code = """
+FETCHED = """
 from fye_model import FollowYourEmojiPipeline
 print(FollowYourEmojiPipeline.from_pretrained("lab/model", revision="main").description.size)
-"""
-    other = """
 try:
     FollowYourEmojiPipeline.from_pretrained("lab/nothing")
 except ValueError as error:
     print(error)
 """
-    home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
-    with hub(tmp_path / "there") as (address, asked):
-        done = fresh(code + other, **home, HF_ENDPOINT=address)
-    assert done.stdout.startswith("32\nlab/nothing: there is no such folder, and the hub did not give"), done.stderr
-    assert any("denoiser/" in path for path in asked)
-    assert not [path for path in asked if path.endswith((".py", ".bin"))], asked
-    kept = fresh(code, **home | {"HF_HUB_OFFLINE": "1"})
-    assert (kept.returncode, kept.stdout) == (0, "32\n"), kept.stderr
-
-
-def test_a_name_that_is_neither_here_nor_on_the_hub_is_one_clear_line(tmp_path: Path) -> None:
-    code = """
+OFFLINE = """
 from fye_model import FollowYourEmojiPipeline
+FollowYourEmojiPipeline.from_pretrained({folder!r}).save_pretrained({copy!r})
+print(FollowYourEmojiPipeline.from_pretrained("lab/model", revision="main").description.size)
 for name in ("lab/nothing", "work/demo/model", "nothing"):
     try:
         FollowYourEmojiPipeline.from_pretrained(name)
     except ValueError as error:
         print(error)
 """
-    done = fresh(code, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
-    said = done.stdout.splitlines()
-    assert done.stderr == "" and len(said) == 3 and all("no such folder" in line for line in said), done.stdout
+
+
+def test_a_hubs_model_is_fetched_whole_without_code_and_kept_and_what_is_loaded_and_saved_says_nothing(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Without a network, a name that is neither here nor kept is one clear line."""
+    shutil.copytree(folder, tmp_path / "there")
+    for name in ("pipeline.py", "vae/diffusion_pytorch_model.bin"):
+        (tmp_path / "there" / name).write_text("raise SystemExit(3)")
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    with hub(tmp_path / "there") as (address, asked):
+        done = fresh(FETCHED, **home, HF_ENDPOINT=address)
+    assert done.stdout.startswith("32\nlab/nothing: there is no such folder, and the hub did not give"), done.stderr
+    assert any("denoiser/" in path for path in asked)
+    assert not [path for path in asked if path.endswith((".py", ".bin"))], asked
+
+    copy = tmp_path / "copy"
+    kept = fresh(OFFLINE.format(folder=str(folder), copy=str(copy)), **home | {"HF_HUB_OFFLINE": "1"})
+    assert (kept.returncode, kept.stderr) == (0, "")
+    size, *said = kept.stdout.splitlines()
+    assert size == "32" and len(said) == 3 and all("no such folder" in line for line in said), kept.stdout
     assert ["the hub" in line for line in said] == [True, False, False]
+    assert (copy / "model_index.json").is_file()
