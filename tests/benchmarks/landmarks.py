@@ -1,15 +1,18 @@
 """How fast the landmark worker is, and how much of it is detection: `python -m tests.benchmarks.landmarks CLIP...`.
 
 Frames for one second of one core's time: decoding, detection, landmarks, masks, scores and writing, on square clips
-of 512 pixels cut from four real videos (528 frames of talking heads). Measured on a 2-core x86-64 VM with 24 GB whose
-other core was busy, Python 3.11, mediapipe 0.10.33, OMP_NUM_THREADS=1:
+of 512 pixels cut from four real videos (528 frames of talking heads). Measured on 2-core x86-64 VMs with 24 GB whose
+cores were busy, Python 3.11, ai-edge-litert 2.3.0, mediapipe 0.10.33, OMP_NUM_THREADS=1; the first row on a later
+machine than the others, where the graph gave 86 to 91 frames/s by `extract.py`:
 
 | landmark model | frames/s | in the landmark model | faces found |
 |---|---|---|---|
-| face_landmarker_v2 | 58 | 75% | 100% |
+| face_landmarker_v2, its models alone | 112 | 69% | 100% |
+| face_landmarker_v2, in MediaPipe's graph | 58 | 75% | 100% |
 | attention_mesh (fallback) | 88 | 67% | 100% |
 
-Most of the rest are the two masks and decoding.
+Most of the rest are decoding, masks, scores and the looks at three frames upside down. The faster the model, the
+smaller its share.
 """
 
 from __future__ import annotations
