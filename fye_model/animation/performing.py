@@ -91,7 +91,9 @@ def set_part(
     how = (faces.geometry, model, model.sampling.smoothing, transfer, driver.still)
     motion = motion_points(driver.landmarks, seen.reference, *how)
     landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
-    notes = (*model.cautions(driver.landmarks.model), *seen.notes, *driver.notes, *motion.notes)
+    for line in model.cautions(driver.landmarks.model):
+        logger.warning(line)
+    notes = (*seen.notes, *driver.notes, *motion.notes)
     return Part(seen, seen.cut.picture(seen.picture, model.size), landmarks, notes)
 
 
@@ -128,8 +130,8 @@ class PerformingMixin:
         - paste_back: frames are the whole picture. Other settings are those of calling the pipeline; what is not given
           is as the model was evaluated.
 
-        Returns all frames; what a user should know of faces and motion is logged. Raises `ValueError` for a pipeline
-        without a description, and for what the parts refuse.
+        Returns all frames; what a user should know of faces and motion is logged, and of the model as a warning. Raises
+        `ValueError` for a pipeline without a description, and for what the parts refuse.
         """
         if self.description is None:
             raise ValueError(

@@ -66,7 +66,7 @@ def test_landmarks_of_another_model_than_it_was_trained_on_are_said(
 ) -> None:
     assert pipeline.description is not None
     pipeline.description = pipeline.description.model_copy(update={"landmark_model": "another:1"})
-    with open_faces() as faces, caplog.at_level("INFO"):
+    with open_faces() as faces, caplog.at_level("WARNING"):
         pipeline.animate(portrait, driver, faces)
     assert "trained on landmarks of another:1" in caplog.text
 
