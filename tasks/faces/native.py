@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,26 +20,29 @@ _NOTICES = re.compile(
     rb"signature inference\. Disabling support for feedback tensors\."
 )
 
+_ONE_AT_A_TIME = threading.RLock()  # of two at once, the later would put back what the earlier had put in its place
+
 
 @contextmanager
 def without_notices() -> Iterator[None]:
     """Hold back what is written to stderr in the body, by whatever thread; after it, all but the notices is passed on.
 
-    For a moment only: what a crash in it would say is lost.
+    For a moment only: what a crash in it would say is lost, and other threads wait that want the same.
     """
-    try:
-        outside = os.dup(2)
-    except OSError:  # there is no stderr
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with _ONE_AT_A_TIME:
         try:
+            outside = os.dup(2)
+        except OSError:  # there is no stderr
             yield
-        finally:
-            os.dup2(outside, 2)
-            os.close(outside)
-            held.seek(0)
-            for line in held:
-                if not _NOTICES.fullmatch(line.rstrip(b"\r\n")):
-                    os.write(2, line)
+            return
+        with tempfile.TemporaryFile() as held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(outside, 2)
+                os.close(outside)
+                held.seek(0)
+                for line in held:
+                    if not _NOTICES.fullmatch(line.rstrip(b"\r\n")):
+                        os.write(2, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -22,6 +23,23 @@ def test_only_the_known_notices_are_held_back(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().err == f"E0000 a real error\n{NOTICE} And more.\nno newline at the end"
     os.write(2, NOTICE.encode())
     assert capfd.readouterr().err == NOTICE, "afterwards everything is as before"
+
+
+def test_two_threads_at_once_leave_stderr_where_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    def later() -> None:
+        inside.wait(10)
+        with without_notices():
+            over.set()
+
+    inside, over = threading.Event(), threading.Event()
+    other = threading.Thread(target=later)
+    other.start()
+    with without_notices():
+        inside.set()
+        assert not over.wait(0.3), "the other one has begun"
+    other.join(10)
+    os.write(2, b"still heard")
+    assert over.is_set() and capfd.readouterr().err == "still heard"
 
 
 def test_a_landmarker_is_made_and_asked_in_silence(
