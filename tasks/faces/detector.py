@@ -40,8 +40,13 @@ class FaceLandmarker:
                 f"No landmark model at {asset}: expected MediaPipe's face_landmarker.task; "
                 "give its folder as FYE_ASSETS=FOLDER"
             )
-        with zipfile.ZipFile(asset) as bundle:
-            self._usual = EXPRESSION in bundle.namelist()
+        try:
+            with zipfile.ZipFile(asset) as bundle:
+                self._usual = EXPRESSION in bundle.namelist()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{asset}: not a readable .task bundle ({error}); fetch MediaPipe's face_landmarker.task again"
+            ) from error
         self.asset = Path(asset)
         self.model = model
         self.max_faces = max_faces

@@ -11,7 +11,9 @@ equal.
 from __future__ import annotations
 
 import math
+import threading
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +59,9 @@ class Upright(NamedTuple):
 class FaceModels:
     """The open models of a bundle; finds up to `max_faces` faces, with `blendshapes` if asked for.
 
-    Raises ValueError for a bundle with other models than those of `face_landmarker.task`.
+    Threads may share it; one is served at a time by each model.
+
+    Raises ValueError for a bundle that is damaged, or has other models than those of `face_landmarker.task`.
     """
 
     def __init__(self, asset: Path, max_faces: int, blendshapes: bool) -> None:
@@ -116,33 +120,48 @@ class FaceModels:
 class _Model:
     """One model of a bundle as a function of one array: gives its first outputs, copied, in their order.
 
-    takes: the shape of its input; gives: the sizes of those outputs.
+    takes: the shape of its input; gives: the sizes of those outputs; all of them float32.
     """
 
     def __init__(
         self, asset: Path, bundle: zipfile.ZipFile, name: str, takes: tuple[int, ...], gives: tuple[int, ...]
     ) -> None:
-        from ai_edge_litert.interpreter import Interpreter  # only who looks for faces needs it
-
-        try:
-            content = bundle.read(name)
-        except KeyError as error:
-            raise ValueError(f"{asset}: holds no {name}; expected MediaPipe's face_landmarker.task") from error
-        with without_notices():
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
-            self._interpreter.allocate_tensors()
-        (one,) = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()[: len(gives)]
-        found = tuple(one["shape"].tolist()), tuple(int(np.prod(output["shape"])) for output in outputs)
-        if found != (takes, gives):
-            raise ValueError(f"{asset}: {name} takes and gives {found}, expected {(takes, gives)}: another model")
-        self._takes, self._input = takes, one["index"]
+        self._interpreter = _interpreter(asset, bundle, name)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()[: len(gives)]
+        found = (
+            [tuple(one["shape"].tolist()) for one in inputs],
+            tuple(int(np.prod(one["shape"])) for one in outputs),
+            sorted({np.dtype(one["dtype"]).name for one in (*inputs, *outputs)}),
+        )
+        if found != (expected := ([takes], gives, ["float32"])):
+            raise ValueError(f"{asset}: {name} takes and gives {found}, expected {expected}: another model")
+        self._takes, self._input = takes, inputs[0]["index"]
         self._outputs = [output["index"] for output in outputs]
+        self._turn = threading.Lock()  # an interpreter that is at work must not be given anything else
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
-        self._interpreter.set_tensor(self._input, values.reshape(self._takes))
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
+        with self._turn:
+            self._interpreter.set_tensor(self._input, values.reshape(self._takes))
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+def _interpreter(asset: Path, bundle: zipfile.ZipFile, name: str) -> Any:
+    """A model of a bundle, ready to be given something."""
+    from ai_edge_litert.interpreter import Interpreter  # only who looks for faces needs it
+
+    try:
+        content = bundle.read(name)
+        with without_notices():
+            interpreter = Interpreter(model_content=content, num_threads=1)
+            interpreter.allocate_tensors()
+    except KeyError as error:
+        raise ValueError(f"{asset}: holds no {name}; expected MediaPipe's face_landmarker.task") from error
+    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{asset}: {name} is damaged ({error}); fetch MediaPipe's face_landmarker.task again"
+        ) from error
+    return interpreter
 
 
 def _load_opencv() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from tasks.faces.detected import DetectedFace
-from tasks.faces.face_models import POINTS, FaceModels, Upright, _sample
+from tasks.faces.detector import FaceLandmarker
+from tasks.faces.face_models import EXPRESSION, FACES, POINTS, FaceModels, Upright, _sample
 from tasks.faces.mediapipe_graph import MediaPipeGraph
 from tasks.media.read import iter_frames
 
@@ -126,3 +128,48 @@ def test_another_model_and_a_system_without_libraries_are_named(
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(OSError, match=r"OpenCV does not load .*apt-get install .*libgles2 libegl1"):
         FaceModels(landmarker_task, 1, blendshapes=False)
+
+
+@pytest.fixture
+def bundle(landmarker_task: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the usual bundle with some of its models replaced, or left out where there is None."""
+
+    def made(name: str, **changed: bytes | None) -> Path:
+        with zipfile.ZipFile(landmarker_task) as usual, zipfile.ZipFile(tmp_path / name, "w") as copy:
+            for model in (FACES, POINTS, EXPRESSION):
+                content = changed.get(model.removesuffix(".tflite"), usual.read(model))
+                if content is not None:
+                    copy.writestr(model, content)
+        return tmp_path / name
+
+    return made
+
+
+def test_a_damaged_bundle_is_an_error_that_names_it(
+    bundle: Callable[..., Path], landmarker_task: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cut.task").write_bytes(landmarker_task.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"cut\.task: not a readable \.task bundle .*fetch MediaPipe's"):
+        FaceLandmarker(tmp_path / "cut.task", "x")
+    whole = bundle("flipped.task").read_bytes()
+    with zipfile.ZipFile(tmp_path / "flipped.task") as opened:
+        inside = opened.getinfo(POINTS).header_offset + 5000
+    (tmp_path / "flipped.task").write_bytes(whole[:inside] + bytes([whole[inside] ^ 1]) + whole[inside + 1 :])
+    damaged = {
+        "flipped.task": (tmp_path / "flipped.task", rf"{POINTS} is damaged \(Bad CRC-32"),
+        "text.task": (bundle("text.task", face_detector=b"no model" * 100), rf"{FACES} is damaged"),
+        "empty.task": (bundle("empty.task", face_blendshapes=b""), rf"{EXPRESSION} is damaged"),
+        "gone.task": (bundle("gone.task", face_detector=None), rf"holds no {FACES}; expected MediaPipe's"),
+    }
+    for name, (path, says) in damaged.items():
+        with pytest.raises(ValueError, match=rf"{name}: {says}"), FaceLandmarker(path, "x"):
+            pass
+
+
+def test_threads_that_share_it_get_their_own_faces(models: FaceModels, face: np.ndarray) -> None:
+    pictures = [np.ascontiguousarray(np.roll(face, 8 * shift, axis=1)) for shift in range(6)]
+    alone = [models.detect(picture) for picture in pictures]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(models.detect, pictures * 4))
+    for one, other in zip(alone * 4, together, strict=True):
+        assert len(one) == len(other) == 1 and np.array_equal(one[0].points, other[0].points)
