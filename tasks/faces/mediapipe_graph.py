@@ -72,6 +72,8 @@ class MediaPipeGraph:
 
         A graph that fails is replaced by a new one and asked once more; a second failure is the picture's.
         """
+        if self._landmarker is None:  # the one that was to replace it could not be opened
+            self._open()
         try:
             return self._detect(rgb)
         except (RuntimeError, ValueError) as error:

@@ -57,6 +57,17 @@ def test_a_graph_that_fails_is_replaced(
         assert len(opened.detect(face)) == 1
 
 
+def test_a_graph_that_could_not_be_replaced_is_opened_for_the_next_picture(
+    landmarker_asset: LandmarkerAsset, failing_task: Path, face: np.ndarray, tmp_path: Path
+) -> None:
+    with closing(MediaPipeGraph(failing_task, 1, blendshapes=False)) as opened:
+        opened.asset = tmp_path / "gone.task"
+        with pytest.raises(FileNotFoundError, match=r"gone\.task"):
+            opened.detect(face)
+        opened.asset = landmarker_asset.path
+        assert len(opened.detect(face)) == 1
+
+
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_model_that_cannot_work_is_an_error_and_is_closed(failing_task: Path, face: np.ndarray) -> None:
     opened = MediaPipeGraph(failing_task, 1, blendshapes=False)
