@@ -23,7 +23,8 @@ LANDMARKER_FILE, LANDMARKER_URL = FACE_LANDMARKER.place, FACE_LANDMARKER.source
 LANDMARKER_SHA256 = str(FACE_LANDMARKER.sha256)
 LANDMARKER_ID = f"face_landmarker_v2:{LANDMARKER_SHA256[:8]}"
 FALLBACK_FILE = "attention_mesh.task"
-LANDMARK_TOOLS = ("ai-edge-litert", "mediapipe")  # packages whose versions may change what is found
+# packages whose versions may change what is found; OpenCV cuts out what the models see
+LANDMARK_TOOLS = ("ai-edge-litert", "mediapipe", "opencv-contrib-python")
 
 log = logging.getLogger(__name__)
 
