@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -145,20 +146,38 @@ def _of_row(root: Root, card: Card, table: Path, row: Row, reading: Reading) -> 
         fps=row.fps,
     )
     if remote:
+        if row.fps is not None:
+            return replace(source, problem=_rate_of_a_file(place, table))
         if row.sha256 is not None and row.size is not None:
             source = replace(source, sha256=row.sha256, size=row.size)
         return reading(source, row.uri)
-    path = Path(place)
-    if not path.exists():
-        return replace(source, problem=("missing", f"{printable(place)} is not there; {table.name} names it"))
-    if not (path.is_file() or path.is_dir()):
-        return replace(source, problem=("no_file", f"{printable(place)}: a pipe, socket or device; remove the line"))
-    if path.is_dir():
+    problem = _why_not(Path(place), row, card, table)
+    return reading(source, printable(row.uri)) if problem is None else replace(source, problem=problem)
+
+
+def _why_not(path: Path, row: Row, card: Card, table: Path) -> Problem | None:
+    """Why the file or folder that a row names cannot be taken."""
+    name = printable(str(path))
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return None if row.fps is None else _rate_of_a_file(str(path), table)
+        if not stat.S_ISDIR(mode):
+            return "no_file", f"{name}: a pipe, socket or device; remove the line"
         entry = look_at_frames(path)
-        if entry.found != Found.FRAMES or row.fps is None:
-            problem = (entry.reason, entry.message) if entry.reason else ("no_rate", _no_rate(path, card))
-            return replace(source, problem=problem)
-    return reading(source, printable(row.uri))
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing", f"{name} is not there; {table.name} names it"
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        said = getattr(error, "strerror", None) or error
+        return "unreadable", f"{name}: {said}; change its permissions, or correct the line in {table.name}"
+    if entry.found != Found.FRAMES:
+        return entry.reason, entry.message
+    return ("no_rate", _no_rate(path, card)) if row.fps is None else None
+
+
+def _rate_of_a_file(place: str, table: Path) -> Problem:
+    what = f"fps is of a folder of numbered pictures, and {printable(place)} is a file with times of its own"
+    return "rate_of_a_file", f"{what}; take fps out of its line in {table.name}"
 
 
 def _described(root: Root, card: Card, path: Path, relative: PurePosixPath, naming: Naming) -> Source:

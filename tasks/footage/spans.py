@@ -41,7 +41,7 @@ def span_rows(
 
 def _rows(source: Source, table: Path, most_s: float, seconds: Callable[[Path], float | None]) -> Iterator[Row]:
     path, folder = Path(source.path), table.absolute().parent
-    file = path.is_file() and source.fps is None
+    file = path.is_file()
     end_s = source.end_s if source.end_s is not None else (seconds(path) if file else None)
     cut = [(source.start_s, source.end_s)]
     if file and end_s is not None and end_s - source.start_s > most_s:

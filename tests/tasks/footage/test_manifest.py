@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
@@ -141,6 +142,28 @@ def test_a_folder_of_pictures_in_a_table_is_read_at_its_rate(tmp_path: Path) -> 
     assert (row.frames, row.source_frames, row.source_fps, row.has_audio) == (10, 20, 50.0, False)
     (tmp_path / "Clip 50%d" / "8.png").write_bytes((tmp_path / "Clip 50%d" / "9.png").read_bytes())
     assert ingest_items(scan(store, [Root(str(tmp_path / "t.parquet"))]))[0].id != item.id, "its content is its name"
+
+
+def test_a_rate_for_a_file_costs_its_row_and_says_so(tmp_path: Path) -> None:
+    encode(tmp_path / "a.mp4", numbered(5))
+    with fsspec.open("memory://bucket/rate.mp4", "wb") as file:
+        file.write(b"v")
+    rows = "uri,fps,start_s\na.mp4,30,\na.mp4,,0.1\nmemory://bucket/rate.mp4,25,\n"
+    sources = scan(Store(tmp_path / "work"), [Root(str(table(tmp_path, rows)))])
+    told = [outcome.message for outcome in set_aside(sources) if outcome.reason == "rate_of_a_file"]
+    assert len(told) == 2 and len(ingest_items(sources)) == 1
+    assert "a.mp4 is a file with times of its own; take fps out of its line in set.csv" in str(told)
+
+
+def test_names_that_a_disk_refuses_cost_only_their_rows(tmp_path: Path) -> None:
+    encode(tmp_path / "a.mp4", numbered(5))
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    table_ = pa.table({"uri": ["x" * 300, "zero\0byte.mp4", "loop", "pipe", "a.mp4/b.mp4", "a.mp4"]})
+    pq.write_table(table_, tmp_path / "t.parquet")
+    sources = scan(Store(tmp_path / "work"), [Root(str(tmp_path / "t.parquet"))])
+    reasons = [source.problem and source.problem[0] for source in sources]
+    assert reasons == ["unreadable", "unreadable", "unreadable", "no_file", "missing", None]
 
 
 def test_an_address_that_holds_other_bytes_than_the_table_says_is_set_aside(tmp_path: Path) -> None:
