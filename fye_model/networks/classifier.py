@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fye_model.networks.weights import first_line
+from fye_model.networks.weights import check_loaded, first_line
 
 _CONFIG, _PREPROCESSING = "config.json", "preprocessor_config.json"
 
@@ -38,11 +38,12 @@ class PictureClassifier:
             self._mean, self._std = (
                 torch.tensor(given[key], dtype=torch.float32).view(1, 3, 1, 1) for key in ("image_mean", "image_std")
             )
-            model = AutoModelForImageClassification.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            model, info = AutoModelForImageClassification.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # transformers raises many types for damaged or foreign folders
             raise ValueError(f"{folder}: not an image classifier that can be read ({first_line(error)})") from error
+        check_loaded(info, folder, "classifier of pictures")
         self._model = model.to(device).eval().requires_grad_(False)
         self._device = device
         self.labels: tuple[str, ...] = tuple(model.config.id2label[place] for place in range(model.config.num_labels))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 from transformers import ViTConfig, ViTForImageClassification
 
 from flows.cli import app
@@ -94,6 +95,19 @@ def test_what_is_missing_is_told_before_anything_is_read(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"hand_landmarker.task: not MediaPipe's hand landmarker"):
         look(work, Wanted(hands=True), output)
     assert not output.exists()
+
+
+def test_a_classifier_with_damaged_weights_or_without_some_is_refused(tmp_path: Path) -> None:
+    folder = tiny_classifier(tmp_path / "classifier")
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-40])
+    with pytest.raises(ValueError, match=r"classifier: not an image classifier that can be read \(Error while"):
+        PictureClassifier(folder)
+    headless = {name: values for name, values in load(whole).items() if not name.startswith("classifier.")}
+    weights.write_bytes(save(headless, {"format": "pt"}))
+    with pytest.raises(ValueError, match=r"classifier lacks 2 weights of a classifier of pictures"):
+        PictureClassifier(folder)
 
 
 def test_a_hand_is_over_the_face_where_a_point_of_it_is_within_its_outline() -> None:
