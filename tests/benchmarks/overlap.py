@@ -30,7 +30,7 @@ from dataclasses import dataclass
 # Seconds of the nine videos at hand, at 25 frames/s, in clips of at most CLIP_S
 LENGTHS_S = (3.12, 14.92, 11.72, 7.2, 11.8, 33.6, 19.56, 4.12, 9.92)
 CLIP_S = 5.0
-# Core-seconds for a second of footage: milliseconds a frame of extract.py's last measurement, 25 frames
+# Core-seconds for a second of footage: milliseconds a frame by extract.py on those nine, with MediaPipe's graph
 INGEST, CLIPS, LANDMARKS = 25 * 0.0027, 25 * 0.0052, 25 * 0.0104
 ENCODED_FPS = 298.0  # encode.py: one card at 512 pixels in half precision
 
