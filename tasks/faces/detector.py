@@ -24,6 +24,7 @@ from tasks.faces.mediapipe_graph import MediaPipeGraph
 __all__ = ["DetectedFace", "FaceLandmarker"]
 
 _TILE_LEVELS = (2, 3)  # tiles of 1/2, then 1/3 of the longer side: faces down to about 5% of it
+_MOST_SIDE = 32_766  # pixels that OpenCV samples from; MediaPipe's graph ends the process beyond
 _CROP_MARGIN = 0.75  # around a found face, each side, as a fraction of its longer side: it then fills 40% of the crop
 
 
@@ -73,6 +74,9 @@ class FaceLandmarker:
         """Faces in `rgb` (h, w, 3) uint8, largest first."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise ValueError(f"Expected an RGB picture (h, w, 3) of uint8, got {rgb.shape} of {rgb.dtype}")
+        if max(rgb.shape) > _MOST_SIDE:
+            height, width = rgb.shape[:2]
+            raise ValueError(f"A picture of {width} x {height} pixels: expected at most {_MOST_SIDE} a side; shrink it")
         if self._graph is None:
             raise ValueError("FaceLandmarker is not open: use it in a `with` statement")
         faces = self._graph.detect(np.ascontiguousarray(rgb))

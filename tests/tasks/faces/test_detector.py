@@ -88,6 +88,9 @@ def test_a_picture_without_a_face_gives_nothing(landmarker: FaceLandmarker) -> N
 def test_wrong_pictures_and_a_missing_model_are_clear_errors(landmarker: FaceLandmarker, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"RGB picture .* got \(4, 4\) of float64"):
         landmarker.detect(np.zeros((4, 4)))
+    with pytest.raises(ValueError, match=r"33000 x 8 pixels: expected at most 32766 a side; shrink it"):
+        landmarker.detect(np.zeros((8, 33_000, 3), np.uint8))
+    assert landmarker.detect(np.zeros((8, 32_766, 3), np.uint8)) == []
     with pytest.raises(ValueError, match=r"No landmark model at .*none\.task"):
         FaceLandmarker(tmp_path / "none.task", "x")
 
