@@ -33,7 +33,7 @@ def coverage(
     output: Annotated[Path | None, Parameter(help="Folder for coverage.png, .md and .json.")] = None,
     json: Json = False,
 ) -> int:
-    """Tell which expressions, poses and gazes each subject shows and lacks, and what to record next."""
+    """Tell what each subject shows and lacks of expressions, poses and gazes, what to record next, how old it is."""
     from tasks.jobs.surveys import coverage_json, coverage_text, survey, write_coverage
 
     if output is not None and output.exists() and not output.is_dir():

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
@@ -22,6 +25,7 @@ from fye_model.config import Config
 from fye_model.files import whole_file
 
 MANIFEST_SUFFIXES = frozenset({".csv", ".parquet"})
+_DAY_OR_YEAR = re.compile(r"[0-9]{4}(-[0-9]{2}-[0-9]{2})?")
 
 
 class Row(Config):
@@ -30,6 +34,7 @@ class Row(Config):
     uri: a path (relative ones start where the table lies) or any fsspec address. start_s, end_s: seconds after the
     file's first frame; its start and end where nothing is given. fps: of a folder of pictures. sha256, size: of the
     file, so that an address need not be read to be known. split: where its subject belongs, whatever the recipe draws.
+    recorded: the day, `2019-05-31`, or the year, `2019`, in which that was; it changes nothing that is made of it.
     """
 
     uri: str
@@ -42,6 +47,7 @@ class Row(Config):
     split: Literal["train", "val"] | None = None
     sha256: str | None = None
     size: int | None = None
+    recorded: str | None = None
 
     @field_validator("sha256")
     @classmethod
@@ -49,6 +55,19 @@ class Row(Config):
         if value is not None and (len(value) != 64 or not set(value) <= set("0123456789abcdef")):
             raise ValueError(f"expected 64 hexadecimal digits, got {value!r}")
         return value
+
+    @field_validator("recorded", mode="before")
+    @classmethod
+    def _day_or_year(cls, value: object) -> str | None:
+        """As text; Parquet may hold days as dates and years as whole numbers."""
+        if value is None:
+            return None
+        text = str(value)
+        if type(value) in (str, int, date) and _DAY_OR_YEAR.fullmatch(text):  # not their subclasses: bool, datetime
+            with suppress(ValueError):  # of days that no calendar has
+                date.fromisoformat(text if "-" in text else f"{text}-01-01")
+                return text
+        raise ValueError(f"expected a day as 2019-05-31 or a year as 2019, got {text!r}")
 
     @model_validator(mode="after")
     def _span(self) -> Row:

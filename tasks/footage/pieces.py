@@ -35,7 +35,8 @@ class Root:
 class Source:
     """One span of one video file; `problem` says why it cannot be taken.
 
-    passed_over: it is no footage, which is told and is nothing bad. fps: of a folder of pictures.
+    passed_over: it is no footage, which is told and is nothing bad. fps: of a folder of pictures. recorded: the day or
+    year that a table says, see `Row`.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Source:
     split: Side | None = None
     take: str | None = None
     place: str | None = None
+    recorded: str | None = None
     by_layout: bool = True
 
     @property
@@ -143,6 +145,7 @@ def _of_row(root: Root, card: Card, table: Path, row: Row, reading: Reading) -> 
         end_s=row.end_s,
         licence=row.licence or card.licence.of_the_videos.text,
         split=row.split or _side(card, subject),
+        recorded=row.recorded,
         fps=row.fps,
     )
     if remote:

@@ -57,4 +57,5 @@ def _rows(source: Source, table: Path, most_s: float, seconds: Callable[[Path], 
             licence=source.licence,
             fps=source.fps,
             split=source.split,
+            recorded=source.recorded,
         )

@@ -94,8 +94,8 @@ def _cut(
             name = f"{piece.index:03d}/clip.mp4"
             clip = clip_id(row.item, files[CLIPS.name][row.item][name][1])
             if clip in judged:  # others were set aside at the landmarks, and are told there
-                take = known[row.item].take if row.item in known else None
-                clips.append(_clip(judged[clip], row.name, take, f"{row.folder}/{name}", piece, landmarks[clip]))
+                told, place = known.get(row.item), f"{row.folder}/{name}"
+                clips.append(_clip(judged[clip], row.name, told, place, piece, landmarks[clip]))
     sources = [
         _source(row, normal[row.item], counts.get(row.item, 0), known.get(row.item)) for row in done[INGEST.name]
     ]
@@ -119,14 +119,20 @@ def _source(row: ManifestRow, normal: IngestRow, clips: int, told: SourceRow | N
 
 
 def _clip(
-    entry: KeptClip | RejectedClip, source: str, take: str | None, video: str, piece: CutClip, landmarks: ManifestRow
+    entry: KeptClip | RejectedClip,
+    source: str,
+    told: SourceRow | None,
+    video: str,
+    piece: CutClip,
+    landmarks: ManifestRow,
 ) -> HeldClip:
     return HeldClip(
         clip=entry.clip,
         name=entry.name,
         subject=entry.subject,
         source=source,
-        take=take,
+        take=told.take if told else None,
+        recorded=told.recorded if told else None,
         frames=piece.frames,
         kept=isinstance(entry, KeptClip),
         by_hand=entry.by_hand,

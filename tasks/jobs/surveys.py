@@ -1,4 +1,4 @@
-"""What is told of a data set on request: its numbers, its coverage, its named recordings. Nothing is kept."""
+"""What is told of a data set on request: its numbers, coverage, dates, named recordings. Nothing is kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tasks.footage.card import Card, load_card
 from tasks.jobs.holdings import read_holdings
 from tasks.survey.coverage import Coverage, cover, cover_clip, coverage_lines
 from tasks.survey.datacard import datacard
+from tasks.survey.dates import RecordingDates, date_lines, recording_dates
 from tasks.survey.named import NamedRecording, check_named, named_lines
 from tasks.survey.records import Holdings
 from tasks.survey.stats import DatasetStats, dataset_stats
@@ -26,6 +27,7 @@ class Survey:
 
     holdings: Holdings
     coverage: Coverage
+    dates: RecordingDates
     named: list[NamedRecording]
     stats: DatasetStats
 
@@ -38,18 +40,20 @@ def survey(work: str) -> Survey:
     holdings = read_holdings(work)
     seen = [cover_clip(holdings, clip) for clip in holdings.kept]
     coverage, named = cover(holdings, seen), check_named(holdings.clips, seen)
-    return Survey(holdings, coverage, named, dataset_stats(holdings, coverage, named))
+    return Survey(holdings, coverage, recording_dates(holdings), named, dataset_stats(holdings, coverage, named))
 
 
 def coverage_text(found: Survey) -> str:
-    """Who shows what, what to record next, and which recordings are misnamed, as Markdown."""
-    return "\n".join([*coverage_lines(found.coverage), "", *named_lines(found.named)]).rstrip() + "\n"
+    """Who shows what, what to record next, when it was recorded and which recordings are misnamed, as Markdown."""
+    parts = (coverage_lines(found.coverage), date_lines(found.dates), named_lines(found.named))
+    return "\n\n".join("\n".join(lines) for lines in parts if lines).rstrip() + "\n"
 
 
 def coverage_json(found: Survey) -> dict[str, JsonValue]:
     """The same for programs."""
     named: list[JsonValue] = [entry.model_dump(mode="json") for entry in found.named]
-    return {"coverage": found.coverage.model_dump(mode="json"), "named": named}
+    dates = found.dates.model_dump(mode="json")
+    return {"coverage": found.coverage.model_dump(mode="json"), "recorded": dates, "named": named}
 
 
 def write_coverage(found: Survey, folder: Path) -> Path:
@@ -78,7 +82,7 @@ def write_card(work: str, output: Path | None = None, title: str | None = None) 
         raise ValueError(f"--output {output} is a folder; give a file, such as {output / 'datacard.md'}")
     name = title or (root.resolve().name if root else work.rstrip("/").rpartition("/")[2])
     cards = _cards(registered_roots(found.holdings.store), {source.card for source in found.holdings.sources})
-    write_atomic(output, datacard(found.holdings, found.stats, found.coverage, name, cards).encode())
+    write_atomic(output, datacard(found.holdings, found.stats, found.coverage, found.dates, name, cards).encode())
     return output
 
 

@@ -1,7 +1,7 @@
-"""A data set's card, written from the set itself: sources, licences, consent, people, hours, what was rejected.
+"""A data set's card, written from the set itself: sources, licences, consent, people, hours, dates, what was rejected.
 
-What nobody wrote down is told to be unknown, never guessed: licences and consent come from the sources' cards, and no
-age, sex or origin of anybody is estimated.
+What nobody wrote down is told to be unknown, never guessed: licences and consent come from the sources' cards, dates of
+recordings from tables of footage, and no age, sex or origin of anybody is estimated.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import yaml
 from fye_model.version import this_software
 from tasks.footage.card import Card
 from tasks.survey.coverage import Coverage
+from tasks.survey.dates import RecordingDates, date_lines
 from tasks.survey.records import HeldSource, Holdings
 from tasks.survey.stats import DatasetStats
 from tasks.survey.words import length, plain
@@ -25,7 +26,9 @@ _MOST_SUBJECTS = 200
 Cards = Mapping[str, Card]
 
 
-def datacard(holdings: Holdings, stats: DatasetStats, coverage: Coverage, title: str, cards: Cards) -> str:
+def datacard(
+    holdings: Holdings, stats: DatasetStats, coverage: Coverage, dates: RecordingDates, title: str, cards: Cards
+) -> str:
     """The card as Markdown, facts for programs between two lines of `---` first. cards: of sources, by name."""
     groups: dict[str | None, list[HeldSource]] = defaultdict(list)
     for source in holdings.sources:
@@ -41,6 +44,7 @@ def datacard(holdings: Holdings, stats: DatasetStats, coverage: Coverage, title:
         "hours": {"kept": stats.hours_kept, "clips": stats.hours_of_clips, "videos": stats.hours_of_sources},
         "clips": {"kept": len(holdings.kept), "all": len(holdings.clips)},
         "subjects": len(holdings.subjects),
+        "recorded": dates.model_dump(exclude={"subjects"}),
         "licences": licences,
         "consent": consents,
     }
@@ -53,6 +57,7 @@ def datacard(holdings: Holdings, stats: DatasetStats, coverage: Coverage, title:
         "itself; numbers are those of its last run.",
         "\n".join(_source_lines(holdings, groups, cards)),
         "\n".join(_people_lines(stats)),
+        "\n".join(["## When it was recorded", "", *(date_lines(dates, _MOST_SUBJECTS) or ["No clip is kept."])]),
         "\n".join(_funnel_lines(holdings, stats)),
         "\n".join(_coverage_lines(coverage)),
         _LIMITS,

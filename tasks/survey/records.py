@@ -35,8 +35,9 @@ class HeldClip:
     """A clip that has landmarks, what screening made of it, and where its files lie in the store.
 
     Frames per second are `scores.fps`. source: the name of the video that it was cut from. take: what the recording
-    is of by its name, `talking` or an expression, where its source has such names. face_px: height of the box
-    around the face over the whole clip, in pixels of the normalised video.
+    is of by its name, `talking` or an expression, where its source has such names. recorded: the
+    day or year that a table of footage gives its source, as the last look at the sources told it. face_px: height of
+    the box around the face over the whole clip, in pixels of the normalised video.
     """
 
     clip: str
@@ -53,6 +54,7 @@ class HeldClip:
     landmarks: str
     masks: str
     take: str | None = None
+    recorded: str | None = None
 
     @property
     def seconds(self) -> float:

@@ -19,7 +19,8 @@ from tasks.media.opening import printable
 from tasks.workspace.rows import write_rows
 
 SOURCES = "sources.parquet"
-SCHEMA = "1"
+SCHEMA = "2"
+_READ = (b"1", b"2")  # 1 had no `recorded`
 Status = Literal["taken", "set aside", "passed over"]
 What = Literal["added", "changed", "moved", "renamed", "dropped", "not taken"]
 _MOST_PASSED_OVER = 1000  # in a summary; sources.parquet has them all
@@ -37,6 +38,7 @@ class SourceRow(Config):
     split: str | None
     take: str | None
     place: str | None
+    recorded: str | None = None
     start_s: float
     end_s: float | None
     status: Status
@@ -84,7 +86,7 @@ def read_sources(store: Store) -> list[SourceRow]:
     if not store.exists(SOURCES):
         return []
     table = pq.read_table(io.BytesIO(store.read_bytes(SOURCES)))
-    if (table.schema.metadata or {}).get(b"schema_version") != SCHEMA.encode():
+    if (table.schema.metadata or {}).get(b"schema_version") not in _READ:
         return []
     return [SourceRow.model_validate(row) for row in table.to_pylist()]
 
@@ -160,6 +162,7 @@ def _row(source: Source) -> SourceRow:
         split=source.split,
         take=source.take,
         place=source.place,
+        recorded=source.recorded,
         start_s=source.start_s,
         end_s=source.end_s,
         status=status,

@@ -133,10 +133,10 @@ def test_frame_tables_are_as_described(schema: dict[str, Any], tmp_path: Path) -
 def test_a_runs_tables_are_as_described(schema: dict[str, Any], tmp_path: Path) -> None:
     asset = LandmarkerAsset(tmp_path, "test", "0", True, "test")
     write_summary(Run(Store(tmp_path), Recipe(), Runtime(), asset), "test", Results())
-    for name in ("manifest.parquet", "quarantine.parquet"):
-        assert _columns(tmp_path / name) == _documented(schema[name])
     note_sources(Store(tmp_path), [])
-    assert _columns(tmp_path / "sources.parquet") == _documented(schema["sources.parquet"])
+    for name in ("manifest.parquet", "quarantine.parquet", "sources.parquet"):
+        assert _columns(tmp_path / name) == _documented(schema[name])
+        assert pq.read_schema(tmp_path / name).metadata[b"schema_version"].decode() == schema[name]["schema_version"]
 
 
 def test_the_evaluations_table_is_as_described(schema: dict[str, Any], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date, datetime
 from pathlib import Path
 
 import fsspec
@@ -30,7 +31,8 @@ def table(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_what_is_written_is_read_again(tmp_path: Path, ending: str) -> None:
-    rows = [Row(uri="a, b.mp4", start_s=1.5, end_s=2, subject="anna"), Row(uri="c.mp4", licence='"own"', split="val")]
+    day = Row(uri="a, b.mp4", start_s=1.5, end_s=2, subject="anna", recorded="2019-05-31")
+    rows = [day, Row(uri="c.mp4", licence='"own"', split="val")]
     write_manifest(tmp_path / f"t.{ending}", rows)
     assert read_manifest(tmp_path / f"t.{ending}") == (rows, [])
 
@@ -52,6 +54,59 @@ def test_a_rows_line_is_that_of_the_file_after_empty_lines_and_fields_of_several
     good, bad = read_manifest(table(tmp_path, text))
     assert [row.uri for row in good] == ["b.mp4"]
     assert [(problem.line, problem.uri) for problem in bad] == [(4, "a.mp4"), (8, "c.mp4")]
+
+
+def test_a_day_or_a_year_of_recording_is_read_and_anything_else_is_named_with_file_line_and_value(
+    tmp_path: Path,
+) -> None:
+    wrong = (
+        "31.5.2019",
+        "2019-5",
+        "20190531",
+        "2019-W22-5",
+        "2019-02-30",
+        "0000",
+        "19",
+        " 2019",
+        "\u0662\u0660\u0661\u0669",
+    )
+    lines = "".join(f"{number}.mp4,{value}\n" for number, value in enumerate(("2019-05-31", "2019", "", *wrong)))
+    place = table(tmp_path, "uri,recorded\n" + lines)
+    good, bad = read_manifest(place)
+    assert [row.recorded for row in good] == ["2019-05-31", "2019", None]
+    assert [problem.line for problem in bad] == list(range(5, 5 + len(wrong)))
+    for value, problem in zip(wrong, bad, strict=True):
+        assert problem.message == f"recorded: expected a day as 2019-05-31 or a year as 2019, got {value!r}"
+    told = set_aside(scan(Store(tmp_path / "work"), [Root(str(place))]))[0].message
+    assert told is not None and f"{place}, line 5 (3.mp4): recorded: " in told and "got '31.5.2019'" in told
+
+
+def test_parquet_may_hold_days_as_dates_and_years_as_numbers(tmp_path: Path) -> None:
+    columns = (
+        ([date(2019, 5, 31), None], pa.date32(), ["2019-05-31", None]),
+        ([2019, None], pa.int64(), ["2019", None]),
+        ([datetime(2019, 5, 31), None], pa.timestamp("ms"), "2019-05-31 00:00:00"),
+        ([2019.0, None], pa.float64(), "2019.0"),
+        ([True, None], pa.bool_(), "True"),
+    )
+    for values, kind, expected in columns:
+        pq.write_table(
+            pa.table({"uri": ["a.mp4", "b.mp4"], "recorded": pa.array(values, kind)}), tmp_path / "t.parquet"
+        )
+        good, bad = read_manifest(tmp_path / "t.parquet")
+        if isinstance(expected, list):
+            assert [row.recorded for row in good] == expected and not bad
+        else:
+            assert [row.uri for row in good] == ["b.mp4"] and f"got {expected!r}" in bad[0].message
+
+
+def test_a_date_of_recording_travels_and_makes_no_new_work(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"a")
+    store, keys = Store(tmp_path / "work"), []
+    for head, row in (("uri,start_s", "a.mp4,1"), ("uri,start_s,recorded", "a.mp4,1,2019-05-31")):
+        sources = scan(store, [Root(str(table(tmp_path, f"{head}\n{row}\n")))])
+        keys.append(INGEST.keys(store, IngestConfig(), None, ingest_items(sources)))
+    assert sources[0].recorded == "2019-05-31" and keys[0] == keys[1]
 
 
 @pytest.mark.parametrize(

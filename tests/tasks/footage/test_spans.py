@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli import app
 from tasks.engine.store import Store
-from tasks.footage.spans import spans
+from tasks.footage.spans import span_rows, spans
 from tasks.ingest import ingest_items
 from tasks.workspace.sources import Root, scan
 from tests.tasks.videos import encode, numbered
@@ -44,6 +44,13 @@ def test_a_folders_long_videos_become_spans_of_the_same_subjects(tmp_path: Path)
     assert app(words, result_action="return_value") == 0
     shorter = scan(Store(tmp_path / "third"), [Root(str(again))])
     assert len(shorter) == 8 and {source.subject for source in shorter} == {"anna"}
+
+
+def test_the_spans_of_a_dated_video_have_its_date(tmp_path: Path) -> None:
+    encode(tmp_path / "talk.mp4", numbered(20))
+    (tmp_path / "set.csv").write_text("uri,recorded\ntalk.mp4,2019-05-31\n")
+    rows = list(span_rows(Root(str(tmp_path / "set.csv")), tmp_path / "spans.csv", 0.5))
+    assert [row.recorded for row in rows] == ["2019-05-31"] * 2
 
 
 def test_a_length_that_is_none_is_refused(tmp_path: Path) -> None:

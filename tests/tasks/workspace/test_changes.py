@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.engine.store import Store
@@ -91,3 +92,15 @@ def test_many_lines_of_a_kind_are_cut_and_say_where_the_rest_is(store: Store, tm
         (tmp_path / "set" / f"{number}.mp4").write_bytes(bytes([number]))
     lines = list(change_lines(look(store, tmp_path / "set"), 10))
     assert len(lines) == 12 and lines[-1] == ("added", "… and 2 more, see sources.parquet")
+
+
+def test_a_look_from_before_dates_of_recordings_is_still_one(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.mp4").write_bytes(b"1")
+    look(store, tmp_path / "set")
+    place = store.local_path("sources.parquet")
+    earlier = pq.read_table(place).drop_columns(["recorded"]).replace_schema_metadata({"schema_version": "1"})
+    pq.write_table(earlier, place)
+    assert [row.recorded for row in read_sources(store)] == [None] and not look(store, tmp_path / "set").changes
+    pq.write_table(pq.read_table(place).replace_schema_metadata({"schema_version": "3"}), place)
+    assert read_sources(store) == []
