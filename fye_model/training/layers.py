@@ -140,7 +140,7 @@ class TrainingTransformer(nn.Module):
         if self.savings.sums:
             rows = add_bias(F.linear(tokens, out.weight.flatten(1)), out.bias, rows, True)
         else:
-            rows = rows + pointwise(tokens, out)
+            rows = rows + pointwise(tokens, out, self.savings)
         return to_image(rows, hidden.shape[-2:])
 
     def _attend_to_reference(
@@ -265,7 +265,7 @@ def to_image(rows: Tensor, side: torch.Size) -> Tensor:
     return rows.reshape(len(rows), *side, -1).permute(0, 3, 1, 2)
 
 
-def pointwise(rows: Tensor, layer: Any, savings: Savings = ALL) -> Tensor:
+def pointwise(rows: Tensor, layer: Any, savings: Savings) -> Tensor:
     """A 1x1 convolution or linear layer on rows (n, h·w, c), as a matrix product."""
     product = biased.linear if savings.sums else F.linear
     out: Tensor = product(rows, layer.weight.flatten(1), layer.bias)
