@@ -195,6 +195,11 @@ class Boards:
             place = folder if name == "tensorboard" else folder / name
             self._try(name, partial(self._open, name, place, first_step, settings))
 
+    @property
+    def any_left(self) -> bool:
+        """Whether there is a board that takes what it is told."""
+        return bool(self._boards)
+
     def write(self, step: int, values: dict[str, float]) -> None:
         """Tell a step's values, by their names."""
         for name, board in list(self._boards.items()):

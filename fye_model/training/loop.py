@@ -152,7 +152,7 @@ class _Run:
             return first_step - 1
         if world.first:
             self.progress = Progress(job, first_step, self.log, self.on_gpu)
-            if job.previews is not None and job.boards and self.held_out.windows and not self.trained.sharded:
+            if job.previews is not None and self.held_out.windows and not self.trained.sharded:
                 self.previews = Previews(job, job.previews, self.held_out, self.log)
         try:
             return self._take_steps(first_step, loader, laps, should_stop)
@@ -292,7 +292,7 @@ class _Run:
 
     def _show(self, progress: Progress, step: int) -> None:
         """A preview by the weights that validation looked at."""
-        if self.previews is None:
+        if self.previews is None or not progress.shows_pictures:
             return
         self.trained.swap_in_average()
         try:

@@ -23,6 +23,7 @@ from torch.utils.data import default_collate
 from fye_model.diffusion import make_scheduler
 from fye_model.networks import Networks
 from fye_model.networks.autoencoder import decode, load_autoencoder
+from fye_model.networks.weights import first_line
 from fye_model.training.boards import Picture
 from fye_model.training.data import TrainingSamples
 from fye_model.training.job import TrainJob
@@ -59,7 +60,7 @@ class Previews:
                 picture = self._make(networks, device)
         except Exception as error:  # no reason to lose a training run: memory, or whatever the folder holds
             self._failed, self._decoder = True, None
-            self.log(f"previews are left out from here on ({str(error).splitlines()[0] if str(error) else error!r})")
+            self.log(f"previews are left out from here on ({first_line(error)})")
             return None
         self._last_s = time.monotonic() - begun
         self._spent_s += self._last_s

@@ -96,6 +96,11 @@ class Progress:
         self._write(found.step, {f"val_{name}": value for name, value in terms.items()})
         self.log(f"step {found.step}/{self.steps} validation loss {found.loss:.4f} on {found.items} held-out samples")
 
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether a board is left for them."""
+        return self._boards.any_left
+
     def preview(self, step: int, picture: Picture) -> None:
         """Show what the networks make of held-out frames after a step."""
         self._boards.picture(step, picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import default_collate
 
 from fye_model.config import AutoencoderConfig
+from fye_model.networks import build_networks
 from fye_model.networks.autoencoder import decode, load_autoencoder
 from fye_model.training import checkpoint
 from fye_model.training.autoencoder import build_autoencoder, save_folder
 from fye_model.training.data import TrainingSamples
 from fye_model.training.index import read_index
 from fye_model.training.job import TrainJob
+from fye_model.training.layers import lay_out
 from fye_model.training.loop import TrainResult, train
-from fye_model.training.previews import ITEMS, as_gif
+from fye_model.training.previews import ITEMS, as_gif, sample_latents
 from fye_model.training.progress import METRICS
 
 Make = Callable[..., TrainJob]
@@ -119,6 +123,31 @@ def test_an_autoencoder_that_does_not_fit_costs_the_previews_and_not_the_run(
     assert train(job, lines.append).finished
     assert len([line for line in lines if line.startswith("previews are left out from here on (")]) == 1
     assert pictures(job) == {} and len(checkpoint.list_checkpoints(job.output)) == 2
+
+
+def test_nothing_is_sampled_where_no_board_is_left_to_show_it(make_job: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # no folder for TensorBoard
+    lines: list[str] = []
+    train(make_job(job={"previews": tmp_path / "missing", "board": tmp_path / "file"}), lines.append)
+    assert len([line for line in lines if line.startswith("tensorboard is left out")]) == 1
+    assert not [line for line in lines if line.startswith("previews")], "the missing autoencoder would have been seen"
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_an_offloaded_runs_working_layers_sample_what_the_plain_ones_do(make_job: Make, data: Path, stage: int) -> None:
+    job = make_job(stage=stage, job={"init": data if stage == 2 else None})
+    covering = job.covering if stage == 2 else None
+    samples = TrainingSamples(read_index(data), job.train, covering, job.noise.train_timesteps, part="val")
+    batch = default_collate([samples[0, item] for item in range(2)])
+    torch.manual_seed(0)
+    plain = build_networks(job.networks, samples.image_encoder_dim, samples.latent_channels).eval()
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))  # none is left at zero
+    working = copy.deepcopy(plain)
+    assert lay_out(working)
+    found, expected = sample_latents(working, job, batch), sample_latents(plain, job, batch)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_previews_take_a_small_share_of_a_run(make_job: Make, autoencoder: Path) -> None:
