@@ -201,13 +201,15 @@ def add_animate_many_command(app: App) -> None:
         ] = None,
         workers: Annotated[
             int | None,
-            Parameter(help="Pairs at once, each in a process, with a GPU where there are any; one a GPU if not given."),
+            Parameter(
+                help="Pairs at once, each in a process, with a GPU where there are any; one a GPU if not given. 0: one "
+                "after the other in this process."
+            ),
         ] = None,
         device: Device = "auto",
         told: Told = TOLD,
     ) -> int:
         """Animate every portrait of a folder with every driver of another; what is done is kept."""
-        from fye_model.devices import choose_device
         from tasks.faces.landmarker import resolve_landmarker
         from tasks.jobs.animate import sampling_of
         from tasks.jobs.animate_many import animate_many as animate_all
@@ -219,9 +221,8 @@ def add_animate_many_command(app: App) -> None:
         runtime, _ = runtime_and_recipe([], device=device)
         settings = _settings(faces, motion, result, driver)
         asset = resolve_landmarker(runtime.assets)
-        at_once = workers or (1 if ":" in device else max(1, choose_device(device).cards))
         places = (portraits, driving, model, output, asset)
-        records = animate_all(*places, settings, sampling, ending, device, told.log, at_once)
+        records = animate_all(*places, settings, sampling, ending, device, told.log, workers)
         failed = {name: record.error for name, record in records.items() if record.error is not None}
         for name, error in failed.items():
             told.warn(f"{name}: {error}")

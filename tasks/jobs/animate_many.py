@@ -50,14 +50,14 @@ def animate_many(
     ending: str = ".mp4",
     device: str = "auto",
     log: Log = print,
-    workers: int = 1,
+    workers: int | None = 1,
 ) -> dict[str, PairRecord]:
     """Write `output`/PORTRAIT--DRIVER`ending` for every pair, and `animations.json`; returns its records by name.
 
     portraits: a picture or a folder of them; driving: a driver, or a folder of videos and landmark tables. The model is
-    loaded once, or once in each of `workers` processes, which have a card each where there are cards. A pair whose
-    result is there, whole and made from the same, is kept; one that cannot be animated is written down with the reason,
-    and the others go on. Raises ValueError for places that hold nothing to animate.
+    loaded once, or once in each of `workers` processes, which have a card each where there are cards; None: one for
+    each card. A pair whose result is there, whole and made from the same, is kept; one that cannot be animated is
+    written down with the reason, and the others go on. Raises ValueError for places that hold nothing to animate.
     """
     check_folder(model)
     for line in need_description(model).cautions(asset.model):
@@ -98,11 +98,13 @@ class _Job:
 
 
 def _made(
-    jobs: list[_Job], model: Path, device: str, asset: LandmarkerAsset, workers: int, log: Log
+    jobs: list[_Job], model: Path, device: str, asset: LandmarkerAsset, workers: int | None, log: Log
 ) -> Iterator[tuple[int, PairRecord | GivenUp]]:
     """Each job's index and what became of it, as they end: here, or in `workers` processes with a card each."""
     if not jobs:
         return
+    if workers is None:
+        workers = 1 if ":" in device else choose_device(device).cards
     if workers < 2:
         yield from run_inline(partial(_maker, model, device, asset, log), jobs)
         return
