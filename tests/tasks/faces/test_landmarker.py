@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from fye_model.files import file_digest
+from tasks.engine.stage import Stage
 from tasks.faces import fallback as fallback_model
 from tasks.faces import landmarker as assets
 from tasks.faces.detector import FaceLandmarker
@@ -189,3 +191,12 @@ def test_every_refined_value_is_used_once_and_left_stays_left() -> None:
 def test_two_builds_are_byte_identical(fallback: Path, tmp_path: Path) -> None:
     fallback_model.build_fallback(tmp_path / "again.task")
     assert (tmp_path / "again.task").read_bytes() == fallback.read_bytes()
+
+
+def test_stages_that_look_for_faces_have_the_packages_that_find_them_in_their_keys() -> None:
+    files = (Path(__file__).parents[3] / "tasks").glob("*.py")
+    found = [each for file in files for each in vars(import_module(f"tasks.{file.stem}")).values()]
+    stages = {stage.name: stage for stage in found if isinstance(stage, Stage) and stage.uses_landmarker}
+    without = {name for name, stage in stages.items() if not set(assets.LANDMARK_TOOLS) <= set(stage.tools)}
+    assert without == {"bench_score", "pack", "train_stage1", "train_stage2"}, "they read what others have found"
+    assert {"clips", "landmarks", "select", "evaluate"} < stages.keys()
