@@ -95,7 +95,7 @@ def _cut(
             clip = clip_id(row.item, files[CLIPS.name][row.item][name][1])
             if clip in judged:  # others were set aside at the landmarks, and are told there
                 told, place = known.get(row.item), f"{row.folder}/{name}"
-                clips.append(_clip(judged[clip], row.name, told, place, piece, landmarks[clip]))
+                clips.append(_clip(judged[clip], row, told, place, piece, landmarks[clip]))
     sources = [
         _source(row, normal[row.item], counts.get(row.item, 0), known.get(row.item)) for row in done[INGEST.name]
     ]
@@ -120,7 +120,7 @@ def _source(row: ManifestRow, normal: IngestRow, clips: int, told: SourceRow | N
 
 def _clip(
     entry: KeptClip | RejectedClip,
-    source: str,
+    source: ManifestRow,
     told: SourceRow | None,
     video: str,
     piece: CutClip,
@@ -130,7 +130,8 @@ def _clip(
         clip=entry.clip,
         name=entry.name,
         subject=entry.subject,
-        source=source,
+        source=source.name,
+        source_id=source.item,
         take=told.take if told else None,
         recorded=told.recorded if told else None,
         frames=piece.frames,

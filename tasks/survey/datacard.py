@@ -66,7 +66,7 @@ def datacard(
 
 
 def _source_lines(holdings: Holdings, groups: Mapping[str | None, Sequence[HeldSource]], cards: Cards) -> list[str]:
-    kept = Counter(clip.source for clip in holdings.kept)
+    kept = Counter(clip.source_id for clip in holdings.kept)
     lines = ["## Sources, licences, consent", ""]
     lines += [
         "| source | videos | length | kept clips | licence of the videos | consent |",
@@ -78,7 +78,7 @@ def _source_lines(holdings: Holdings, groups: Mapping[str | None, Sequence[HeldS
         licences = Counter(_licence(source, cards) for source in sources)
         told = "; ".join(text if len(licences) == 1 else f"{text} ({count})" for text, count in licences.items())
         title = plain(card.title) if card else plain(name or "no source named")
-        clips = sum(kept[source.name] for source in sources)
+        clips = sum(kept[source.source] for source in sources)
         lasts = length(sum(source.seconds for source in sources) / 3600)
         lines.append(f"| {title} | {len(sources)} | {lasts} | {clips} | {plain(told)} | {plain(_consent(card))} |")
     for card in (cards[name] for name in sorted(filter(None, groups)) if name in cards):

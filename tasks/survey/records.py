@@ -34,16 +34,17 @@ class HeldSource:
 class HeldClip:
     """A clip that has landmarks, what screening made of it, and where its files lie in the store.
 
-    Frames per second are `scores.fps`. source: the name of the video that it was cut from. take: what the recording
-    is of by its name, `talking` or an expression, where its source has such names. recorded: the
-    day or year that a table of footage gives its source, as the last look at the sources told it. face_px: height of
-    the box around the face over the whole clip, in pixels of the normalised video.
+    Frames per second are `scores.fps`. source, source_id: name and id of the video that it was cut from; several may
+    share a name. take: what the recording is of by its name, `talking` or an expression, where its source has such
+    names. recorded: the day or year that a table of footage gives its source, as the last look at the sources told it.
+    face_px: height of the box around the face over the whole clip, in pixels of the normalised video.
     """
 
     clip: str
     name: str
     subject: str
     source: str
+    source_id: str
     frames: int
     kept: bool
     by_hand: bool

@@ -106,3 +106,11 @@ def test_the_command_writes_where_it_is_told(work: Path, tmp_path: Path, capsys:
     assert capsys.readouterr().out == f"{place}\n" and read(place)[0]["title"] == "Our set: 1"
     with pytest.raises(ValueError, match="is a folder; give a file"):
         write_card(str(work), tmp_path)
+
+
+def test_clips_of_videos_that_share_a_name_are_counted_once(tmp_path: Path) -> None:
+    make_work(tmp_path / "work", [Take("anna", "talk", {"jawOpen": 0.9}), Take("ben", "talk", {"jawOpen": 0.7})])
+    (line,) = [
+        line for line in write_card(str(tmp_path / "work")).read_text().splitlines() if "no source named" in line
+    ]
+    assert line.split("|")[2].strip() == "2" and line.split("|")[4].strip() == "2", "two videos, two clips"
