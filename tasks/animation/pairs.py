@@ -16,7 +16,7 @@ from fye_model.files import file_digest, folder_digest, json_digest, write_json
 from tasks.engine.items import Quarantine
 from tasks.footage.content import VIDEO_SUFFIXES
 from tasks.media.opening import printable
-from tasks.media.pictures import frame_files
+from tasks.media.pictures import frame_files, pictures_of
 
 RECORDS = "animations.json"
 
@@ -43,42 +43,45 @@ class PairRecord(Config):
     notes: tuple[str, ...] = ()
 
 
-def find_pairs(portraits: Path, driving: Path, output: Path, ending: str) -> list[Pair]:
-    """Every portrait with every driver. A folder of pictures alone is one driver, as a folder of frames.
+def find_pairs(portraits: Path, driving: Path, output: Path, ending: str) -> tuple[list[Pair], list[str]]:
+    """Every portrait with every driver; and of each file that was passed over, why. A folder of pictures alone is one
+    driver, as a folder of frames.
 
     ending: of the results, such as `.mp4`; empty: folders. Raises ValueError for places without portraits or drivers.
     """
-    people, drivers = _portraits(portraits), _drivers(driving)
+    (people, no_portraits), (drivers, no_drivers) = _portraits(portraits), _drivers(driving)
     names = _names(people), _names(drivers)
-    return [
+    pairs = [
         Pair(person, driver, output / f"{names[0][person]}--{names[1][driver]}{ending}")
         for person in people
         for driver in drivers
     ]
+    return pairs, no_portraits + no_drivers
 
 
-def _portraits(place: Path) -> list[Path]:
+def _portraits(place: Path) -> tuple[list[Path], list[str]]:
     if not place.is_dir():
-        return [place]
+        return [place], []
     try:
-        return frame_files(place)
+        return pictures_of(place)
     except Quarantine as error:
         raise ValueError(f"{error.message} (the portraits)") from error
 
 
-def _drivers(place: Path) -> list[Path]:
+def _drivers(place: Path) -> tuple[list[Path], list[str]]:
     if not place.is_dir():
-        return [place]
-    endings = (*VIDEO_SUFFIXES, ".parquet")
-    seen = (path for path in sorted(place.iterdir()) if not path.name.startswith("."))
+        return [place], []
+    endings = (*sorted(VIDEO_SUFFIXES), ".parquet")
+    seen = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
     videos = [path for path in seen if path.suffix.lower() in endings]
     if videos:
-        return videos
+        why = f"neither a video nor a landmark table, going by its ending; expected {', '.join(endings)}"
+        return videos, [f"{printable(path)}: {why}" for path in seen if path not in videos]
     try:
         frame_files(place)
     except Quarantine as error:
         raise ValueError(f"{printable(place)}: neither videos ({', '.join(endings)}) nor frames in it") from error
-    return [place]
+    return [place], []
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -57,12 +57,15 @@ def animate_many(
     portraits: a picture or a folder of them; driving: a driver, or a folder of videos and landmark tables. The model is
     loaded once, or once in each of `workers` processes, which have a card each where there are cards; None: one for
     each card. A pair whose result is there, whole and made from the same, is kept; one that cannot be animated is
-    written down with the reason, and the others go on. Raises ValueError for places that hold nothing to animate.
+    written down with the reason, and the others go on; files that are no portraits or drivers are passed over, which
+    `log` is told. Raises ValueError for places that hold nothing to animate.
     """
     check_folder(model)
     for line in need_description(model).cautions(asset.model):
         log(line)
-    pairs = find_pairs(portraits, driving, output, ending)
+    pairs, passed_over = find_pairs(portraits, driving, output, ending)
+    for why in passed_over:
+        log(f"WARNING: passed over {why}")
     output.mkdir(parents=True, exist_ok=True)
     records = read_records(output)
     options = {**settings.model_dump(mode="json"), "sampling": sampling.model_dump(mode="json")}

@@ -95,18 +95,29 @@ def frame_files(folder: Path) -> list[Path]:
 
     Hidden files and those that are no pictures are passed over. Raises `Quarantine` (no_frames, unreadable).
     """
+    return pictures_of(folder)[0]
+
+
+def pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
+    """What `frame_files` takes, and of each file that it passes over, but for hidden ones, why it is no picture."""
     try:
         names = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise Quarantine("unreadable", f"{printable(folder)}: cannot be read ({error.strerror})") from None
-    frames = [path for path in sorted(names, key=_by_numbers) if _is_picture(path)]
+    frames, others = [], []
+    for path in sorted(names, key=_by_numbers):
+        try:
+            with open_picture(path):
+                frames.append(path)
+        except NoPictureError as error:
+            others.append(str(error))
     if not frames:
-        others = ", ".join(printable(Path(path.name)) for path in sorted(names)[:3]) or "nothing"
+        holds = ", ".join(printable(Path(path.name)) for path in sorted(names)[:3]) or "nothing"
         raise Quarantine(
             "no_frames",
-            f"{printable(folder)}: a folder without pictures (it holds {others}); give a video, or a folder of frames",
+            f"{printable(folder)}: a folder without pictures (it holds {holds}); give a video, or a folder of frames",
         )
-    return frames
+    return frames, others
 
 
 class PictureReader:
@@ -215,14 +226,6 @@ def _identified(file: Any) -> Image.Image:
     with warnings.catch_warnings():  # about sizes, which are looked at here
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
-
-
-def _is_picture(path: Path) -> bool:
-    try:
-        with open_picture(path):
-            return True
-    except NoPictureError:
-        return False
 
 
 def _moves(image: Any) -> bool:

@@ -28,7 +28,7 @@ def folders(tmp_path: Path, sample_clips: list[Path]) -> Path:
     face = Image.fromarray(data.astronaut()).crop((90, 0, 370, 280))
     face.save(tmp_path / "portraits" / "anna.png")
     face.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "portraits" / "bob.jpg")
-    (tmp_path / "portraits" / "notes.txt").touch()
+    (tmp_path / "portraits" / "notes.txt").write_text("of the shoot")
     frames = read_frames(sample_clips[0], slice(0, 4))
     encode(tmp_path / "drivers" / "talk.mp4", frames)
     encode(tmp_path / "drivers" / "wall.mp4", frames * 0 + 90)
@@ -52,7 +52,9 @@ def test_every_pair_is_made_once_and_made_again_only_where_something_changed(run
     assert sorted(path.name for path in (folders / "out").glob("*.mp4")) == ["anna--talk.mp4", "bob--talk.mp4"]
     assert "none of 4 frames" in records["anna--wall.mp4"].error and records["bob--talk.mp4"].frames == 4
     assert set(json.loads((folders / "out" / "animations.json").read_text())) == set(records)
-    assert len(lines) == 4 + len([line for line in lines if line.startswith("device")])
+    (over,) = [line for line in lines if line.startswith("WARNING")]
+    assert "passed over" in over and "notes.txt: not a readable picture" in over
+    assert len(lines) == 1 + 4 + len([line for line in lines if line.startswith("device")])
     times = {path.name: path.stat().st_mtime_ns for path in (folders / "out").glob("*.mp4")}
     (folders / "out" / "bob--talk.mp4").write_bytes(b"damaged")
     _, lines = run(workers=None)
@@ -71,7 +73,7 @@ def test_several_workers_make_the_same_and_only_what_is_missing(run: Any, folder
     together, lines = run(workers=2)
     assert together == alone and "none of 4 frames" in together["anna--wall.mp4"].error
     assert {path.name: path.read_bytes() for path in (folders / "out").glob("*.mp4")} == made
-    assert lines[0].startswith("up to 2 workers") and len([line for line in lines if " left" in line]) == 4
+    assert lines[1].startswith("up to 2 workers") and len([line for line in lines if " left" in line]) == 4
     assert json.loads((folders / "out" / "animations.json").read_text())["bob--talk.mp4"]["frames"] == 4
     assert "ray" in sys.modules and not sys.modules["ray"].is_initialized(), "nothing of it is left behind"
 
@@ -82,13 +84,22 @@ def test_pairs_have_names_of_their_own(tmp_path: Path) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
     Image.new("RGB", (8, 8)).save(frames / "0.png")
-    names = [pair.output.name for pair in find_pairs(tmp_path, frames, tmp_path / "out", ".webp")]
-    assert names == ["a_jpg--frames.webp", "a_png--frames.webp", "b--frames.webp"]
+    pairs, over = find_pairs(tmp_path, frames, tmp_path / "out", ".webp")
+    assert [pair.output.name for pair in pairs] == ["a_jpg--frames.webp", "a_png--frames.webp", "b--frames.webp"]
+    assert over == [f"{frames}: a folder, not a file; remove it, or name a file"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"neither videos .* nor frames"):
         find_pairs(tmp_path, tmp_path / "empty", tmp_path / "out", ".mp4")
     with pytest.raises(ValueError, match="the portraits"):
         find_pairs(tmp_path / "empty", frames, tmp_path / "out", ".mp4")
+
+
+def test_what_is_no_driver_is_told_and_hidden_files_are_not(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.parquet", "smile.gif", ".DS_Store"):
+        (tmp_path / name).touch()
+    pairs, (over,) = find_pairs(tmp_path / "anna.png", tmp_path, tmp_path / "out", ".mp4")
+    assert [pair.driving.name for pair in pairs] == ["a.mp4", "b.parquet"]
+    assert over.startswith(f"{tmp_path / 'smile.gif'}: neither a video nor a landmark table") and ".mp4" in over
 
 
 def test_records_of_somebody_else_are_not_overwritten(run: Any, folders: Path) -> None:
