@@ -37,8 +37,12 @@ def python_check() -> Check:
 
 
 def package_checks(pins: Path = PINS) -> Iterator[Check]:
-    """What is asked for and is missing or of another version; and what differs from the versions that were tested."""
-    wanted = [Requirement(text) for text in requires(US) or []]
+    """What is asked for and is missing or of another version; and what differs from the versions that were tested.
+    Nothing where this software is not installed, which `python_check` says."""
+    try:
+        wanted = [Requirement(text) for text in requires(US) or []]
+    except PackageNotFoundError:
+        return
     needed = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
     wrong = [problem for one in needed if (problem := _problem(one))]
     if wrong:

@@ -131,6 +131,6 @@ def _clock_check(work: str, off_s: float) -> Check:
 
 
 def _existing(place: Path) -> Path:
-    """The folder itself, or the nearest one above that is there."""
+    """The folder itself, or the nearest one above that is there, as far as this user may look."""
     place = place.expanduser().absolute()
-    return next(folder for folder in (place, *place.parents) if folder.is_dir())
+    return next(folder for folder in (place, *place.parents) if os.path.isdir(folder))

@@ -2,8 +2,8 @@
 
 Videos under bad names and with bad contents are refreshed together with a good one; what was planted in the store that
 this made is met by a second refresh; recipes, portraits, model folders and tables are given to what reads them. A row
-says what, what came of it, in what time, and how much the process grew. An outcome that begins with `!` is wrong: the
-run ended, something took longer than its limit, or `executed` was made.
+says what, what came of it, in what time, and how much the process grew. An outcome in which a word begins with `!` is
+wrong: the run ended, something took longer than its limit, outputs differ; so is it when `executed` was made.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -137,7 +138,7 @@ def of_videos(folder: Path, good: bytes) -> list[Row]:
     for receipt in (folder / "work" / "items").glob("*/*/receipt.json"):
         read = json.loads(receipt.read_text())
         took[read["item"]] = took.get(read["item"], 0.0) + read["seconds"]
-    assert len(what) == len(set(what)), "each is told of once"
+    assert len(what) == len(set(what.values())), "each is told of once"
     lines = sorted((row["name"], row["reason"], row["item"]) for row in set_aside)
     for name, reason, item in lines:
         known = [text for title, text in what.items() if plain(title) == plain(name)]
@@ -382,7 +383,7 @@ def main() -> None:
     print("| what | what comes of it | grew, MB | s |\n|---|---|---|---|")
     for what, outcome, grown, seconds in rows:
         print(f"| {what} | {outcome} | {grown} | {seconds:.1f} |")
-    wrong = [row for row in rows if row[1].startswith("!") or "!" in row[1][:20]]
+    wrong = [row for row in rows if re.search(r"(^| )!", row[1])]
     executed = mark.exists() or list(folder.rglob("executed"))
     print(f"{len(rows)} rows, {len(wrong)} wrong, {'SOMETHING WAS EXECUTED' if executed else 'nothing was executed'}")
     if given.keep is None:
