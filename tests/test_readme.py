@@ -66,6 +66,16 @@ def test_the_table_of_stages_is_the_plans() -> None:
     assert stage_table() in (ROOT / "README.md").read_text(), f"put this into README.md:\n{stage_table()}"
 
 
+def test_the_map_of_the_house_has_every_room() -> None:
+    house = (ROOT / "README.md").read_text().partition("## Map of the house")[2].partition("<details>")[0]
+    rooms = [
+        file.parent.relative_to(ROOT) for top in ("tasks", "fye_model") for file in ROOT.glob(f"{top}/*/__init__.py")
+    ]
+    named = [f"`{room.as_posix()}/`" for room in [*rooms, *map(Path, ("flows", "datasets", "docs", "tests"))]]
+    named += [f"`{file.name}`" for file in [*ROOT.glob("prefect.*"), ROOT / "Containerfile"]]
+    assert len(rooms) > 15 and [name for name in named if name not in house] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_to_something(document: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
