@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import tempfile
 import threading
@@ -42,6 +43,12 @@ class StudioSettings:
     host: str = LOOPBACK
     port: int | None = None
     upload_mb: float = 500.0
+
+    def __post_init__(self) -> None:
+        if self.port is not None and not 0 < self.port < 1 << 16:
+            raise ValueError(f"--port {self.port}: expected 1 to 65535")
+        if not 0 < self.upload_mb < math.inf:
+            raise ValueError(f"--upload-mb {self.upload_mb:g}: expected a number of megabytes above 0")
 
 
 @contextmanager

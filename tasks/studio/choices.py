@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self
+
 from annotated_types import Ge, Le
 from pydantic import Field, ValidationError
 
@@ -44,6 +47,14 @@ class Choices(Config):
     paste_back: bool = False
     side_by_side: bool = False
     still_s: float = Field(default=AnimateSettings().still_s)
+
+    @classmethod
+    def given(cls, fields: Mapping[str, object]) -> Self:
+        """What the page's fields hold; one that was emptied is as usual. Raises ValueError in one line."""
+        try:
+            return cls.model_validate({name: value for name, value in fields.items() if value is not None})
+        except ValidationError as error:
+            raise ValueError("; ".join(explain_problems(error, cls))) from error
 
     def settings(self, where: dict[str, object]) -> AnimateSettings:
         """The settings. where: `points` or `box` of the face. Raises ValueError in one line for what does not go."""

@@ -48,14 +48,13 @@ class Desk:
         path = visit.take(upload, "portrait")
         Choices(face=face).settings({})
         seen = see_portrait(path, self.description, self.asset, face)
-        visit.portrait, visit.seen, visit.found = path, seen, seen.marks
+        visit.portrait, visit.seen = path, seen
 
     def find_again(self, visit: Visit, face: str) -> None:
         """Forget what the visitor marked, and find the face that is wanted now. Raises ValueError."""
         if visit.portrait is not None and visit.seen is not None:
             Choices(face=face).settings({})
-            seen = see_portrait(visit.portrait, self.description, self.asset, face, visit.seen.picture)
-            visit.seen, visit.found = seen, seen.marks
+            visit.seen = see_portrait(visit.portrait, self.description, self.asset, face, visit.seen.picture)
 
     def click(self, visit: Visit, shown: Point, tool: Tool) -> None:
         """A click on the shown picture, in its pixels. Raises ValueError for marks that make no face; they stay."""
@@ -74,11 +73,13 @@ class Desk:
         """Take a driver and look at it. Raises ValueError for what cannot be read; nothing of it stays then."""
         visit.driver = visit.seen_driver = None
         path = visit.take(upload, "driver")
+        Choices(still_s=still_s).settings({})
         visit.seen_driver = see_driver(path, self.description.fps or USUAL_FPS, still_s)
         visit.driver = path
 
-    def request(self, visit: Visit, choices: Choices, steps: int, seed: int) -> AnimateRequest:
-        """What `fye animate` would be asked for. Raises ValueError for what is missing or does not go."""
+    def request(self, visit: Visit, choices: Choices, steps: int | None, seed: int | None) -> AnimateRequest:
+        """What `fye animate` would be asked for. steps, seed: the model's, if None. Raises ValueError for what is
+        missing or does not go; the result before stays then."""
         if visit.portrait is None or visit.seen is None:
             raise ValueError("there is no portrait yet: give one in step 1")
         if visit.driver is None:
@@ -87,20 +88,24 @@ class Desk:
         if marks.ours and not marks.said:
             raise ValueError("the face is marked in part only: set the rest in step 1, or go back to the face as found")
         settings = choices.settings(marks.said)
+        wanted = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
+        sampling = sampling_of(self.model, wanted)
         return AnimateRequest(
             portrait=visit.portrait,
             driving=visit.driver,
             model=self.model,
             output=visit.new_output(),
-            sampling=sampling_of(self.model, {"steps": steps, "seed": seed}),
+            sampling=sampling,
             device=self.device,
             **dict(settings),
         )
 
-    def start(self, visit: Visit, choices: Choices, steps: int, seed: int, preview: bool) -> Running[Made]:
-        """Begin to make it, in a thread. Raises ValueError as `request`."""
+    def start(
+        self, visit: Visit, choices: Choices, steps: int | None, seed: int | None, preview: bool
+    ) -> Running[Made]:
+        """Begin to make it, in a thread, in place of a run that goes on. Raises ValueError as `request`; it goes on."""
+        request = self.request(visit, choices, steps, seed)
         if visit.running is not None:
             visit.running.stop()
-        request = self.request(visit, choices, steps, seed)
         visit.running = Running(lambda log, watch: self._make(request, preview, log, watch), self._turn)
         return visit.running

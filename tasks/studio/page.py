@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -193,20 +194,21 @@ class Page:
         if seen is None:
             return [gr.update(value=None, visible=False), gr.update(visible=False), hint(NO_PORTRAIT), told]
         told = told or lines(self._words(visit, note) for note in seen.notes)
-        shown = gr.update(value=seen.shown(tool), visible=True)
+        shown = gr.update(value=visit.show(seen.shown(tool)), visible=True)
         return [shown, gr.update(visible=True), hint(seen.marks.told(tool)), told]
 
-    def _driver_came(self, upload: str, still_s: float, request: gr.Request) -> list[Any]:
+    def _driver_came(self, upload: str, still_s: float | None, request: gr.Request) -> list[Any]:
         visit = self._visit(request)
         try:
-            self.desk.bring_driver(visit, Path(upload), still_s)
+            self.desk.bring_driver(visit, Path(upload), Choices.given({"still_s": still_s}).still_s)
         except ValueError as error:
             return [gr.update(value=None, visible=False), problem(self._words(visit, str(error)))]
         seen = visit.seen_driver
         assert seen is not None and visit.driver is not None
         facts = f"{printable(visit.driver.name)}: {seen.facts}"
         told = hint(facts) + lines(self._words(visit, note) for note in seen.notes)
-        return [gr.update(value=seen.picture, visible=seen.picture is not None), told]
+        shown = None if seen.picture is None else visit.show(seen.picture)
+        return [gr.update(value=shown, visible=shown is not None), told]
 
     def _driver_gone(self, request: gr.Request) -> list[Any]:
         visit = self._visit(request)
@@ -223,16 +225,22 @@ class Page:
         steps, seed, *chosen = values
         same = gr.skip()
         try:
-            choices = Choices.model_validate(dict(zip(self.fields, chosen, strict=True)))
-            running = self.desk.start(visit, choices, int(steps), int(seed), preview)
-        except (TypeError, ValueError) as error:
-            yield [problem(self._words(visit, str(error))), gr.update(visible=False), same, same, ""]
+            choices = Choices.given(dict(zip(self.fields, chosen, strict=True)))
+            running = self.desk.start(visit, choices, steps, seed, preview)
+        except ValueError as error:
+            words = self._words(visit, str(error))
+            if visit.at_work:  # whose progress stands where the words would
+                gr.Warning(escape(words))
+                yield [same] * 5
+            else:
+                yield [problem(words), gr.update(visible=False), same, same, ""]
             return
         hidden = gr.update(value=None, visible=False)
         yield [bar(running), gr.update(visible=True), hidden, hidden, ""]
-        while not running.wait(_LOOK_EVERY_S):
+        while not running.wait(_LOOK_EVERY_S) and visit.running is running:
             yield [bar(running), same, same, same, lines(self._words(visit, line) for line in running.lines)]
-        yield self._ended(running, visit)
+        if visit.running is running:  # else the page is another run's now
+            yield self._ended(running, visit)
 
     def _ended(self, running: Running[Made], visit: Visit) -> list[Any]:
         told = lines(self._words(visit, line) for line in running.lines)

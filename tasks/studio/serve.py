@@ -29,8 +29,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Guard:
     """In front of every request. hosts: names under which the page may be asked for, None for any.
 
-    A page of another site whose name suddenly means this machine is turned away by that name. Requests that would have
-    the server fetch an address are refused, and browsers are told to load nothing from elsewhere.
+    A page of another site whose name suddenly means this machine is turned away by that name, and one that has a
+    browser send something here by where that comes from. Requests that would have the server fetch an address are
+    refused, and browsers are told to load nothing from elsewhere.
     """
 
     def __init__(self, app: Any, hosts: tuple[str, ...] | None) -> None:
@@ -41,9 +42,15 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        name = re.sub(r":\d+$", "", headers.get(b"host", b"").decode("latin-1"))
+        host = headers.get(b"host", b"").decode("latin-1")
+        name = re.sub(r":\d+$", "", host)
+        origin = headers.get(b"origin", b"").decode("latin-1")  # browsers name it with everything but plain reading
         if self.hosts is not None and name not in self.hosts:
             await _refuse(send, f"this page is served to {', '.join(self.hosts)}, not to {name!r}")
+        elif origin and origin.partition("://")[2] != host:
+            await _refuse(
+                send, f"this page takes nothing from another one ({origin!r}); a proxy keeps the name {host!r}"
+            )
         elif _ELSEWHERE.search(scope["path"]):
             await _refuse(send, "files of this page alone are served")
         else:
@@ -116,7 +123,7 @@ def _with_policy(send: Send) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             policy = (b"content-security-policy", _POLICY.encode())
-            message["headers"] = [*message.get("headers", []), policy, (b"referrer-policy", b"no-referrer")]
+            message["headers"] = [*message.get("headers", []), policy, (b"referrer-policy", b"same-origin")]
         await send(message)
 
     return sending

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from tasks.studio.driver import SeenDriver
-from tasks.studio.marks import Marks
 from tasks.studio.portrait import SeenPortrait
 from tasks.studio.running import Running
 
@@ -25,25 +27,35 @@ class Visit:
         self.folder = folder
         self.portrait: Path | None = None
         self.seen: SeenPortrait | None = None
-        self.found = Marks()  # where the landmark model sees the face
         self.driver: Path | None = None
         self.seen_driver: SeenDriver | None = None
         self.running: Running[Any] | None = None
-        self._runs = 0
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a run reads and writes files of the visit."""
+        return self.running is not None and not self.running.wait(0)
 
     def take(self, upload: Path, what: str) -> Path:
         """Move an uploaded file into the visit, in place of an earlier one for the same purpose."""
-        place = self.folder / what
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        return Path(shutil.move(upload, place / upload.name))
+        return Path(shutil.move(upload, self._new_folder(what) / upload.name))
 
     def new_output(self) -> Path:
         """A name for the next result, whose folder holds it alone; earlier results are removed."""
-        for earlier in self.folder.glob("result-*"):
-            shutil.rmtree(earlier, ignore_errors=True)
-        self._runs += 1
-        return self.folder / f"result-{self._runs}" / "animation.mp4"
+        return self._new_folder("result") / "animation.mp4"
+
+    def show(self, picture: Image.Image) -> str:
+        """Write a picture into the visit, with which it goes, for the page to show."""
+        place = self._new_folder("shown", instead=False) / "picture.png"
+        picture.save(place)
+        return str(place)
+
+    def _new_folder(self, what: str, instead: bool = True) -> Path:
+        """An empty folder. instead: earlier ones for the same purpose are removed, unless a run is at work on them."""
+        if instead and not self.at_work:
+            for earlier in self.folder.glob(f"{what}-*"):
+                shutil.rmtree(earlier, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=f"{what}-", dir=self.folder))
 
     def words(self, text: str) -> str:
         """A message as the visitor may read it: files by their names alone."""
@@ -81,7 +93,7 @@ class Visits:
 
     def end_all(self) -> None:
         """The studio closes."""
-        for visit in self._open.values():
+        for visit in list(self._open.values()):
             if visit.running is not None:
                 visit.running.stop()
         for session in list(self._open):

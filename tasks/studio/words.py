@@ -55,7 +55,7 @@ def bar(running: Running[Any]) -> str:
     if running.result is not None:
         part, words = 1.0, f"Done in {seconds(running.took_s)}. Download it with the arrow: nothing is kept here."
     elif running.waiting:
-        words = "Waiting for another visitor's run …"
+        words = "Waiting for another run to end …"
     elif standing is not None:
         part, words = standing.part, str(standing)
         if standing.frames == standing.of_frames:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +228,50 @@ def test_a_stopped_run_ends_at_its_next_step_and_leaves_nothing(
     assert not list(brought.folder.glob("result-*/animation.mp4"))
     brought.end()
     assert not brought.folder.exists()
+
+
+def test_a_run_keeps_its_files_and_its_life_whatever_is_clicked_meanwhile(
+    desk_of: Callable[..., Desk], brought: Visit, portrait: Path, driver: Path, tmp_path: Path
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch) -> Made:
+        begun.set()
+        assert go_on.wait(60)
+        log("a step")
+        assert request.portrait.read_bytes() == portrait.read_bytes()
+        assert request.driving.read_bytes() == driver.read_bytes()
+        return Made(request.output)
+
+    desk = desk_of(make)
+    running = desk.start(brought, Choices(), 1, 0, preview=False)
+    assert begun.wait(20)
+    desk.bring_driver(brought, uploaded(portrait, tmp_path / "uploads"), 2.0)
+    with Image.open(portrait) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / portrait.name)  # of the same name
+    desk.bring_portrait(brought, tmp_path / portrait.name, "largest")
+    desk.clear(brought)
+    with pytest.raises(ValueError, match="in part only"):
+        desk.start(brought, Choices(), 1, 0, preview=True)
+    go_on.set()
+    assert running.wait(60) and running.error is None and running.result is not None
+    desk.find_again(brought, "largest")
+    with pytest.raises(ValueError, match="steps"):
+        desk.start(brought, Choices(), 0, 0, preview=False)
+    assert running.result.video.parent.exists(), "the result stays as long as nothing takes its place"
+    desk.bring_driver(brought, uploaded(driver, tmp_path / "uploads"), 2.0)
+    assert len(list(brought.folder.glob("driver-*"))) == 1, "none of those before"
+
+
+def test_an_emptied_field_is_as_usual_and_a_wrong_one_is_told_in_a_line(
+    desk_of: Callable[..., Desk], brought: Visit
+) -> None:
+    assert Choices.given({"ease_s": None, "still_s": None, "mouth": 0.5}) == Choices(mouth=0.5)
+    with pytest.raises(ValueError, match="ease_s") as error:
+        Choices.given({"ease_s": "soon"})
+    assert "\n" not in str(error.value)
+    desk = desk_of()
+    assert desk.request(brought, Choices(), None, None).sampling == desk.description.sampling
 
 
 def test_every_word_on_the_page_is_text() -> None:

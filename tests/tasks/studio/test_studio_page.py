@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,22 @@ from typing import Any
 import httpx
 import pytest
 
+from fye_model.animation.description import need_description
 from fye_model.landmarks.few_points import NAMES
+from tasks.animation.progress import Log, Watch
+from tasks.animation.request import AnimateRequest
 from tasks.engine.held import left_folders
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.jobs.studio import PREFIX, StudioSettings, open_studio
+from tasks.studio.desk import Desk, Made
 from tasks.studio.extra import need_gradio
+from tasks.studio.visit import Visits
 from tests.browser import PHONE, WIDE, complaints, open_browser, sideways_px, wait_for
 from tests.documents import ROOT
 from tests.fye_model.animation.tiny import build_tiny, describe_tiny
 from tests.tasks.performing import QUICK, SIZE
 
-pytest.importorskip("gradio")
+gradio = pytest.importorskip("gradio")
 UPLOAD_MB = 2.0
 
 
@@ -121,6 +128,55 @@ def test_a_file_that_is_too_large_is_not_taken_and_does_not_stay(address: str, p
     assert sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) == before
 
 
+def files_in(place: Path) -> set[Path]:
+    return {path for path in place.rglob("*") if path.is_file()}
+
+
+def test_a_page_of_another_site_cannot_send_anything(address: str, place: Path) -> None:
+    """A form or script there needs no leave to send a file here; its browser says where it comes from."""
+    before = files_in(place)
+    for origin in ("https://example.org", "http://127.0.0.1:1", "null"):
+        for path in ("upload", "queue/join"):
+            files = {"files": ("portrait.png", b"from elsewhere")}
+            answer = httpx.post(f"{address}gradio_api/{path}", files=files, headers={"origin": origin})
+            assert answer.status_code == 403 and "another one" in answer.text
+    assert files_in(place) == before
+    files = {"files": ("portrait.png", b"of this page")}
+    own = httpx.post(f"{address}gradio_api/upload", files=files, headers={"origin": address.rstrip("/")})
+    assert own.status_code == 200 and files_in(place) != before
+
+
+def test_a_run_in_place_of_another_has_the_page_for_itself(
+    quick: Path, landmarker_asset: LandmarkerAsset, portrait: Path, driver: Path, tmp_path: Path
+) -> None:
+    from tasks.studio.page import Page
+
+    go_on = threading.Event()
+
+    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch) -> Made:
+        while not go_on.wait(0.05):
+            log("a step")
+        return Made(request.output)
+
+    page = Page(Desk(quick, need_description(quick), landmarker_asset, "cpu", make), Visits(tmp_path / "visits"))
+    visit = page.visits.of("somebody")
+    page.desk.bring_portrait(visit, Path(shutil.copy(portrait, tmp_path)), "largest")
+    page.desk.bring_driver(visit, Path(shutil.copy(driver, tmp_path)), 2.0)
+    values = (None, None, *(field.value for field in page.fields.values()))
+    first = page._run(True, values, visit)
+    next(first)
+    second = page._run(False, values, visit)
+    assert next(second)[1]["visible"], "it can be stopped"
+    assert not any("visible" in stop for _, stop, *_ in first), "the one before does not take that away"
+    page.desk.clear(visit)
+    with pytest.warns(UserWarning, match="in part only"):
+        (same,) = page._run(True, values, visit)
+    assert same == [gradio.skip()] * 5, "what does not go leaves the run that goes on and its progress"
+    go_on.set()
+    *_, (status, stop, video, *_) = second
+    assert "Done" in status and not stop["visible"] and video["visible"]
+
+
 def test_a_visitor_cannot_have_an_address_fetched_or_a_file_of_the_machine_read(
     address: str, reached: set[str], tmp_path: Path
 ) -> None:
@@ -141,6 +197,12 @@ def test_a_studio_without_gradio_says_what_to_install(monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match=r"pip install 'follow-your-emoji\[studio\]'") as error:
         need_gradio()
     assert "\n" not in str(error.value)
+
+
+def test_a_port_and_a_size_that_cannot_be_are_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    for wrong in ({"port": 0}, {"port": 70_000}, {"upload_mb": 0.0}, {"upload_mb": float("nan")}):
+        with pytest.raises(ValueError, match="--" + next(iter(wrong)).replace("_", "-")):
+            StudioSettings(tmp_path, **wrong)
 
 
 def test_ctrl_c_leaves_nothing_also_of_a_studio_that_was_killed_before(
@@ -227,6 +289,7 @@ class Visitor:
 def test_a_visitor_brings_files_moves_a_point_looks_first_and_has_a_video_that_plays(
     address: str, reached: set[str], place: Path, portrait: Path, driver: Path, tmp_path: Path
 ) -> None:
+    before = files_in(place)
     with open_browser(WIDE, tmp_path / "profile", tmp_path / "downloads") as browser:
         page = Visitor(browser, address)
         (tmp_path / "letter.png").write_text("no picture")
@@ -256,7 +319,8 @@ def test_a_visitor_brings_files_moves_a_point_looks_first_and_has_a_video_that_p
         assert set(browser.execute_script(asked)) <= {address.rstrip("/"), "null"}
         assert "127.0.0.1" in reached and reached <= {"127.0.0.1", "localhost", socket.gethostname()}
         assert list(place.glob("*/visits/*/result-*/animation.mp4"))
-    wait_for(lambda: not list(place.glob("*/visits/*")), 20)  # the page is closed
+    # the page is closed, and what it showed is gone, too
+    wait_for(lambda: not list(place.glob("*/visits/*")) and files_in(place) == before, 20)
 
 
 def test_on_a_phone_a_face_is_marked_by_five_taps(address: str, place: Path, portrait: Path, tmp_path: Path) -> None:
