@@ -70,7 +70,7 @@ def _processes() -> Iterator[Process]:
 def _read(folder: Path) -> Process | None:
     """The process in a folder of /proc; None where there is none, or only what is left of it for its parent."""
     try:
-        command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        command = _command(folder)
         state, parent, *rest = (folder / "stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
@@ -78,6 +78,10 @@ def _read(folder: Path) -> Process | None:
         return None
     what = next((name for name, words, set_ in _OURS if words.search(command) and set_ in _environment(folder)), "")
     return Process(int(folder.name), int(parent), int(rest[17]), what, command)
+
+
+def _command(folder: Path) -> str:
+    return (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def _environment(folder: Path) -> bytes:
@@ -88,9 +92,19 @@ def _environment(folder: Path) -> bytes:
 
 
 def _adopted(parent: int) -> bool:
-    """Whether a parent is the process that takes in those without one: the first, or a user's own service manager."""
+    """Whether a parent is the process that takes in those without one: the first, or a user's own service manager.
+
+    In a container the first may be a run itself, whose children are its own; without it none of them would be there.
+    """
     if parent == 1:
-        return True
+        return not _is_run(_PROC / "1")
     with suppress(OSError):
         return (_PROC / str(parent) / "comm").read_text().strip() == "systemd"
     return True  # it went this moment
+
+
+def _is_run(folder: Path) -> bool:
+    with suppress(OSError):
+        program = (folder / "comm").read_text().strip()
+        return program == "fye" or (program.startswith("python") and " -m flows.cli " in f"{_command(folder)} ")
+    return False

@@ -17,6 +17,8 @@ from tasks.doctor.packages import package_checks, python_check
 from tasks.doctor.places import disk_checks, store_checks
 from tasks.doctor.processes import Process, end, orphans
 from tasks.jobs.doctor import landmark_check
+from tests.documents import ROOT
+from tests.skips import NO_MOUNT, can_mount
 
 SMI = """#!/bin/sh
 echo 'NVIDIA H100 80GB HBM3, 550.54, 9.0, 81559, {used}'
@@ -87,6 +89,9 @@ def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     (bad,) = store_checks("nosuch://doctor")
     assert bad.state == "bad" and "nosuch" in bad.found
     if os.getuid():
+        tmp_path.chmod(0)
+        (hidden,) = store_checks(str(work))
+        assert hidden.state == "bad" and "Permission" in hidden.found
         tmp_path.chmod(0o500)
         (closed,) = store_checks(str(work))
         assert closed.state == "bad" and "Permission" in closed.found
@@ -134,6 +139,32 @@ def test_only_processes_of_ours_whose_run_is_gone_are_found_and_ended(tmp_path: 
         child.wait()
         for process in (left, other):
             subprocess.run(["kill", "-9", str(process)], capture_output=True)
+
+
+@pytest.mark.skipif(not can_mount(), reason=NO_MOUNT)
+@pytest.mark.parametrize(("first", "found"), [("fye", "[]"), ("init", "['training']")])
+def test_what_a_run_started_that_is_a_containers_first_process_is_not_left_over(
+    first: str, found: str, tmp_path: Path
+) -> None:
+    sleeps = [
+        sys.executable,
+        "-c",
+        "import time; time.sleep(60)",
+        "-m",
+        "fye_model.training",
+        "--job",
+        "a.job/job.json",
+    ]
+    look = "from tasks.doctor.processes import orphans; print([one.what for one in orphans()])"
+    (tmp_path / first).write_text(
+        f"#!{sys.executable}\nimport subprocess, sys\nchild = subprocess.Popen({sleeps})\n"
+        f"subprocess.run([sys.executable, '-c', {look!r}])\nchild.kill()\n"
+    )
+    (tmp_path / first).chmod(0o755)
+    words = ["unshare", "--pid", "--fork", "--mount-proc", str(tmp_path / first)]
+    there = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=there, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == found, done.stderr
 
 
 def test_the_lines_say_what_to_do_and_the_verdict_what_it_comes_to() -> None:
