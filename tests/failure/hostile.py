@@ -29,6 +29,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from tasks.media.opening import printable
 from tests.tasks.test_ingest import claims_frames
 from tests.tasks.videos import encode, numbered
 from tests.tasks.workspace.test_recipes import HOSTILE
@@ -141,7 +142,7 @@ def of_videos(folder: Path, good: bytes) -> list[Row]:
     assert len(what) == len(set(what.values())), "each is told of once"
     lines = sorted((row["name"], row["reason"], row["item"]) for row in set_aside)
     for name, reason, item in lines:
-        known = [text for title, text in what.items() if plain(title) == plain(name)]
+        known = [text for title, text in what.items() if plain(printable(title)) == plain(name)]
         rows.append(("video: " + (known[0] if known else name), f"set aside as `{reason}`", "", took.get(item, 0.0)))
     told = {row[0] for row in rows}
     rows += [
