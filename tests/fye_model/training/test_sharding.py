@@ -65,25 +65,32 @@ def one_share_is_unconditional(job: TrainJob) -> bool:
     return any(first != second for first, second in shares)
 
 
-@pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_sharded_weights_learn_as_copies_do_and_go_on_in_one_process(make_job: Make, stage: int) -> None:
-    start = None if stage == 1 else train(make_job(steps=1, output="start"), print).checkpoints[-1]
-    settings = {"stage": stage, "learning_rate": 1e-3, "condition_dropout": 0.7, "accumulate": 3 - stage}
-    copied = make_job(output="copied", job={"init": start}, **settings)
-    spread = make_job(output="spread", job={"init": start, "shard": True}, **settings)
-    assert stage == 2 or one_share_is_unconditional(copied), "the case in which processes would wait for ever"
-    assert "are spread over" not in run_two(copied)
-    assert "are spread over 2 processes" in run_two(spread)
-    assert losses(spread) == pytest.approx(losses(copied), rel=1e-4)
-    compare(spread.output / "checkpoint-000004", copied.output / "checkpoint-000004", 2e-5)
-    assert checkpoint.read_meta(spread.output / "checkpoint-000004").processes == 2
+def alike(stage: int) -> dict[str, object]:
+    """Settings of a training in which some process has nothing to learn for a part of the networks."""
+    return {"stage": stage, "learning_rate": 1e-3, "condition_dropout": 0.7, "accumulate": 3 - stage}
 
-    longer = {**settings, "steps": 6}
-    alone = make_job(output="spread", job={"init": start, "shard": True}, **longer)
+
+@pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_sharded_weights_learn_as_whole_ones_do(make_job: Make, stage: int) -> None:
+    """One process stands for several that copy the weights: that these learn alike has a test of its own."""
+    start = None if stage == 1 else train(make_job(steps=1, output="start"), print).checkpoints[-1]
+    whole = make_job(output="whole", job={"init": start}, **alike(stage))
+    spread = make_job(output="spread", job={"init": start, "shard": True}, **alike(stage))
+    assert stage == 2 or one_share_is_unconditional(whole), "the case in which processes would wait for ever"
+    train(whole, print)
+    assert "are spread over 2 processes" in run_two(spread)
+    assert losses(spread) == pytest.approx(losses(whole), rel=1e-4)
+    compare(spread.output / "checkpoint-000004", whole.output / "checkpoint-000004", 2e-5)
+    assert checkpoint.read_meta(spread.output / "checkpoint-000004").processes == 2
+    if stage == 2:
+        return
+
+    longer = {**alike(stage), "steps": 6}
+    alone = make_job(output="spread", job={"shard": True}, **longer)
     train(alone, print)  # by itself a process has nothing to spread
-    run_two(make_job(output="copied", job={"init": start, "shard": True}, **longer))
-    assert losses(alone) == pytest.approx(losses(copied), rel=1e-3)
-    compare(alone.output / "checkpoint-000006", copied.output / "checkpoint-000006", 1e-4)
+    run_two(make_job(output="whole", job={"shard": True}, **longer))
+    assert losses(alone) == pytest.approx(losses(whole), rel=1e-3)
+    compare(alone.output / "checkpoint-000006", whole.output / "checkpoint-000006", 1e-4)
 
 
 def test_what_is_not_spread_is_refused_with_what_to_change(make_job: Make) -> None:
