@@ -81,7 +81,7 @@ def open_studio(settings: StudioSettings, asset: LandmarkerAsset, log: Log = pri
 
         page = Page(Desk(settings.model, model, asset, settings.device, make), visits)
         try:
-            yield launch(page.blocks, settings.host, settings.port, settings.upload_mb, look())
+            yield launch(page.blocks, settings.host, settings.port, settings.upload_mb, *look())
         finally:
             visits.end_all()
             page.blocks.close(verbose=False)

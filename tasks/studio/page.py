@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
+from gradio.components import Component
 
 from tasks.media.opening import printable
 from tasks.studio.choices import FACES, KINDS_SHOWN, STRENGTHS, Choices, bounds, strengths_of
@@ -35,10 +36,22 @@ def uploaded_file(label: str, elem_id: str) -> Any:
     return place
 
 
-def look() -> dict[str, Any]:
-    """Theme and style, whose fonts are the visitor's own."""
+def look() -> tuple[gr.themes.Default, str]:
+    """Theme and style sheet; the fonts are the visitor's own."""
     css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    return {"theme": gr.themes.Default(primary_hue="orange", **_FONTS), "css": css}
+    return gr.themes.Default(primary_hue="orange", **_FONTS), css
+
+
+def on(
+    event: Callable[..., object],
+    act: Callable[..., object] | None,
+    given: Sequence[Component] | Component | None,
+    changed: Sequence[Component] | None,
+    progress: Literal["minimal", "hidden"] = "minimal",
+    at_once: int | Literal["default"] | None = "default",
+) -> None:
+    """Have an event of the page act, for the page alone. at_once: how many visitors' may, None for any number."""
+    event(act, given, changed, api_visibility="private", show_progress=progress, concurrency_limit=at_once)
 
 
 class Page:
@@ -81,7 +94,7 @@ class Page:
         usual = Choices()
         gr.HTML("<h2><b>3</b> What is taken over</h2>")
         self.kind = gr.Radio(list(KINDS_SHOWN), value="Everything", show_label=False, container=False)
-        self.fields: dict[str, Any] = {}
+        self.fields: dict[str, Component] = {}
         with gr.Row(elem_id="strengths"):
             for name, (label, info) in STRENGTHS.items():
                 how = {"label": label, "info": info, "value": getattr(usual, name), "step": 0.05, "min_width": 220}
@@ -129,26 +142,24 @@ class Page:
         self.strip = gr.Image(label=label, interactive=False, visible=False, elem_id="strip", buttons=[])
 
     def _wire(self) -> None:
-        own: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
         face, still = self.fields["face"], self.fields["still_s"]
         marked = [self.seen, self.marking, self.hint, self.portrait_notes]
-        self.portrait.upload(self._portrait_came, [self.portrait, face, self.tool], marked, **own)
-        self.portrait.clear(self._portrait_gone, None, marked, **own)
-        self.seen.select(self._clicked, [self.tool], marked, **own)
-        self.tool.input(self._tool_changed, [self.tool], marked, **own)
+        on(self.portrait.upload, self._portrait_came, [self.portrait, face, self.tool], marked)
+        on(self.portrait.clear, self._portrait_gone, None, marked)
+        on(self.seen.select, self._clicked, [self.tool], marked)
+        on(self.tool.input, self._tool_changed, [self.tool], marked)
         for again in (self.again.click, face.input):
-            again(self._found_again, [face, self.tool], marked, **own)
-        self.anew.click(self._set_anew, [self.tool], marked, **own)
+            on(again, self._found_again, [face, self.tool], marked)
+        on(self.anew.click, self._set_anew, [self.tool], marked)
         driven = [self.driver_seen, self.driver_notes]
-        self.driver.upload(self._driver_came, [self.driver, still], driven, **own)
-        self.driver.clear(self._driver_gone, None, driven, **own)
-        self.kind.input(strengths_of, self.kind, [self.fields[name] for name in STRENGTHS], **own)
+        on(self.driver.upload, self._driver_came, [self.driver, still], driven)
+        on(self.driver.clear, self._driver_gone, None, driven)
+        on(self.kind.input, strengths_of, self.kind, [self.fields[name] for name in STRENGTHS])
         made = [self.status, self.stop, self.video, self.strip, self.notes]
         wanted = [self.steps, self.seed, *self.fields.values()]
-        how: dict[str, Any] = {**own, "show_progress": "hidden", "concurrency_limit": None}
-        self.preview.click(self._previewed, wanted, made, **how)
-        self.animate.click(self._animated, wanted, made, **how)
-        self.stop.click(self._stopped, None, None, **own)
+        on(self.preview.click, self._previewed, wanted, made, progress="hidden", at_once=None)
+        on(self.animate.click, self._animated, wanted, made, progress="hidden", at_once=None)
+        on(self.stop.click, self._stopped, None, None)
         self.blocks.unload(self._left)
 
     @staticmethod

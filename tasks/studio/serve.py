@@ -79,10 +79,10 @@ def keep_quiet(home: Path) -> None:
     tempfile.tempdir = str(home)
 
 
-def launch(page: Any, address: str, port: int | None, upload_mb: float, look: dict[str, Any]) -> str:
+def launch(page: Any, address: str, port: int | None, upload_mb: float, theme: Any, css: str) -> str:
     """Serve a page in threads of its own; its address. port: None takes the first free one from 7860 on.
 
-    look: css and theme. Raises ValueError for an address or a port that cannot be had.
+    theme: gradio's. Raises ValueError for an address or a port that cannot be had.
     """
     need_gradio()
     from starlette.middleware import Middleware
@@ -106,7 +106,8 @@ def launch(page: Any, address: str, port: int | None, upload_mb: float, look: di
             mcp_server=False,
             footer_links=[],
             app_kwargs={"middleware": [Middleware(Guard, hosts=hosts)]},
-            **look,
+            theme=theme,
+            css=css,
         )
     except OSError as error:
         where = address if port is None else f"{address}, port {port}"
