@@ -19,8 +19,8 @@ of the frames, and slopes of the mouth and the worse eye:
 | every 4th, order 1, depth 1 | 2.1e-3; 1.00, 1.00 | 2.3e-3; 1.00, 1.03 | |
 
 So order 1 is the right one for a trained model too, order 2 is no better, order 0 costs twice to three times as much,
-and what every 4th step changes is a fortieth of what another seed does; eyes and mouth stay. Depth 1 is hardly nearer
-than depth 0, which costs nothing where it skips.
+and what every 4th step changes is a thirtieth to a fortieth of another seed; eyes and mouth stay. Depth 1 is hardly
+nearer than depth 0, which costs nothing where it skips.
 """
 
 from __future__ import annotations
