@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is imported: see flows/__init__.py
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many test processes as cores: one thread each
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many test processes as cores: one thread each, whatever the shell says,
+    os.environ["OMP_NUM_THREADS"] = "1"  # for some fixtures set one, and results of two differ in their last bits
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
