@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -371,6 +372,8 @@ def _stopped(says: str, status: int) -> NoReturn:
 def main() -> None:
     """Console script: clear errors without a traceback (FYE_DEBUG=1 shows it), 130 after Ctrl-C, 143 after SIGTERM."""
     signal.signal(signal.SIGTERM, _told_to_stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # into a pipe or a log a line goes when it is said, as on a terminal
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         sys.exit(app(result_action="return_value"))
     except KeyboardInterrupt:

@@ -210,8 +210,9 @@ def test_ctrl_c_leaves_nothing_also_of_a_studio_that_was_killed_before(
     model: Path, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # lines come without it
     how: dict[str, Any] = {
-        "env": {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": path},
+        "env": {**usual, "TMPDIR": str(tmp_path), "PYTHONPATH": path},
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
         "text": True,
