@@ -14,6 +14,7 @@ import math
 import threading
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,8 +84,19 @@ class FaceModels:
 
     def detect(self, rgb: np.ndarray) -> list[DetectedFace]:
         """Faces in `rgb` (h, w, 3) uint8, the surest first."""
-        found = (self._face(rgb, part) for part in self._parts(rgb))
-        return [face for face in found if face is not None]
+        return self.detect_each([rgb])[0]
+
+    def detect_each(self, pictures: Sequence[np.ndarray]) -> list[list[DetectedFace]]:
+        """Faces in each of some pictures (h, w, 3) uint8, the surest first.
+
+        Each model sees all pictures before the next model sees any, so that its weights stay in the processor's cache.
+        """
+        parts = [self._parts(rgb) for rgb in pictures]
+        found = [[self._points_in(rgb, part) for part in there] for rgb, there in zip(pictures, parts, strict=True)]
+        return [
+            [DetectedFace(points, self._shapes(rgb, points)) for points in there if points is not None]
+            for rgb, there in zip(pictures, found, strict=True)
+        ]
 
     def _parts(self, rgb: np.ndarray) -> list[Upright]:
         """Where faces are, the surest first."""
@@ -96,8 +108,8 @@ class FaceModels:
         found = _distinct(rows.reshape(-1, 16), logits.ravel(), self._anchors)
         return [_upright(corners * side + shift) for corners in found[: self.max_faces]]
 
-    def _face(self, rgb: np.ndarray, part: Upright) -> DetectedFace | None:
-        """The face in a part of the picture, or None where on a closer look there is none."""
+    def _points_in(self, rgb: np.ndarray, part: Upright) -> np.ndarray | None:
+        """The face in a part of the picture, (478, 3) float32, or None where on a closer look there is none."""
         height, width = rgb.shape[:2]
         seen = _sample(rgb, part, _POINT_SIDE, beyond="edge")
         raw, logit = self._points(seen * np.float32(1 / 255))
@@ -111,10 +123,15 @@ class FaceModels:
         points[:, 0] = (x * cos - y * sin + part.x) / width
         points[:, 1] = (x * sin + y * cos + part.y) / height
         points[:, 2] = z * depth
+        return points
+
+    def _shapes(self, rgb: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+        """What a face (478, 3) in a picture expresses, (52,) float32."""
         if self._expression is None:
-            return DetectedFace(points, None)
+            return None
+        height, width = rgb.shape[:2]
         (shapes,) = self._expression(points[_EXPRESSION_POINTS, :2] * np.array([width, height], np.float32))
-        return DetectedFace(points, shapes)
+        return shapes
 
 
 class _Model:

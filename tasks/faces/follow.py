@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -46,7 +46,14 @@ class FaceTracker:
 
     def next(self, rgb: np.ndarray) -> DetectedFace | None:
         """The followed face in the next frame (h, w, 3) uint8, or None."""
-        faces = self.landmarker.detect(rgb)
+        return self.follow([rgb])[0]
+
+    def follow(self, frames: Sequence[np.ndarray]) -> list[DetectedFace | None]:
+        """`next` of several frames, searched at once, which is faster (`FaceLandmarker.detect_each`)."""
+        found = self.landmarker.detect_each(frames)
+        return [self._next(rgb, faces) for rgb, faces in zip(frames, found, strict=True)]
+
+    def _next(self, rgb: np.ndarray, faces: list[DetectedFace]) -> DetectedFace | None:
         face = self._choose(faces, rgb)
         seen = len(faces)
         if face is None and self._last is not None and self._missed <= self.max_gap_frames:

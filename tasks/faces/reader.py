@@ -73,7 +73,7 @@ class FaceReader:
         if not frames:
             raise ValueError("the driver is empty: 0 frames")
         tracker = FaceTracker(self._landmarker, model.max_gap_frames)
-        faces = [tracker.next(frame) for frame in frames]
+        faces = tracker.follow(frames)
         height, width = frames[0].shape[:2]
         times = np.arange(len(frames)) / fps
         named = (self._asset.model, self._geometry, model.max_gap_frames)

@@ -46,6 +46,18 @@ def test_the_usual_model_gives_blendshapes(landmarker: FaceLandmarker, face: np.
     assert found.blendshapes is not None and found.blendshapes.shape == (52,)
 
 
+def test_several_pictures_at_once_give_what_each_gives_alone(landmarker: FaceLandmarker, face: np.ndarray) -> None:
+    half = cv2.resize(face, None, fx=0.5, fy=0.6, interpolation=cv2.INTER_AREA)
+    pictures = [face, np.full((90, 120, 3), 90, np.uint8), np.concatenate([half, half], axis=1), face[:, ::-1]]
+    together, alone = landmarker.detect_each(pictures), [landmarker.detect(picture) for picture in pictures]
+    assert [len(found) for found in together] == [1, 0, 2, 1] == [len(found) for found in alone]
+    for found, expected in zip(together, alone, strict=True):
+        for one, other in zip(found, expected, strict=True):
+            assert np.array_equal(one.points, other.points)
+            assert np.array_equal(one.blendshapes, other.blendshapes)  # type: ignore[arg-type]  # both None: equal
+    assert landmarker.detect_each([]) == []
+
+
 def test_strided_views_are_read_like_copies(landmarker: FaceLandmarker, face: np.ndarray) -> None:
     wide = np.concatenate([face, face[:, ::-1]], axis=1)
     view = wide[:, : face.shape[1]]
