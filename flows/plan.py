@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flows.wiring import evaluate_folder, evaluate_model, prepare_data, report_on, train_model
 from fye_model.config import Runtime
 from tasks.engine.stage import AnyStage
+from tasks.lip_sync import LIPSYNC, check_weights
 from tasks.plan import STAGES, stage_named
 from tasks.workspace.planned import Found, Located, PlannedRun, Unknown, open_planned
 from tasks.workspace.sources import Root
@@ -18,7 +19,7 @@ from tasks.workspace.steps import Steps
 if TYPE_CHECKING:
     from flows.options import FlowName
 
-_DATA = ("ingest", "clips", "landmarks", "screening")
+_DATA = ("ingest", "clips", "landmarks", "lip_sync", "screening")
 
 
 def stages_of(flow: FlowName) -> Sequence[AnyStage]:
@@ -54,7 +55,8 @@ def plan(
     run = open_planned(work, recipe, overrides, runtime, more, steps=steps)
     with suppress(Unknown):
         walk(run, flow, model)
-    stages = list(stages_of(flow))
+    scored = run.recipe.lip_sync.weights is not None
+    stages = [stage for stage in stages_of(flow) if stage is not LIPSYNC or scored]
     if run.steps.last is not None:
         stages = stages[: [stage.name for stage in stages].index(run.steps.last) + 1]
     run.plan_rest(stages)
@@ -67,6 +69,7 @@ def locate(stage: str, work: str, recipe: str, overrides: list[str], runtime: Ru
     Raises ValueError when an earlier stage has to be run first.
     """
     run = open_planned(work, recipe, overrides, runtime, wanted=stage_named(stage).name)
+    check_weights(run.recipe.lip_sync, asked=stage == LIPSYNC.name)
     try:
         walk(run, "retrain")
     except Found as found:

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.ending import finish_run, stopping
 from flows.running import running
-from flows.wiring import prepare_clips, prepare_data, with_data
+from flows.wiring import prepare_clips, prepare_data, score_lips, with_data
 from fye_model.config import Runtime
 from tasks.footage.shards import Shard
 from tasks.workspace.run import open_run
@@ -49,7 +49,7 @@ def refresh(
         if videos is not None:
             register_root(run.store, Root(videos, None, source, follow_links))
         if part is not None:
-            prepare_clips(run, part)
+            score_lips(run, prepare_clips(run, part)[0])
             return finish_run(run, f"refresh, shard {part}", Results())
         return finish_run(run, "refresh", with_data(run, prepare_data(run)))
     return stopped.state

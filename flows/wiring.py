@@ -18,6 +18,7 @@ from tasks.footage.shards import Shard
 from tasks.ingest import INGEST, ingest_items
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
 from tasks.latents import LATENTS, training_clips
+from tasks.lip_sync import LIPSYNC, LipSyncRow, check_weights
 from tasks.report import REPORT, ReportFacts, ReportRow, report_item, told_of
 from tasks.screening import SCREENING, ScreeningRow, data_summary, kept_clips, screening_item
 from tasks.select import SELECT, SelectRow
@@ -67,6 +68,7 @@ class Model:
 
 def prepare_clips(run: Run, shard: Shard | None = None) -> tuple[list[Clip], StageResult[LandmarkRow]]:
     """Sources (of a shard) → normalised videos → square clips → landmarks and masks."""
+    check_weights(run.recipe.lip_sync, LIPSYNC.name in run.steps.named())  # before hours of work, not behind them
     run.sources = sources = run.steps.limited(scan(run.store, run.roots(), shard))
     run.set_aside = set_aside(sources)
     ingested = run.stage(INGEST, ingest_items(sources))
@@ -77,10 +79,17 @@ def prepare_clips(run: Run, shard: Shard | None = None) -> tuple[list[Clip], Sta
     return with_outputs(clips, marked, **made), marked
 
 
+def score_lips(run: Run, clips: list[Clip]) -> StageResult[LipSyncRow] | None:
+    """How far each clip's sound is from its lips; None where the recipe names no weights for it."""
+    if run.recipe.lip_sync.weights is None:
+        return None
+    return run.stage(LIPSYNC, per_clip_items(clips, NOTHING, "video", "landmarks"))
+
+
 def prepare_data(run: Run) -> Data:
     """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
     clips, marked = prepare_clips(run)
-    item = screening_item(clips, marked, read_decisions(run.store))
+    item = screening_item(clips, marked, read_decisions(run.store), score_lips(run, clips))
     return Data(clips, run.stage(SCREENING, [item]).only.row)
 
 

@@ -69,10 +69,23 @@ CONTENT_CLASSIFIER = Asset(
     place="nsfw_image_detection",
 )
 
+SYNCNET_SHA256 = "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442"
+SYNCNET = Asset(
+    name="syncnet",
+    use="tells whether lips and sound belong together: offset and confidence (SyncNet, 2016)",
+    reads="a data run whose recipe names it, for screening.max_sync_offset_s and min_sync_confidence",
+    licence="MIT (the code's; the weights have none of their own)",
+    source="https://www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
+    place="syncnet/syncnet_v2.model",
+    sha256=SYNCNET_SHA256,
+    setting="lip_sync.weights",
+)
+
 ASSETS: tuple[Asset, ...] = (
     FACE_LANDMARKER,
     HAND_LANDMARKER,
     CONTENT_CLASSIFIER,
+    SYNCNET,
     Asset(
         name="attention_mesh",
         use="the landmark model where the usual one cannot be had; no pose, no blendshapes",

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from fye_model.lip_sync.settings import LipSyncConfig
 from fye_model.recipes import SCREENING_PRESETS
 from fye_model.runtime import Runtime as Runtime
 from fye_model.settings import Config as Config
@@ -96,6 +97,8 @@ class ScreeningConfig(Config):
     # cheap signs of what lies over the face or on the picture (tasks/faces/overlays.py says what they miss); None: off
     max_covered: Fraction | None = None  # of the face, by hands and things that come and go
     max_lettering: Fraction | None = None  # longest line of subtitles or marks, of the picture's width
+    max_sync_offset_s: Annotated[float, Field(ge=0)] | None = None  # of sound from lips; needs lip_sync.weights
+    min_sync_confidence: Annotated[float, Field(ge=0)] | None = None  # likewise; a clip without sound is not judged
     # clips that change alike from here on are copies, of which one is kept (tasks/footage/duplicates.py); 1: off
     copy_correlation: Fraction = 0.6
 
@@ -376,6 +379,7 @@ class Recipe(Config):
     ingest: IngestConfig = IngestConfig()
     clips: ClipConfig = ClipConfig()
     landmarks: LandmarkConfig = LandmarkConfig()
+    lip_sync: LipSyncConfig = LipSyncConfig()
     screening: ScreeningConfig = ScreeningConfig()
     split: SplitConfig = SplitConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
@@ -388,3 +392,8 @@ class Recipe(Config):
     selection: SelectionConfig = SelectionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        self.lip_sync.check(self.screening.max_sync_offset_s, self.screening.min_sync_confidence)
+        return self

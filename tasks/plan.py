@@ -12,6 +12,7 @@ from tasks.evaluate import EVALUATE
 from tasks.ingest import INGEST
 from tasks.landmarks import LANDMARKS
 from tasks.latents import LATENTS
+from tasks.lip_sync import LIPSYNC
 from tasks.report import REPORT
 from tasks.screening import SCREENING
 from tasks.select import SELECT
@@ -21,6 +22,7 @@ STAGES: tuple[AnyStage, ...] = (
     INGEST,
     CLIPS,
     LANDMARKS,
+    LIPSYNC,
     SCREENING,
     ENCODERS,
     LATENTS,

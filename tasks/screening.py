@@ -23,6 +23,7 @@ from tasks.engine.stage import Context, Stage
 from tasks.footage.duplicates import Copy, Seen, find_copies
 from tasks.footage.splits import Side, Span, Spans, split
 from tasks.landmarks import LandmarkRow
+from tasks.lip_sync import NOT_SCORED, LipSyncRow
 from tasks.workspace.dataset import Clip
 from tasks.workspace.decisions import Decision
 from tasks.workspace.summary import DataSummary, FunnelStep
@@ -46,6 +47,8 @@ class ScoredClip(LandmarkRow):
     subject: str
     side: Side | None = None
     source: str = ""  # the id of what it was cut from
+    sync_offset_s: float | None = None  # above 0 the sound comes before the lips; None: not measured
+    sync_confidence: float | None = None
 
 
 class ScreeningFacts(Config):
@@ -112,7 +115,8 @@ def _at_least(score: str, setting: str, label: str) -> _Rule:
 
     def problem(row: ScoredClip, config: ScreeningConfig) -> str | None:
         limit, value = getattr(config, setting), read(row)
-        return f"{label} {value:.4g} is below {limit:.4g} (screening.{setting})" if value < limit else None
+        below = limit is not None and value is not None and value < limit
+        return f"{label} {value:.4g} is below {limit:.4g} (screening.{setting})" if below else None
 
     return _Rule(setting, problem)
 
@@ -122,8 +126,8 @@ def _at_most(score: str, setting: str, label: str) -> _Rule:
 
     def problem(row: ScoredClip, config: ScreeningConfig) -> str | None:
         limit, value = getattr(config, setting), read(row)
-        above = limit is not None and value is not None and value > limit
-        return f"{label} {value:.4g} is above {limit:.4g} (screening.{setting})" if above else None
+        above = limit is not None and value is not None and abs(value) > limit
+        return f"{label} {abs(value):.4g} is above {limit:.4g} (screening.{setting})" if above else None
 
     return _Rule(setting, problem)
 
@@ -182,6 +186,8 @@ RULES = (
     _at_most("head.off_axis_max_deg", "max_off_axis_deg", "angle in degrees away from the camera"),
     _at_most("covered", "max_covered", "share of the face that something covers"),
     _at_most("lettering", "max_lettering", "length of a line of lettering as a share of the picture's width,"),
+    _at_most("sync_offset_s", "max_sync_offset_s", "distance in seconds of the sound from the lips"),
+    _at_least("sync_confidence", "min_sync_confidence", "confidence that sound and lips fit"),
 )
 
 
@@ -313,10 +319,14 @@ def _funnel_by_hand(rows: Sequence[ScoredClip], before: int, verdicts: Sequence[
 
 
 def screening_item(
-    clips: Sequence[Clip], marked: StageResult[LandmarkRow], decisions: Mapping[str, Decision] = MappingProxyType({})
+    clips: Sequence[Clip],
+    marked: StageResult[LandmarkRow],
+    decisions: Mapping[str, Decision] = MappingProxyType({}),
+    lips: StageResult[LipSyncRow] | None = None,
 ) -> Item[ScreeningFacts]:
     """All clips' scores as the one item, with the decisions on those of them that somebody looked at."""
     scores = {outcome.id: outcome.row for outcome in marked.done}
+    fits = {outcome.id: outcome.row for outcome in lips.done} if lips is not None else {}
     rows = tuple(
         ScoredClip(
             **scores[clip.id].model_dump(),
@@ -325,6 +335,8 @@ def screening_item(
             subject=clip.record.subject,
             side=clip.source.split if clip.source is not None else None,
             source=clip.source.id if clip.source is not None else "",
+            sync_offset_s=fits.get(clip.id, NOT_SCORED).offset_s,
+            sync_confidence=fits.get(clip.id, NOT_SCORED).confidence,
         )
         for clip in clips
         if clip.id in scores

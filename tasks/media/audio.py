@@ -135,6 +135,26 @@ class AudioTrack:
         self._source.close()
 
 
+def read_mono(path: Path, rate_hz: int, seconds: float) -> np.ndarray:
+    """The first `seconds` of a file's sound in one channel at another rate: (n,) int16, shorter where it ends earlier.
+
+    Raises `NoSoundError` where there is none.
+    """
+    sound = AudioSource(path)
+    try:
+        convert = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+        position, found = 0, [np.zeros(0, np.int16)]
+        for block in sound.blocks(0.0, seconds):
+            frame = _audio_frame(block, sound, position)
+            position += frame.samples
+            found += [part.to_ndarray()[0] for part in convert.resample(frame)]
+        if position:
+            found += [part.to_ndarray()[0] for part in convert.resample(None)]
+        return np.concatenate(found)[: round(seconds * rate_hz)]
+    finally:
+        sound.close()
+
+
 def write_audio(source: Path, path: Path, start_s: float, end_s: float) -> int:
     """Copy the sound of `source` between two seconds of its clock to a FLAC file, losslessly.
 

@@ -105,8 +105,13 @@ BAD = {
     "max_off_axis_deg": (head(off_axis_max_deg=127), "angle in degrees away from the camera 127 is above 126"),
     "max_covered": ({"covered": 0.31}, "share of the face that something covers 0.31 is above 0.15"),
     "max_lettering": ({"lettering": 0.5}, "a line of lettering as a share of the picture's width, 0.5 is above 0.3"),
+    "max_sync_offset_s": (
+        {"sync_offset_s": -0.24},
+        "distance in seconds of the sound from the lips 0.24 is above 0.08",
+    ),
+    "min_sync_confidence": ({"sync_confidence": 1.12}, "confidence that sound and lips fit 1.12 is below 3"),
 }
-OVERLAYS = {"max_covered": 0.15, "max_lettering": 0.3}
+OVERLAYS = {"max_covered": 0.15, "max_lettering": 0.3, "max_sync_offset_s": 0.08, "min_sync_confidence": 3}
 STRICT = ScreeningConfig(
     preset="talkvid", min_motion=0.1, min_expression_range_mm=0.5, min_completeness=0.95, **OVERLAYS
 )

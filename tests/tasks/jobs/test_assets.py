@@ -43,7 +43,7 @@ def test_every_missing_metric_has_its_assets_and_every_setting_is_the_recipes() 
         m.name for m in METRICS if m.lacks is not nothing
     }
     assert len({asset.name for asset in ASSETS}) == len({asset.place for asset in ASSETS}) == len(ASSETS)
-    wanted = {"autoencoder.path", "image_encoder.path", "networks.unet", "networks.motion_modules"}
+    wanted = {"autoencoder.path", "image_encoder.path", "networks.unet", "networks.motion_modules", "lip_sync.weights"}
     assert {asset.setting for asset in ASSETS} - {None} == wanted
     assert all(asset.sha256 is not None for asset in ASSETS if asset.fetched or asset.module)
     assert all(len(asset.sha256) == 64 for asset in ASSETS if asset.sha256)

@@ -1,0 +1,1 @@
+"""Whether lips and sound belong together: SyncNet's offset and confidence (Chung and Zisserman 2016)."""
