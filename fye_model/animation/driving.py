@@ -81,6 +81,11 @@ def motion_points(
     return Motion(points[source], held, aligned, notes, None if head is None else head.stretch(source))
 
 
+def own_points(reference: LandmarkSequence | None, motion: Motion) -> np.ndarray | None:
+    """The portrait's own face (478, 2) in pixels of its square, where the motion was laid onto it."""
+    return reference.pixels()[0] if reference is not None and motion.aligned else None
+
+
 def hold_missing(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Replace frames with NaN by the last frame before them without, or the first one after.
 

@@ -17,9 +17,10 @@ from PIL import Image
 
 from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.description import DESCRIPTION, ModelDescription
-from fye_model.animation.driving import USUAL_FPS, motion_points
+from fye_model.animation.driving import USUAL_FPS, motion_points, own_points
 from fye_model.animation.inputs import DrawnLandmarks
 from fye_model.animation.output import FollowYourEmojiOutput
+from fye_model.animation.paste_back import PasteBack
 from fye_model.animation.portrait import Cut
 from fye_model.animation.transfer import Transfer
 from fye_model.landmarks.geometry import FaceGeometry
@@ -68,11 +69,14 @@ class Faces(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """What the pipeline is called with, and what is needed to put its frames back. notes: what a user should know."""
+    """What the pipeline is called with, and what is needed to put its frames back. own: (478, 2) the portrait's face in
+    the square, where the motion was laid onto it; fps: of the frames; notes: what a user should know."""
 
     portrait: SeenPortrait
     reference: Image.Image
     landmarks: DrawnLandmarks
+    own: np.ndarray | None
+    fps: float
     notes: tuple[str, ...]
 
 
@@ -94,13 +98,15 @@ def set_part(
     for line in model.cautions(driver.landmarks.model):
         logger.warning(line)
     notes = (*seen.notes, *driver.notes, *motion.notes)
-    return Part(seen, seen.cut.picture(seen.picture, model.size), landmarks, notes)
+    own = own_points(seen.reference, motion)
+    return Part(seen, seen.cut.picture(seen.picture, model.size), landmarks, own, driver.landmarks.fps, notes)
 
 
 def put_back(part: Part, frames: Sequence[Image.Image]) -> list[Image.Image]:
     """The animated squares in the whole picture, turned as the face lay."""
     picture = np.asarray(part.portrait.picture)
-    return [Image.fromarray(part.portrait.cut.paste(picture, np.asarray(frame))) for frame in frames]
+    put = PasteBack(part.portrait.cut, part.reference, part.own, part.landmarks.points_px, part.fps)
+    return [Image.fromarray(put(picture, np.asarray(frame), index)) for index, frame in enumerate(frames)]
 
 
 class PerformingMixin:

@@ -59,6 +59,13 @@ class Cut:
         """The square's content at `size` x `size`, upright."""
         return cut_square(self.turn.picture(image), self.square, size)
 
+    @property
+    def seams(self) -> tuple[bool, bool, bool, bool]:
+        """Whether the picture goes on beyond the square's left, top, right and bottom side."""
+        left, top, side = self.square.left, self.square.top, self.square.side
+        width, height = self.turn.size
+        return left > 0, top > 0, left + side < width, top + side < height
+
     def paste(self, picture: np.ndarray, frame: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """Put an animated square back, turned as it lay and blended at its border.
 

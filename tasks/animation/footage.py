@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from fye_model.animation.blend import ColourKeeper, soft_mask, steady
+from fye_model.animation.blend import ColourKeeper, head_mask, soft_mask, steady
 from fye_model.animation.description import ModelDescription
 from fye_model.animation.driving import USUAL_FPS, Motion
 from fye_model.animation.inputs import DrawnLandmarks
@@ -164,8 +164,13 @@ def put_onto(scene: Footage, squares: Iterator[np.ndarray], fps: float, head: He
                 span, first, colours = starts[frame], frame, ColourKeeper(fps)
                 drawn, own = (steady(points[span], fps) for points in (scene.landmarks.points_px, scene.own))
             cut, made = Cut(scene.turn, square), next(squares)
-            mask = soft_mask(np.stack([drawn[frame - first], own[frame - first]]), size, head)
-            made = colours(made, np.asarray(cut.picture(Image.fromarray(rgb), size)), mask)
+            faces, below = np.stack([drawn[frame - first], own[frame - first]]), cut.picture(Image.fromarray(rgb), size)
+            if head == "driver":
+                mask = head_mask(faces, size, cut.seams)
+                made = colours.of_skin(made, np.asarray(below), faces[0], faces[1], mask)
+            else:
+                mask = soft_mask(faces, size)
+                made = colours.at_seam(made, np.asarray(below), mask)
             weight = Image.fromarray(mask * np.float32(scene.opacity[frame]))
             yield cut.paste(rgb, made, np.asarray(weight.resize((square.side,) * 2, Image.Resampling.BILINEAR)))
     left = sum(1 for _ in squares)  # to its end, where the pipeline clears up

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from fye_model.animation.description import ModelDescription
-from fye_model.animation.driving import USUAL_FPS, Motion, motion_points
+from fye_model.animation.driving import USUAL_FPS, Motion, motion_points, own_points
 from fye_model.animation.inputs import DrawnLandmarks
+from fye_model.animation.paste_back import PasteBack
 from fye_model.animation.portrait import Cut
 from fye_model.config import SamplingConfig
 from fye_model.landmarks.drawing import ALIGNED
@@ -29,12 +31,19 @@ _MOST_FACES = 8
 
 @dataclass(frozen=True)
 class Performance:
-    """One face's part: its place in the picture, the picture that the model starts from, and what is drawn for it."""
+    """One face's part: its place in the picture, the picture that the model starts from, and what is drawn for it.
+    own: (478, 2) the face in that picture, None where none was found or what is drawn does not lie on it."""
 
     cut: Cut
     reference: Image.Image
     motion: Motion
     landmarks: DrawnLandmarks
+    own: np.ndarray | None = None
+
+    def paste_back(self, fps: float, whole: bool = False) -> PasteBack:
+        """Puts what is made for it back into the picture: the head, or the whole square."""
+        own = None if whole else self.own
+        return PasteBack(self.cut, self.reference, own, self.landmarks.points_px, fps)
 
     def stretch(self, start: int, count: int) -> Performance:
         """`count` frames from `start` on."""
@@ -115,4 +124,5 @@ def _perform(
     how = (geometry, model, sampling.smoothing, request.transfer, driver.still)
     motion = motion_points(driver.landmarks, actor.reference, *how)
     landmarks = DrawnLandmarks(motion.points, model.size, model.size, model.landmark_variant)
-    return Performance(actor.cut, actor.cut.picture(picture, model.size), motion, landmarks)
+    own = own_points(actor.reference, motion)
+    return Performance(actor.cut, actor.cut.picture(picture, model.size), motion, landmarks, own)

@@ -13,18 +13,23 @@ from tasks.media.moving import Moving
 
 
 def shown(
-    squares: Iterator[Sequence[np.ndarray]], scene: Scene, paste_back: bool, beside: bool
+    squares: Iterator[Sequence[np.ndarray]], scene: Scene, paste_back: bool, beside: bool, cut_out: bool = False
 ) -> Iterator[np.ndarray]:
-    """Frames (h, w, 3) uint8 from the animated squares of all performances, a sequence of them for each frame."""
+    """Frames (h, w, 3) uint8 from the animated squares of all performances, a sequence of them for each frame.
+
+    cut_out: the portrait has no background that would have to stand.
+    """
     picture, first = np.asarray(scene.subject.picture), scene.performances[0]
     still = picture if paste_back else np.asarray(first.reference)
     drivers = driver_pictures(scene) if beside else None
-    for faces in squares:
+    fps = scene.driver.landmarks.fps
+    back = [performance.paste_back(fps, cut_out) for performance in scene.performances]
+    for index, faces in enumerate(squares):
         frame = faces[0]
         if paste_back:
             frame = picture
-            for performance, square in zip(scene.performances, faces, strict=True):
-                frame = performance.cut.paste(frame, square)
+            for put, square in zip(back, faces, strict=True):
+                frame = put(frame, square, index)
         yield frame if drivers is None else pictures_in_a_row([still, next(drivers), frame], first.landmarks.height)
 
 

@@ -158,7 +158,7 @@ def _frames(
     watch: Watch | None,
 ) -> Iterator[np.ndarray]:
     squares = _squares(pipeline, scene, request, sampling, log, watch)
-    return shown(squares, scene, request.paste_back, request.side_by_side)
+    return shown(squares, scene, request.paste_back, request.side_by_side, cut_out=request.alpha)
 
 
 def _write(request: AnimateRequest, frames: Iterator[np.ndarray], scene: Scene) -> int:

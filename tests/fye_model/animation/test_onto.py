@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fye_model.animation.blend import ColourKeeper, soft_mask, steady
+from fye_model.animation.blend import ColourKeeper, head_mask, soft_mask, steady
 from fye_model.animation.description import Crop
 from fye_model.animation.onto import (
     at_times,
@@ -146,7 +146,7 @@ def test_the_mask_holds_both_faces_and_nothing_at_the_squares_edge() -> None:
     assert mask[oval[:, 1], oval[:, 0]].min() > 0.8
     assert not mask[[0, -1]].any() and not mask[:, [0, -1]].any()
     assert np.abs(np.diff(mask, axis=0)).max() < 0.45, "no edge"
-    assert soft_mask(both, 64, "driver").sum() > 1.3 * mask.sum(), "the driver's head takes the hair along"
+    assert head_mask(both, 64).sum() > 1.3 * mask.sum(), "the driver's head takes the hair along"
 
 
 def test_the_seam_of_a_jittering_face_is_steady() -> None:
@@ -165,6 +165,6 @@ def test_colours_are_kept_slowly() -> None:
     footage = np.full((64, 64, 3), (150, 120, 100), np.uint8)
     made = np.full((64, 64, 3), (130, 125, 100), np.uint8)
     keeper = ColourKeeper(25.0)
-    assert (keeper(made, footage, mask) == footage).all()
-    flash = keeper(made, np.full_like(footage, 220), mask).astype(int)
+    assert (keeper.at_seam(made, footage, mask) == footage).all()
+    flash = keeper.at_seam(made, np.full_like(footage, 220), mask).astype(int)
     assert 5 < (flash - footage).mean() < 0.25 * (220 - footage).mean(), "one frame does not decide"
