@@ -26,7 +26,7 @@ MIN_SHARED = 24  # frames; fewer say nothing
 LONG = 48  # frames from which the threshold is enough; fewer must agree better
 SHORT_MORE = 0.2
 SECOND = 25  # frames, odd: slower change than this is left out
-_BLOCK = 1024  # clips compared with all others at once
+_BLOCK = 128  # clips compared with all others at once
 _STILL = 0.05  # grey levels of change, below which there is nothing to compare
 
 
@@ -182,8 +182,9 @@ def _flip(flat: np.ndarray) -> np.ndarray:
 def _alike(means: np.ndarray, others: np.ndarray, sources: np.ndarray) -> Iterator[tuple[int, int]]:
     """Places of two clips of different sources whose mean thumbnails look alike, the lesser place first."""
     for start in range(0, len(means), _BLOCK):
-        found = np.argwhere(means[start : start + _BLOCK] @ others[start:].T >= ALIKE) + start
-        for first, second in found:
+        fit = means[start : start + _BLOCK] @ others[start:].T
+        found = np.flatnonzero(fit >= ALIKE)  # np.argwhere of a table takes as long as the product
+        for first, second in zip(found // fit.shape[1] + start, found % fit.shape[1] + start, strict=True):
             if first < second and sources[first] != sources[second]:
                 yield int(first), int(second)
 
