@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,16 @@ def file_digest(path: Path) -> str:
 def json_digest(value: Any) -> str:
     """sha256 of a JSON-able value in canonical form."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def json_list_digest(values: Iterable[Any]) -> str:
+    """What `json_digest` says of the list of these values, which need not all be there at once."""
+    state = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        state.update(f",{text}".encode() if number else text.encode())
+    state.update(b"]")
+    return state.hexdigest()
 
 
 def folder_digest(folder: Path) -> str:

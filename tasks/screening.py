@@ -19,6 +19,7 @@ from fye_model.config import Config, ScreeningConfig, SplitConfig
 from fye_model.landmarks.table import sequences_same_model
 from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Item, StageResult, Worker
+from tasks.engine.many import many_records
 from tasks.engine.stage import Context, Stage
 from tasks.footage.duplicates import Copy, Seen, find_copies
 from tasks.footage.splits import Side, Span, Spans, split
@@ -223,6 +224,7 @@ class ScreeningWorker(Worker[ScreeningFacts, ScreeningRow]):
     def __init__(self, settings: ScreeningSettings, context: Context) -> None:
         self.settings = settings
 
+    @many_records()
     def process(self, item: Given[ScreeningFacts]) -> ScreeningRow:
         """Writes no file: the verdicts are the row."""
         rows, config = item.facts.rows, self.settings.screening
@@ -318,6 +320,7 @@ def _funnel_by_hand(rows: Sequence[ScoredClip], before: int, verdicts: Sequence[
     return [FunnelStep(rule="by hand", lost=before - len(left), clips=len(left), frames=sum(left))]
 
 
+@many_records()
 def screening_item(
     clips: Sequence[Clip],
     marked: StageResult[LandmarkRow],
@@ -329,7 +332,7 @@ def screening_item(
     fits = {outcome.id: outcome.row for outcome in lips.done} if lips is not None else {}
     rows = tuple(
         ScoredClip(
-            **scores[clip.id].model_dump(),
+            **dict(scores[clip.id]),
             clip=clip.id,
             name=clip.record.name,
             subject=clip.record.subject,

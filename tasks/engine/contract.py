@@ -65,7 +65,15 @@ ONE_CPU = Resources()
 
 def problems_with(found: Iterable[str], declared: Files) -> list[str]:
     """What is wrong with these file names: those that nobody declared, and those declared that are missing."""
-    names = list(found)
+    names = tuple(found)
+    return list((_problems if len(names) <= _FEW else _problems.__wrapped__)(names, tuple(declared)))
+
+
+_FEW = 32  # names of one item's files: the same for every item of a stage
+
+
+@lru_cache(maxsize=64)
+def _problems(names: tuple[str, ...], declared: tuple[str, ...]) -> list[str]:
     patterns = {name: _pattern(name) for name in declared}
     unknown = [name for name in names if not any(pattern.fullmatch(name) for pattern in patterns.values())]
     missing = [

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -230,21 +231,23 @@ _MANIFEST = pa.schema(
 )
 
 
-_AT_ONCE = 1000  # rows read as Python objects
+_AT_ONCE = 1000  # rows read and written as Python objects
 
 
 def write_manifest(store: Store, path: str, outcomes: Sequence[Outcome[Row]]) -> int:
     """Write one row per outcome; returns the file's size in bytes. Equal outcomes give equal bytes."""
-    rows = []
-    for outcome in outcomes:
-        row = {name: getattr(outcome, name) for name in _MANIFEST.names if name not in ("files", "row")}
-        row["files"] = json.dumps(outcome.files, sort_keys=True)
-        row["row"] = json.dumps(as_json(outcome.result), sort_keys=True)
-        rows.append(row)
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=_MANIFEST), sink, compression="zstd")
+    sink, left = io.BytesIO(), iter(outcomes)
+    with pq.ParquetWriter(sink, _MANIFEST, compression="zstd") as writer:
+        while some := [_manifest_row(outcome) for outcome in islice(left, _AT_ONCE)]:
+            writer.write_table(pa.Table.from_pylist(some, schema=_MANIFEST))
     store.write_bytes(path, sink.getvalue())
     return len(sink.getvalue())
+
+
+def _manifest_row(outcome: Outcome[Row]) -> dict[str, str | float | None]:
+    row = {name: getattr(outcome, name) for name in _MANIFEST.names if name not in ("files", "row")}
+    texts = json.dumps(outcome.files, sort_keys=True), json.dumps(as_json(outcome.result), sort_keys=True)
+    return {**row, "files": texts[0], "row": texts[1]}
 
 
 def read_manifest(store: Store, path: str, record: type[Row]) -> list[Outcome[Row]]:

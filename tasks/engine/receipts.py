@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Generic
 from pydantic import Field, ValidationError
 
 from fye_model.config import Config
+from fye_model.files import json_list_digest
 from tasks.engine.contract import problems_with
 from tasks.engine.items import Item, Outcome, Row, as_json, file_list, read_manifest, write_manifest
+from tasks.engine.many import many_records
 from tasks.engine.pool import WORKER_DIED
 from tasks.engine.store import Store, digest, folder_files
 
@@ -111,7 +113,7 @@ class Receipts(Generic[Row]):
             result = self.stage.row.model_validate(receipt.row) if done else None
             rest = (receipt.reason, receipt.message, receipt.seconds)
             outcome = Outcome(item.id, item.name, key, folder, file_list(receipt.files), result, *rest)
-            return outcome if is_complete(self.store, outcome) else None
+            return outcome if self.store.holds(folder, outcome.files) else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -119,6 +121,11 @@ class Receipts(Generic[Row]):
             if tell:
                 logger.warning("%s is not believed (%s); %s is done again", path, said, item.name)
             return None
+
+    @many_records()
+    def find_all(self, items: Sequence[Item[Any]], keys: Sequence[str], tell: bool = True) -> list[Outcome[Row] | None]:
+        """What `find` says of each item, in order."""
+        return [self.find(item, key, tell) for item, key in zip(items, keys, strict=True)]
 
     def settle(self, item: Item[Any], key: str, scratch: Path, row: Row, seconds: float) -> Outcome[Row]:
         """Publish what a worker made in `scratch`, receipt last; where another machine was faster, its outcome."""
@@ -150,6 +157,7 @@ class Receipts(Generic[Row]):
         folder = item_folder(self.stage, key)
         return Outcome(item.id, item.name, key, folder, {}, None, reason, message, seconds=round(seconds, 3))
 
+    @many_records()
     def write_stage(self, key: str, outcomes: Sequence[Outcome[Row]], fresh: int) -> StageReceipt:
         """Write the manifest of a finished stage; returns its receipt."""
         manifest = _manifest(self.stage, key)
@@ -159,13 +167,14 @@ class Receipts(Generic[Row]):
             key=key,
             manifest=manifest,
             manifest_size=write_manifest(self.store, manifest, outcomes),
-            digest=digest([outcome.identity() for outcome in outcomes]),
+            digest=json_list_digest(outcome.identity() for outcome in outcomes),
             done=sum(outcome.done for outcome in outcomes),
             quarantined=sum(not outcome.done for outcome in outcomes),
             fresh=fresh,
             settled=all(outcome.reason not in NOT_KEPT for outcome in outcomes),
         )
 
+    @many_records()
     def verify(self, receipt: StageReceipt, key: str) -> list[Outcome[Row]]:
         """The outcomes of a stage; ValueError unless everything that its receipt names is there as recorded."""
         expected = (RECEIPT_SCHEMA, self.stage.name, key, _manifest(self.stage, key), True)
@@ -178,10 +187,12 @@ class Receipts(Generic[Row]):
         if stage_key(self.stage, ((outcome.name, outcome.key) for outcome in outcomes)) != key:
             raise ValueError(f"{receipt.manifest} tells of other items")
         for outcome in outcomes:
-            if outcome.folder != item_folder(self.stage, outcome.key) or not is_complete(self.store, outcome):
+            known = outcome.folder == item_folder(self.stage, outcome.key)
+            if not known or not self.store.holds(outcome.folder, outcome.files):
                 raise ValueError(f"an output of {outcome.name} is missing or damaged")
         return outcomes
 
+    @many_records()
     def outcomes(self, receipt: StageReceipt) -> list[Outcome[Row]]:
         """The outcomes that a stage's receipt names, in the order of its items."""
         return read_manifest(self.store, receipt.manifest, self.stage.row)
@@ -200,12 +211,3 @@ class Receipts(Generic[Row]):
             seconds=outcome.seconds,
         )
         return (json.dumps(receipt.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True) + "\n").encode()
-
-
-def is_complete(store: Store, outcome: Outcome[Row]) -> bool:
-    """Whether an outcome's receipt and files are in the store, with the recorded sizes (and contents, if touched)."""
-    receipt = f"{outcome.folder}/receipt.json"
-    return store.exists(receipt) and all(
-        store.holds(f"{outcome.folder}/{name}", size, sha256, since=receipt)
-        for name, (size, sha256) in outcome.files.items()
-    )

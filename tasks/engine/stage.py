@@ -29,6 +29,7 @@ from tasks.engine import pool
 from tasks.engine.contract import Files, Resources, problems_with
 from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
 from tasks.engine.limits import gpus_held
+from tasks.engine.many import many_records
 from tasks.engine.progress import Progress
 from tasks.engine.receipts import RECEIPT_SCHEMA, UNEXPECTED, Receipts, StageReceipt, stage_key
 from tasks.engine.store import FileRef, Store, digest, file_digest, is_address
@@ -94,6 +95,7 @@ class Stage(Generic[Settings, Facts, Row]):
         code: list[JsonValue] = [RECEIPT_SCHEMA, self.name, self.version, tools, landmark_model]
         return digest([code, settings, item.id, inputs, as_json(item.facts)])
 
+    @many_records()
     def keys(
         self, store: Store, settings: Settings, asset: LandmarkerAsset | None, items: Sequence[Item[Facts]]
     ) -> list[str]:
@@ -128,7 +130,7 @@ class Stage(Generic[Settings, Facts, Row]):
         with checked_against(job.receipts, job.key) as checked:
             state: State[Any] = _prefect_task(self, job)(job, return_state=True)  # type: ignore[assignment]
             receipt: StageReceipt = state.result(raise_on_failure=True)  # type: ignore[assignment]
-            outcomes = checked.outcomes(receipt)
+            outcomes = checked.outcomes(receipt) if job.found is None else job.found
         cached = state.name == "Cached"
         return StageResult(
             stage=self.name,
@@ -165,6 +167,7 @@ class _Job(Generic[Row]):
         self.keys = stage.keys(store, settings, asset, items)
         self.key = stage_key(stage, zip((item.name for item in items), self.keys, strict=True))
         self.receipts = Receipts(store, stage)
+        self.found: list[Outcome[Row]] | None = None  # where nothing had to be made: what the items' receipts say
 
     def make_worker(self, device: Device) -> Callable[[], Worker[Any, Row]]:
         """Opens the stage's worker, in whatever process it is called."""
@@ -203,11 +206,8 @@ def _prefect_task(stage: AnyStage, job: _Job[Row]) -> Task[..., Any]:
 def _execute_stage(job: _Job[Row]) -> StageReceipt:
     """Body of the Prefect task: find what is done, do the rest, write the manifest, return the receipt."""
     progress = Progress(job.stage.name, len(job.items))
-    outcomes: dict[int, Outcome[Row]] = {}
-    for index, (item, key) in enumerate(zip(job.items, job.keys, strict=True)):
-        found = job.receipts.find(item, key)
-        if found is not None:
-            outcomes[index] = found
+    found = job.receipts.find_all(job.items, job.keys)
+    outcomes = {index: outcome for index, outcome in enumerate(found) if outcome is not None}
     missing = largest_first(job.items, [index for index in range(len(job.items)) if index not in outcomes])
     progress.begin(cached=len(outcomes), missing=len(missing))
     for position, outcome in _work(job, missing):
@@ -215,6 +215,8 @@ def _execute_stage(job: _Job[Row]) -> StageReceipt:
         progress.advance(outcome)
     ordered = [outcomes[index] for index in range(len(job.items))]
     progress.end(ordered)
+    if not missing:
+        job.found = ordered
     return job.receipts.write_stage(job.key, ordered, fresh=len(missing))
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import pyarrow.parquet as pq
 
 from fye_model.config import Config
+from tasks.engine.many import many_records
 from tasks.engine.store import Store, is_address
 from tasks.footage.pieces import Source
 from tasks.media.opening import printable
@@ -67,6 +68,7 @@ class SourceChanges(Config):
     changes: tuple[SourceChange, ...]
 
 
+@many_records()
 def note_sources(store: Store, sources: Sequence[Source]) -> SourceChanges:
     """Compare what is found with the last look, and note it as the next one's."""
     before = read_sources(store)

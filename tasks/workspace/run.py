@@ -87,9 +87,8 @@ class Run:
     def to_do(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> list[str]:
         """The names of the items that a run of the stage would make."""
         keys = stage.keys(self.store, stage.settings(self.recipe), self.landmarker, items)
-        receipts = Receipts(self.store, stage)
-        pairs = zip(items, keys, strict=True)
-        return [item.name for item, key in pairs if receipts.find(item, key, tell=False) is None]
+        found = Receipts(self.store, stage).find_all(items, keys, tell=False)
+        return [item.name for item, outcome in zip(items, found, strict=True) if outcome is None]
 
     def one_item(
         self,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.engine.items import Nothing, Outcome
+from tasks.engine.many import many_records
 from tasks.engine.store import HashMemory, Store
 from tasks.footage.card import DEFAULT_CARD, load_card, merged
 from tasks.footage.check import Checked, check_footage
@@ -117,6 +118,7 @@ def check_sources(root: Root) -> Checked:
     return check_footage(card, list(sources_of(root, Reading())), seconds)
 
 
+@many_records()
 def scan(store: Store, roots: Iterable[Root], shard: Shard | None = None) -> list[Source]:
     """Everything below the roots, ordered by root and path. What cannot be taken is returned with its problem.
 

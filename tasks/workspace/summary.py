@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 from fye_model.config import Config
 from fye_model.version import this_software
 from tasks.engine.items import StageCounts, as_json
+from tasks.engine.many import many_records
 from tasks.engine.store import Store
 from tasks.workspace.changes import SourceChanges, change_lines
 from tasks.workspace.rows import write_rows
@@ -180,6 +181,7 @@ def result_lines(summary: Results, set_aside: int, most: int = 10) -> Iterator[t
     yield from (summary.outputs or {}).items()
 
 
+@many_records()
 def write_tables(
     store: Store, summary: Summary, manifest: Iterable[ManifestRow], quarantine: Sequence[QuarantineRow]
 ) -> None:

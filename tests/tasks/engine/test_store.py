@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fye_model.files import json_list_digest
 from tasks.engine.store import FileRef, HashMemory, Store, digest, file_digest, folder_files
 
 
@@ -152,3 +153,8 @@ def test_a_folder_counts_by_its_names_and_contents(tmp_path: Path) -> None:
 
 def test_digests_do_not_depend_on_key_order() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+def test_a_list_told_value_by_value_has_the_digest_of_the_whole() -> None:
+    for values in ([], [1], [{"b": [2], "a": "é"}, None, [], 0.1]):
+        assert json_list_digest(iter(values)) == digest(values)
