@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fye_model.landmarks import topology
-from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
+from fye_model.landmarks.masks import expression_mask, face_mask, latent_masks
 
 
 @pytest.mark.parametrize("fraction", [0.02, 0.05])
@@ -65,21 +67,21 @@ def test_frames_without_landmarks_have_empty_masks(turning) -> None:
         assert not masks[1].any() and masks[0].any() and masks[2].any()
 
 
-def test_latent_cells_hold_the_fraction_covered() -> None:
-    mask = np.zeros((1, 16, 24), bool)
-    mask[0, :8, :8] = True
-    mask[0, 8, 8:12] = True
-    latent = to_latent(mask)
-    assert latent.dtype == np.float32
-    np.testing.assert_array_equal(latent, [[[1, 0, 0], [0, 4 / 64, 0]]])
-    np.testing.assert_allclose(to_latent(mask, 4).mean(), mask.mean())
-    with pytest.raises(ValueError, match="divisible by 8"):
-        to_latent(mask[:, :15])
-
-
-def test_latent_cells_hold_the_mean_of_their_pixels_to_the_bit() -> None:
-    mask = np.random.default_rng(0).random((3, 48, 64)) < 0.3
-    for factor in (4, 8, 16):
-        cells = mask.reshape(3, 48 // factor, factor, 64 // factor, factor).mean(axis=(2, 4), dtype=np.float32)
-        found = to_latent(mask, factor)
+@pytest.mark.parametrize("factor", [4, 8, 16])
+def test_latent_cells_hold_the_mean_of_their_pixels_to_the_bit(turning, factor: int) -> None:
+    points = turning.points.copy()
+    points[1] = np.nan
+    points[2:6, :, :2] += np.array([(-0.5, 0), (0.45, 0), (0, 0.5), (0, -0.5)])[:, None]  # cut by each border
+    points[6, :, :2] += 3  # elsewhere
+    points[7, :, 0] = 2 * np.abs(points[7, :, 0] - 0.5)  # folded: the oval overlaps itself
+    sequence = replace(turning, points=points, width=400, height=512)
+    drawn = (expression_mask(sequence.pixels(), 512, 400), face_mask(sequence.pixels(), 512, 400))
+    for found, mask in zip(latent_masks(sequence, 0.02, factor), drawn, strict=True):
+        cells = mask.reshape(9, 512 // factor, factor, 400 // factor, factor).mean(axis=(2, 4), dtype=np.float32)
         assert found.dtype == np.float32 and np.array_equal(found, cells)
+        assert [bool(frame.any()) for frame in found] == [True, False, True, True, True, True, False, True, True]
+
+
+def test_sides_that_do_not_divide_into_cells_are_an_error(turning) -> None:
+    with pytest.raises(ValueError, match="divisible by 8"):
+        latent_masks(replace(turning, width=508), 0.02, 8)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from fye_model.config import TrainStageConfig
 from fye_model.landmarks.geometry import FaceGeometry
-from fye_model.landmarks.masks import expression_mask, face_mask, to_latent
+from fye_model.landmarks.masks import latent_masks
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
 from fye_model.training.job import TrainJob
 from tests.debug import DEBUG
@@ -41,12 +41,7 @@ def write_clip(folder: Path, frames: int, seed: int, invalid: tuple[int, ...] = 
         points, None, None, valid, np.zeros(frames, bool), np.arange(frames) / FPS, FPS, SIZE, SIZE, MODEL
     )
     write_landmarks(sequence, folder / "landmarks.parquet")
-    pixels = sequence.pixels()
-    write_masks(
-        folder / "masks.parquet",
-        to_latent(expression_mask(pixels, SIZE, SIZE), FACTOR),
-        to_latent(face_mask(pixels, SIZE, SIZE), FACTOR),
-    )
+    write_masks(folder / "masks.parquet", *latent_masks(sequence, 0.02, FACTOR))
     side = SIZE // FACTOR
     picture = np.random.default_rng(0).standard_normal((4, side, side))  # of all clips: there is something to learn
     latents = (picture + 0.1 * random.standard_normal((frames, 4, side, side))).astype(np.float32)
