@@ -32,6 +32,7 @@ from pydantic import TypeAdapter
 from fye_model.files import file_digest, parse_json, place_folder, whole_file, write_atomic
 from fye_model.files import json_digest as digest
 from tasks.engine.locks import held_claim, held_file
+from tasks.engine.own import own_folder
 
 __all__ = ["HASHES", "FileRef", "HashMemory", "Store", "digest", "file_digest", "folder_files", "is_address"]
 PUBLISHING_S = 1800.0  # to wait for another machine that sends its files of the same item
@@ -216,10 +217,13 @@ class Store:
         return value
 
     def scratch(self, rel: str) -> Path:
-        """A local folder for work in progress on `rel`; it survives a killed process, so the work can go on."""
+        """A local folder for work in progress on `rel`; it survives a killed process, so the work can go on.
+
+        Raises ValueError where somebody else's folder is in its place on this machine.
+        """
         if self.local_root is not None:
             return self.local_root / "partial" / rel
-        return Path(tempfile.gettempdir()) / "follow-your-emoji" / digest(self.url)[:12] / "partial" / rel
+        return own_folder(Path(tempfile.gettempdir()), "follow-your-emoji") / digest(self.url)[:12] / "partial" / rel
 
     @contextmanager
     def claimed(self, rel: str, wait_s: float = 24 * 3600.0) -> Iterator[Path]:
