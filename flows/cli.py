@@ -113,25 +113,28 @@ def samples(
     seconds: Annotated[float, Parameter(help="Length of a clip.")] = 6.0,
     size: Annotated[int, Parameter(help="Side of a clip in pixels.")] = 384,
     seed: Annotated[int, Parameter(help="Of the motion.")] = 0,
+    told: Told = TOLD,
 ) -> int:
     """Put portraits into known motion: blinks, mouth, gaze, brows, turns. Makes clips, and a table of their motion."""
     from tasks.samples.clips import PERSON, SampleSettings, make_samples
 
     settings = SampleSettings(clips, seconds, size, seed=seed)
     if portraits is None:
-        for path in make_samples(output / PERSON, clips, seconds, size, seed=seed):
-            print(path)
+        paths = [str(path) for path in make_samples(output / PERSON, clips, seconds, size, seed=seed)]
+        told.end({"clips": paths}, *paths)
         return 0
     from tasks.faces.landmarker import resolve_landmarker
     from tasks.jobs.perform import find_pictures, perform
 
-    made = 0
+    made: list[str] = []
     for performed in perform(find_pictures(portraits), output, settings, resolve_landmarker()):
         for said in (*performed.notes, *([performed.problem] if performed.problem else [])):
             print(f"fye: {said}", file=sys.stderr)
         for path in performed.clips:
-            print(path, flush=True)
-        made += bool(performed.clips)
+            told.log(str(path))
+            made.append(str(path))
+    if told.json:
+        told.end({"clips": made})
     return 0 if made else 1
 
 
@@ -289,12 +292,14 @@ def import_release(
         list[str] | None,
         Parameter(name="--set", help="A network setting, as KEY=VALUE: image_prompt=linear_qformer …", negative=""),
     ] = None,
+    told: Told = TOLD,
 ) -> int:
     """Convert the authors' released weights into this project's format; says what was loaded into what."""
     from tasks.jobs.import_release import import_model
     from tasks.workspace.recipes import parse_overrides
 
-    print(import_model(source, output, autoencoder, image_encoder, parse_overrides(set_ or [])))
+    said = import_model(source, output, autoencoder, image_encoder, parse_overrides(set_ or []))
+    told.end({"output": str(output)}, said)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flows.options import Json, Work
+from flows.options import TOLD, Json, Told, Work
 
 
 def stats(*, work: Work = "work/retrain", json: Json = False) -> int:
@@ -56,11 +56,13 @@ def card(
     work: Work = "work/retrain",
     output: Annotated[Path | None, Parameter(help="The Markdown file; WORK/datacard.md without it.")] = None,
     title: Annotated[str | None, Parameter(help="Of the data set; the work folder's name without it.")] = None,
+    told: Told = TOLD,
 ) -> int:
     """Write the data set's card: sources, licences, consent, hours, people, what was rejected and what it shows."""
     from tasks.jobs.surveys import write_card
 
-    print(write_card(work, output, title))
+    path = str(write_card(work, output, title))
+    told.end({"card": path}, path)
     return 0
 
 
@@ -71,6 +73,7 @@ def review(
     which: Annotated[Literal["all", "kept", "rejected"], Parameter(help="Of which clips.")] = "all",
     subject: Annotated[str | None, Parameter(help="Of this subject alone.")] = None,
     take: Annotated[Path | None, Parameter(help="Bring in decisions that the page saved; the next run obeys.")] = None,
+    told: Told = TOLD,
 ) -> int:
     """Make a page of every clip with landmarks, masks and reasons, on which clips are kept or rejected by key press."""
     from tasks.engine.store import existing_store
@@ -79,10 +82,12 @@ def review(
 
     if take is not None:
         changed, of = take_decisions(existing_store(work), take)
-        print(f"{changed} of {of} decisions are new: {work}/{DECISIONS}; the next run with --work {work} obeys them")
+        said = f"{changed} of {of} decisions are new: {work}/{DECISIONS}; the next run with --work {work} obeys them"
+        told.end({"decisions": f"{work}/{DECISIONS}", "new": changed, "of": of}, said)
         return 0
     made = make(work, output, which, subject)
-    print(f"{made.clips} clips, {made.lost} that never became one: {made.page}")
+    said = f"{made.clips} clips, {made.lost} that never became one: {made.page}"
+    told.end({"page": str(made.page), "clips": made.clips, "lost": made.lost}, said)
     return 0
 
 
@@ -95,16 +100,23 @@ def look(
     classifier: Annotated[Path | None, Parameter(help="Its folder; the asset content_classifier without it.")] = None,
     label: Annotated[tuple[str, ...], Parameter(help="Label of what is unwanted. May be given often.")] = ("nsfw",),
     most: Annotated[float, Parameter(help="The most that these labels may have in a frame.")] = 0.5,
+    told: Told = TOLD,
 ) -> int:
     """Look at the kept clips with models that no run needs, and write whom to reject as decisions to be brought in."""
     from tasks.jobs.look import Wanted, look
 
     found = look(work, Wanted(hands, unwanted, classifier, label, most), output)
     against = [one for one in found if one.reasons]
-    for one in against:
-        print(f"{one.clip.name}: {'; '.join(one.reasons)}")
-    print(f"{len(against)} of {len(found)} kept clips: {output}")
-    print(f"to reject them in the next run: fye review --work {work} --take {output}")
+    told.end(
+        {
+            "output": str(output),
+            "looked_at": len(found),
+            "against": [{"clip": o.clip.clip, "name": o.clip.name, "reasons": list(o.reasons)} for o in against],
+        },
+        *(f"{one.clip.name}: {'; '.join(one.reasons)}" for one in against),
+        f"{len(against)} of {len(found)} kept clips: {output}",
+        f"to reject them in the next run: fye review --work {work} --take {output}",
+    )
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from flows.options import FollowLinks, SourceName, Work
+from flows.options import TOLD, FollowLinks, SourceName, Told, Work
 
 Lists = Annotated[Path | None, Parameter(help="Folder of the lists that the source's collectors published.")]
 sources_app = App(name="sources", help="Sources of footage: what they are, what is here of them, what is missing.")
@@ -61,6 +61,7 @@ def manifest(
     output: Annotated[Path, Parameter(help="The table to write, .csv or .parquet, for `--videos`.")],
     follow_links: FollowLinks = False,
     all_: Annotated[bool, Parameter(name="--all", help="Name everything that is missing.", negative="")] = False,
+    told: Told = TOLD,
 ) -> int:
     """Lists of spans in, local files in; a table of footage out, and what is missing by name. Fetches nothing."""
     from tasks.footage.card import load_card
@@ -71,11 +72,13 @@ def manifest(
     card = load_card(source)
     listed = read_lists(card, lists)
     found = match_lists(card, listed, videos, follow_links)
-    print("\n".join(match_lines(card, listed, found, None if all_ else 20)))
+    for line in match_lines(card, listed, found, None if all_ else 20):
+        told.log(line)
     if not found.rows:
         raise ValueError(f"no file below {videos} is named as {card.title} names them: {card.layout}")
     write_manifest(output, found.rows)
-    print(f"{output}: {len(found.rows)} spans. Next: fye retrain --videos {output} --source {source}")
+    said = f"{output}: {len(found.rows)} spans. Next: fye retrain --videos {output} --source {source}"
+    told.end({"output": str(output), "spans": len(found.rows)}, said)
     return 0
 
 
@@ -87,6 +90,7 @@ def spans(
     most_s: Annotated[float, Parameter(help="Seconds that a span lasts at most.")] = 300.0,
     source: SourceName = None,
     follow_links: FollowLinks = False,
+    told: Told = TOLD,
 ) -> int:
     """Long videos as a table of spans, which many workers then share. Short ones stay whole; nothing is decoded."""
     from tasks.footage.manifest import write_manifest
@@ -97,7 +101,8 @@ def spans(
     write_manifest(output, rows)
     files = len({row.uri for row in rows})
     named = f" --source {source}" if source else ""
-    print(f"{output}: {len(rows)} spans of {files} files. Next: fye retrain --videos {output}{named}")
+    said = f"{output}: {len(rows)} spans of {files} files. Next: fye retrain --videos {output}{named}"
+    told.end({"output": str(output), "spans": len(rows), "files": files}, said)
     return 0
 
 

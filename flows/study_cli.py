@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from flows.options import TOLD, Told
+
 study_app = App(name="study", help="A user study: build its page, score its answers.")
 
 
@@ -20,6 +22,7 @@ def build(
     seed: Annotated[int, Parameter(help="Of the drawing, and of the order in which methods are shown.")] = 0,
     pairs: Annotated[Literal["cross", "self", "all"], Parameter(help="Which of the bench's pairs.")] = "cross",
     size: Annotated[int, Parameter(help="Side of every video in pixels.")] = 384,
+    told: Told = TOLD,
 ) -> int:
     """Write a page on which people rank the methods' videos, names hidden, by expression, identity and overall."""
     from pydantic import ValidationError
@@ -36,10 +39,13 @@ def build(
     study = build_study(bench, parse_methods(method), output, settings)
     page = output / PAGE_FOLDER
     megabytes = sum(path.stat().st_size for path in page.rglob("*") if path.is_file()) / 1e6
-    print(f"\n{len(study.cases)} cases of {len(study.methods)} methods", end="")
-    print(f" (the bench has no more {pairs} pairs)" if len(study.cases) < cases else "")
-    print(f"  for raters   {page} ({megabytes:.0f} MB): open its index.html, or put the folder on any web server")
-    print(f"  for you      {output / STUDY}: which letter is which method; `fye study score` needs it")
+    fewer = f" (the bench has no more {pairs} pairs)" if len(study.cases) < cases else ""
+    told.end(
+        {"page": str(page), "key": str(output / STUDY), "cases": len(study.cases), "methods": len(study.methods)},
+        f"\n{len(study.cases)} cases of {len(study.methods)} methods{fewer}",
+        f"  for raters   {page} ({megabytes:.0f} MB): open its index.html, or put the folder on any web server",
+        f"  for you      {output / STUDY}: which letter is which method; `fye study score` needs it",
+    )
     return 0
 
 
@@ -49,14 +55,18 @@ def score(
     *,
     study: Annotated[Path, Parameter(help="Folder that `fye study build` wrote.")],
     output: Annotated[Path, Parameter(help="Folder for tables and numbers.")],
+    told: Told = TOLD,
 ) -> int:
     """Aggregate raters' answers: mean ranks and wins with intervals, and how far the raters agree."""
     from tasks.jobs.score_study import score_study
 
     found = score_study(study, answers, output)
-    for file in found.left_out:
-        print(f"left out: {file.file}: {file.reason}")
-    print(f"\n{(output / 'table.md').read_text(encoding='utf-8')}", end="")
+    left_out = {str(file.file): file.reason for file in found.left_out}
+    for file, reason in left_out.items():
+        told.warn(f"left out: {file}: {reason}")
+    table = (output / "table.md").read_text(encoding="utf-8").rstrip("\n")
+    said = [f"left out: {file}: {reason}" for file, reason in left_out.items()]
+    told.end({"output": str(output), "left_out": left_out}, *said, f"\n{table}")
     return 0
 
 

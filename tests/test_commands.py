@@ -66,6 +66,24 @@ def options_of(command: App) -> set[str]:
     return {name for argument in command.assemble_argument_collection() for name in argument.names} | {"--help"}
 
 
+def commands_of(known: App, words: tuple[str, ...] = ()) -> dict[str, App]:
+    """Every command below one, by its words."""
+    found: dict[str, App] = {}
+    for word in known:
+        if isinstance(below := known[word], App) and not word.startswith("-"):
+            own = {" ".join((*words, word)): below} if below.default_command is not None else {}
+            found |= {**own, **commands_of(below, (*words, word))}
+    return found
+
+
+def test_every_command_that_makes_something_may_be_told_in_json() -> None:
+    made = {name: options for name, one in commands_of(app).items() if "--output" in (options := options_of(one))}
+    assert len(made) > 15
+    assert {name for name, options in made.items() if "--json" not in options} == {"stage"}, "which is for people alone"
+    only_told = {name for name, options in made.items() if "--quiet" not in options}
+    assert only_told == {"stage", "coverage", "history", "compare"}, "what these make is what they say"
+
+
 def test_deployments_modules_and_targets_that_documents_name_exist() -> None:
     deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     names = {

@@ -72,6 +72,11 @@ def test_bright_clips_that_a_classifier_does_not_want_become_decisions(
     assert app(words, result_action="return_value") == 0
     told = capsys.readouterr().out
     assert "ben-two-000: nsfw with" in told and "anna" not in told and "1 of 2 kept clips" in told
+    assert app([*words, "--quiet"], result_action="return_value") == 0 and capsys.readouterr().out == ""
+    assert app([*words, "--json"], result_action="return_value") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["looked_at"], found["output"]) == (2, str(output))
+    assert [(one["name"], len(one["reasons"])) for one in found["against"]] == [("ben-two-000", 1)]
     assert app(["review", "--work", str(tmp_path / "work"), "--take", str(output)], result_action="return_value") == 0
     (decision,) = read_decisions(Store(tmp_path / "work")).values()
     assert (decision.keep, decision.name) == (False, "ben-two-000") and "nsfw" in decision.note
