@@ -85,6 +85,10 @@ class Result:
         bool, Parameter(help="Only two seconds in few steps, and a strip of driver, drawn landmarks and result.")
     ] = False
     plan: Annotated[bool, Parameter(help="Only say what would be made, and how long it takes.")] = False
+    fast: Annotated[
+        bool,
+        Parameter(help="Compute about a quarter of the steps and continue what lies between: hardly another picture."),
+    ] = False
 
 
 @Parameter(name="*", group=DRIVER)
@@ -151,7 +155,8 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         from tasks.jobs.animate import AnimateRequest, check_request, sampling_of
         from tasks.workspace.recipes import parse_overrides
 
-        sampling = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
+        changes = parse_overrides(set_ or []) | ({} if seed is None else {"seed": seed})
+        sampling = sampling_of(model, changes, result.fast)
         settings = _settings(faces, motion, result, driver)
         if onto.onto is not None:
             if result.preview or result.plan:
@@ -159,15 +164,13 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
                     "--preview and --plan are of a portrait; with --onto, try a short piece of the footage"
                 )
             driven = {"driving": _only_driver(portrait, driving), "model": model, "output": output}
-            return _onto(
-                {**vars(onto), **driven, "sampling": sampling_of(model, sampling), "device": device}, settings, told
-            )
+            return _onto({**vars(onto), **driven, "sampling": sampling, "device": device}, settings, told)
         if driving is None:
             raise ValueError(f"{portrait} is to perform, but there is no driver: give PORTRAIT DRIVING")
         if onto != _ONTO:
             raise ValueError("--head, --sound and --reference-frame are of footage: give --onto FOOTAGE with them")
         places = {"portrait": portrait, "driving": driving, "model": model, "output": output}
-        how = {"sampling": sampling_of(model, sampling), "device": device}
+        how = {"sampling": sampling, "device": device}
         request = AnimateRequest.model_validate({**places, **dict(settings), **how})
         check_request(request)
         runtime, _ = runtime_and_recipe([], device=device)
@@ -176,7 +179,9 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         from flows.animate import animate as flow  # Prefect takes seconds to import
 
         paths = {name: str(path) for name, path in places.items()}
-        return run(flow, told=told, **paths, settings=settings, sampling=sampling, runtime=runtime)
+        if result.fast:
+            changes["step_cache"] = sampling.step_cache.model_dump(mode="json")
+        return run(flow, told=told, **paths, settings=settings, sampling=changes, runtime=runtime)
 
 
 def add_animate_many_command(app: App) -> None:
@@ -217,7 +222,7 @@ def add_animate_many_command(app: App) -> None:
 
         if result.preview or result.plan:
             raise ValueError("--preview and --plan are of one pair: see `fye animate`")
-        sampling = sampling_of(model, parse_overrides(set_ or []))
+        sampling = sampling_of(model, parse_overrides(set_ or []), result.fast)
         runtime, _ = runtime_and_recipe([], device=device)
         settings = _settings(faces, motion, result, driver)
         asset = resolve_landmarker(runtime.assets)
@@ -294,7 +299,7 @@ def _settings(faces: Faces, motion: Motion, result: Result, driver: Driver) -> A
     transfer |= {name: value for name, value in strengths.items() if value is not None}
     names = ("rotation", "position", "neutral", "proportions", "limits")
     how = {**transfer, **{name: getattr(motion, name) for name in names}, "ease_s": motion.ease}
-    shown = {name: value for name, value in vars(result).items() if name not in ("preview", "plan")}
+    shown = {name: value for name, value in vars(result).items() if name not in ("preview", "plan", "fast")}
     try:
         return AnimateSettings.model_validate({**vars(faces), **shown, **vars(driver), "transfer": how})
     except ValidationError as error:

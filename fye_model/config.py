@@ -302,12 +302,25 @@ class TrainConfig(Config):
 
 
 class StepCacheConfig(Config):
-    """Reuse of slow-changing denoiser features between steps (approximate; off by default)."""
+    """Steps whose network output is made of that of earlier ones (approximate; off by default, see `step_cache`)."""
 
+    # how many steps are computed, spaced as is best; interval, warmup_steps and depth then do not count
+    computed_steps: Annotated[int, Field(ge=2)] | None = None
     interval: Positive = 1  # compute the cached part every n-th step; 1: every step, exact
-    order: Literal[0, 1, 2] = 1  # 0: reuse, 1-2: Taylor extrapolation
+    order: Literal[0, 1, 2] = 1  # 0: reuse, 1-2: extrapolation by a line or a parabola
     warmup_steps: Annotated[int, Field(ge=0)] = 3
-    depth: Annotated[int, Field(ge=0)] = 1  # outer resolution levels that are always computed; 0: none, see step_cache
+    depth: Annotated[int, Field(ge=0)] = 1  # outer resolution levels that are always computed; 0: none
+    corrector: bool = True  # of whole steps: those skipped are gone again once the next computed one is known
+
+    @property
+    def skips(self) -> bool:
+        """Whether any step may be skipped."""
+        return self.interval > 1 or self.computed_steps is not None
+
+    @property
+    def computed_levels(self) -> int:
+        """Outer resolution levels that are computed at skipped steps, too; 0: skipped as a whole."""
+        return self.depth if self.computed_steps is None else 0
 
 
 class SamplingConfig(Config):
@@ -331,8 +344,11 @@ class SamplingConfig(Config):
             raise ValueError(f"window must be at least 3 with strategy progressive, got {self.window}")
         if self.strategy == "overlap" and self.overlap >= self.window:
             raise ValueError(f"overlap ({self.overlap}) must be below window ({self.window})")
-        if self.strategy == "overlap" and self.step_cache.interval > 1:
-            raise ValueError("step_cache.interval must be 1 with strategy overlap; skipping steps needs progressive")
+        if self.strategy == "overlap" and self.step_cache.skips:
+            raise ValueError(
+                "step_cache.interval must be 1, and computed_steps not given, with strategy overlap; skipping steps "
+                "needs progressive"
+            )
         return self
 
 

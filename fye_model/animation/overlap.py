@@ -27,7 +27,7 @@ def overlap_latents(
     outputs are summed over the windows and divided by the number of windows that a frame lies in. Raises
     `ValueError` with a step cache, which belongs to windows that are denoised one after the other.
     """
-    if sampler.cache is not None and sampler.cache.config.interval > 1:
+    if sampler.cache is not None and sampler.cache.config.skips:
         raise ValueError("step_cache.interval must be 1 with strategy 'overlap'; skipping steps needs 'progressive'")
     latents = noise * sampler.scheduler.init_noise_sigma
     counts = torch.zeros(noise.shape[2], device=noise.device)

@@ -320,7 +320,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
     def _sampler(self, request: Request, portrait: Picture, sizes: list[int]) -> WindowSampler:
         """The sampler of a video under its portrait; `sizes` are the frames of its windows."""
         picture = portrait_image(portrait, request.width, request.height)
-        skipping = request.step_cache if request.step_cache is not None and request.step_cache.interval > 1 else None
+        skipping = request.step_cache if request.step_cache is not None and request.step_cache.skips else None
         cache = None if skipping is None else StepCache(skipping, request.steps)
         return WindowSampler(
             self.denoiser if self._fast is None else self._fast.denoise_for(sizes),

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from fye_model.animation.step_cache import StepCache
 from fye_model.diffusion import clean_estimate, prediction_of
 from fye_model.networks.attention import KeyValue
 
+Hold = Callable[[Tensor, Tensor], Tensor]  # latents, timestep -> with kept frames as noise makes of them then
 OnStep = Callable[[int, int, Tensor], Tensor | None]  # step, timestep, latents (1, 4, f, h, w) -> changed latents
 
 
@@ -61,6 +63,10 @@ class WindowSampler:
         self.dtype = dtype
         self.takes_given = takes_given
         self.cache = cache
+        # Going steps again needs a scheduler that remembers nothing; input and latents are the same to this one.
+        self.corrector = (
+            cache if cache is not None and cache.corrects and isinstance(scheduler, DDIMScheduler) else None
+        )
 
     def begin_window(self) -> Tensor:
         """Reset the scheduler and the cache for a new window; return the timesteps (n,), high to low, on the CPU."""
@@ -99,10 +105,9 @@ class WindowSampler:
     def prediction(self, step: int, timestep: Any, noisy: Tensor, landmarks: Tensor, given: Tensor | None) -> Tensor:
         """`guided_prediction`, or what the step cache makes of earlier ones."""
         cache = self.cache
-        if cache is None or cache.config.interval == 1:
+        if cache is None or not cache.config.skips:
             return self.guided_prediction(noisy, timestep, landmarks, given)[0]
-        if cache.config.depth:
-            depth = cache.config.depth
+        if depth := cache.config.computed_levels:
             if not cache.computes(step):
                 (features,) = cache.extrapolate(step)
                 return self.guided_prediction(noisy, timestep, landmarks, given, depth=depth, deep_features=features)[0]
@@ -110,14 +115,26 @@ class WindowSampler:
             assert computed is not None
             cache.store(step, [computed])
             return output
-        alpha_bar = float(self.scheduler.alphas_cumprod[int(timestep)])
-        kind = self.scheduler.config.prediction_type
         if not cache.computes(step):
-            (clean,) = cache.extrapolate(step)
-            return prediction_of(clean, noisy, alpha_bar, kind)
+            return self._of_clean(cache.extrapolate(step), timestep, noisy)
         output, _ = self.guided_prediction(noisy, timestep, landmarks, given)
-        cache.store(step, [clean_estimate(noisy, output, alpha_bar, kind)])
+        alpha_bar = float(self.scheduler.alphas_cumprod[int(timestep)])
+        cache.store(step, [clean_estimate(noisy, output, alpha_bar, self.scheduler.config.prediction_type)])
         return output
+
+    def _of_clean(self, clean: list[Tensor], timestep: Any, noisy: Tensor) -> Tensor:
+        """The network output that a clean estimate of the step cache stands for, beside these noisy latents."""
+        alpha_bar = float(self.scheduler.alphas_cumprod[int(timestep)])
+        return prediction_of(clean[0], noisy, alpha_bar, self.scheduler.config.prediction_type)
+
+    def _corrected(self, cache: StepCache, latents: Tensor, hold: Hold) -> Tensor:
+        """Latents at the last computed step, gone again from those at the computed step before it."""
+        for step in cache.stretch():
+            timestep = self.scheduler.timesteps[step]
+            latents = hold(latents, timestep)
+            output = self._of_clean(cache.interpolate(step), timestep, latents)
+            latents = self.scheduler.step(output, timestep, latents, return_dict=False)[0]
+        return hold(latents, self.scheduler.timesteps[cache.stretch().stop])
 
     def sample(
         self,
@@ -143,15 +160,27 @@ class WindowSampler:
             if given is not None:
                 given[:, :-1] = kept
                 given[:, -1:] = here
+
+        def hold(latents: Tensor, timestep: Tensor) -> Tensor:
+            if here is None:
+                return latents
+            return torch.where(here, self.scheduler.add_noise(kept, noise, timestep[None]), latents)
+
         timesteps = self.begin_window()
         latents = noise * self.scheduler.init_noise_sigma
+        start: Tensor | None = None  # latents at the last computed step, unless a callback changed them since
         for step, timestep in enumerate(timesteps):
-            if here is not None:
-                latents = torch.where(here, self.scheduler.add_noise(kept, noise, timestep[None]), latents)
+            latents = hold(latents, timestep)
             noisy = self.scheduler.scale_model_input(latents, timestep)
             output = self.prediction(step, timestep, noisy, landmarks, given)
+            if self.corrector is not None and self.corrector.computes(step):
+                if start is not None:
+                    latents = self._corrected(self.corrector, start, hold)
+                    output = self._of_clean(self.corrector.interpolate(step), timestep, latents)
+                start = latents
             latents = self.scheduler.step(output, timestep, latents, return_dict=False)[0]
             if on_step is not None:
                 changed = on_step(step, int(timestep), latents)
-                latents = latents if changed is None else changed
+                if changed is not None:
+                    latents, start = changed, None
         return latents if here is None or kept is None else torch.where(here, kept, latents)

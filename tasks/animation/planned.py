@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fye_model.animation.arguments import sampling_arguments
 from fye_model.animation.schedule import progressive_windows
+from fye_model.animation.step_cache import StepCache
 from fye_model.config import SamplingConfig, StepCacheConfig
 from tasks.animation.progress import seconds
 from tasks.animation.scene import Scene
@@ -39,7 +40,7 @@ def estimate_s(pipeline: FollowYourEmojiPipeline, scene: Scene, sampling: Sampli
     pipeline(first.reference, drawn, **how, output_type="np", callback_on_step_end=on_step)
     a_frame = (times[-1] - times[-2]) / len(drawn)
     decoding = (time.perf_counter() - times[-1]) / len(drawn)
-    once = sum(sizes) * sampling.steps * a_frame + len(scene) * decoding
+    once = sum(sizes) * StepCache(sampling.step_cache, sampling.steps).computed_steps * a_frame + len(scene) * decoding
     return once * len(scene.performances)
 
 
@@ -48,9 +49,11 @@ def plan_lines(scene: Scene, sampling: SamplingConfig, width: int, height: int, 
     fps = scene.driver.landmarks.fps
     sizes = window_sizes(len(scene), sampling)
     sound = "with the driver's sound" if scene.driver.sound is not None else "silent"
+    computed = StepCache(sampling.step_cache, sampling.steps).computed_steps
+    skipped = "" if computed == sampling.steps else f", {computed} of them computed,"
     faces = f", {len(scene.performances)} faces" if len(scene.performances) > 1 else ""
     return [
         f"{len(scene)} frames of {width}x{height} at {fps:g} a second ({seconds(len(scene) / fps)}), {sound}{faces}",
-        f"{sampling.steps} steps of {len(sizes)} windows, guidance {sampling.guidance_scale:g}: "
+        f"{sampling.steps} steps{skipped} of {len(sizes)} windows, guidance {sampling.guidance_scale:g}: "
         f"about {seconds(took_s)} on this machine, after loading",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fye_model.config import SamplingConfig
+from fye_model.config import SamplingConfig, StepCacheConfig
 from fye_model.files import whole_file
 from tasks.animation.scene import Scene
 from tasks.media.compose import pictures_in_a_row
@@ -19,8 +19,10 @@ _HEIGHT = 256  # pixels of a row of the strip
 
 
 def preview_sampling(sampling: SamplingConfig) -> SamplingConfig:
-    """The same settings with few steps."""
-    return sampling.model_copy(update={"steps": min(STEPS, sampling.steps)})
+    """The same settings with few steps computed; those between are continued where the strategy allows it."""
+    if sampling.strategy == "overlap":
+        return sampling.model_copy(update={"steps": min(STEPS, sampling.steps)})
+    return sampling.model_copy(update={"step_cache": StepCacheConfig(computed_steps=STEPS)})
 
 
 def liveliest(scene: Scene, seconds: float = PREVIEW_S) -> tuple[int, int]:

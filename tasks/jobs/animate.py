@@ -69,7 +69,7 @@ def animate(
     scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline)
     first = scene.performances[0]
     skipping = None
-    if sampling.step_cache.interval > 1:
+    if sampling.step_cache.skips:
         skipping = cache_error(pipeline, first.reference, first.landmarks, sampling, log)
     frames = MeasuredFrames(_frames(pipeline, scene, request, sampling, log, watch))
     written = _write(request, iter(frames), scene)

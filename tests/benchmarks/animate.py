@@ -61,12 +61,9 @@ from fye_model.networks import build_networks
 
 START = time.perf_counter()
 CACHES = {
-    "output, every 2nd, order 1": StepCacheConfig(interval=2, order=1, depth=0),
-    "output, every 3rd, order 0": StepCacheConfig(interval=3, order=0, depth=0),
-    "output, every 3rd, order 1": StepCacheConfig(interval=3, order=1, depth=0),
-    "output, every 3rd, order 2": StepCacheConfig(interval=3, order=2, depth=0),
-    "output, every 4th, order 1": StepCacheConfig(interval=4, order=1, depth=0),
-    "output, every 5th, order 1": StepCacheConfig(interval=5, order=1, depth=0),
+    **{f"{count} computed": StepCacheConfig(computed_steps=count) for count in (12, 8, 7, 6)},
+    "every 2nd": StepCacheConfig(interval=2, depth=0),
+    "every 4th, not corrected": StepCacheConfig(interval=4, depth=0, corrector=False),
 }
 
 
@@ -293,7 +290,7 @@ def main() -> None:
         row["computed_steps"] = StepCache(cache, options.steps).computed_steps
         bench.error(row, "error_exact", exact)
     if time.perf_counter() - START < options.seconds:
-        name = "output, every 4th, order 1"
+        name = "8 computed"
         cached = bench.run(f"{name}, {label}", pipe, options.long, CACHES[name])
         cached["frames_computed"] = frames_computed(options.long)
     if time.perf_counter() - START < options.seconds:

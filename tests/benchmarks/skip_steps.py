@@ -61,14 +61,17 @@ def slope(found: np.ndarray, exact: np.ndarray) -> float:
     return float(moves @ found[both] / (moves @ moves))
 
 
-def ways() -> list[StepCacheConfig]:
-    """Every second to fifth step computed, by what is kept, and how it is continued."""
-    return [
-        StepCacheConfig(interval=interval, order=order, depth=depth)
-        for depth in (0, 1)
-        for interval in (2, 3, 4, 5)
-        for order in (0, 1, 2)
-    ]
+def ways() -> dict[str, StepCacheConfig]:
+    """So many computed steps, with and without correcting; every n-th step; what is kept; how it is continued."""
+    counted = {f"{count} computed": StepCacheConfig(computed_steps=count) for count in (4, 5, 6, 7, 8, 10, 12)}
+    alone = {f"{count}, not corrected": StepCacheConfig(computed_steps=count, corrector=False) for count in (6, 8, 12)}
+    orders = {f"8, order {order}": StepCacheConfig(computed_steps=8, order=order) for order in (0, 2)}
+    every = {
+        f"every {n}.{'' if corrector else ', not corrected'}": StepCacheConfig(interval=n, depth=0, corrector=corrector)
+        for n in (2, 3, 4, 5)
+        for corrector in (False, True)
+    }
+    return counted | alone | orders | every | {"every 4., depth 1": StepCacheConfig(interval=4, depth=1)}
 
 
 def main() -> None:
@@ -114,10 +117,9 @@ def main() -> None:
             )
 
         tell("exact, another seed", *run(StepCacheConfig(), seed=1))
-        for cache in ways():
+        for name, cache in ways().items():
             computed = StepCache(cache, options.steps).computed_steps
-            name = f"depth {cache.depth}, every {cache.interval}., order {cache.order} ({computed} steps)"
-            tell(name, *run(cache))
+            tell(f"{name} ({computed} steps)", *run(cache))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fye_model.config import SamplingConfig
+from fye_model.config import SamplingConfig, StepCacheConfig
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.jobs.animate import AnimateRequest, plan, preview
 from tasks.media.read import probe, read_frames
@@ -52,6 +52,9 @@ def test_a_plan_says_what_will_be_made_and_how_long_it_takes(
     what, how = plan(request_of, landmarker_asset, lambda line: None)
     assert what == f"80 frames of {SIZE}x{SIZE} at 25 a second (3 s), with the driver's sound"
     assert how.startswith("40 steps of ") and "on this machine" in how
+    few = SamplingConfig(steps=40, window=16, guidance_scale=1.0, step_cache=StepCacheConfig(computed_steps=10))
+    _, fast = plan(request_of.model_copy(update={"sampling": few}), landmarker_asset, lambda line: None)
+    assert fast.startswith("40 steps, 10 of them computed, of ")
     assert not list((tmp_path / "out").iterdir())
     whole, _ = plan(request_of.model_copy(update={"paste_back": True}), landmarker_asset, lambda line: None)
     assert whole.startswith("80 frames of 512x512")

@@ -138,11 +138,29 @@ def test_a_small_face_beside_a_large_one_is_found(
 
 
 def test_the_step_cache_says_what_it_changes(perform, portrait: Path) -> None:
-    cache = StepCacheConfig(interval=2, warmup_steps=0, depth=0)
-    row, _, lines = perform(portrait, sampling=QUICK.model_copy(update={"steps": 4, "step_cache": cache}))
-    assert 0 < row.step_cache_l1 < 0.5
-    assert any("3 of 4 steps computed" in line and f"{row.step_cache_l1:.5f}" in line for line in lines)
+    changes = {"steps": 8, "window": 3, "step_cache": StepCacheConfig(computed_steps=3)}
+    row, _, lines = perform(portrait, sampling=QUICK.model_copy(update=changes))
+    assert row.step_cache_l1 is not None and 0 < row.step_cache_l1 < 0.5
+    assert any("3 of 8 steps computed" in line and f"{row.step_cache_l1:.5f}" in line for line in lines)
     assert perform(portrait)[0].step_cache_l1 is None
+
+
+def test_what_skipping_changes_is_not_measured_where_that_takes_longer_than_it_saves(perform, portrait: Path) -> None:
+    cache = StepCacheConfig(computed_steps=2)
+    row, _, lines = perform(portrait, sampling=QUICK.model_copy(update={"steps": 4, "step_cache": cache}))
+    assert row.step_cache_l1 is None
+    assert any("2 of 4 steps computed" in line and "not measured" in line for line in lines)
+
+
+def test_fast_computes_a_quarter_of_the_steps_unless_they_are_given(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    describe_tiny(sampling=SamplingConfig(steps=30)).write(tmp_path / "model")
+    assert sampling_of(tmp_path / "model", {}, fast=True).step_cache.computed_steps == 8
+    assert sampling_of(tmp_path / "model", {"steps": 10}, fast=True).step_cache.computed_steps == 6
+    given = sampling_of(tmp_path / "model", {"step_cache": {"computed_steps": 12}}, fast=True)
+    assert given.step_cache.computed_steps == 12
+    with pytest.raises(ValueError, match="needs progressive"):
+        sampling_of(tmp_path / "model", {"strategy": "overlap"}, fast=True)
 
 
 def test_sampling_settings_go_on_top_of_the_models_own(model: Path, tmp_path: Path) -> None:
