@@ -32,6 +32,7 @@ def animate(
     output: str,
     settings: AnimateSettings | None = None,
     sampling: dict[str, object] | None = None,
+    fast: bool = False,
     runtime: Runtime | None = None,
 ) -> Any:
     """Write a video in which the portrait performs the driving video's expressions.
@@ -43,6 +44,7 @@ def animate(
         output: what to write, in the form that its ending says.
         settings: which faces, what is taken over of the driver, and how the result is shown.
         sampling: settings on top of those that the model was evaluated with, such as `steps` or `seed`.
+        fast: compute about a quarter of the steps, and continue the others.
         runtime: device and landmark model.
     """
     runtime = runtime or Runtime()
@@ -51,7 +53,7 @@ def animate(
         driving=Path(driving),
         model=Path(model),
         output=Path(output),
-        sampling=sampling_of(Path(model), sampling or {}),
+        sampling=sampling_of(Path(model), sampling or {}, fast),
         device=runtime.device,
         **dict(settings or AnimateSettings()),
     )

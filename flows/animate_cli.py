@@ -179,9 +179,7 @@ def add_animate_command(app: App, run: Callable[..., int]) -> None:
         from flows.animate import animate as flow  # Prefect takes seconds to import
 
         paths = {name: str(path) for name, path in places.items()}
-        if result.fast:
-            changes["step_cache"] = sampling.step_cache.model_dump(mode="json")
-        return run(flow, told=told, **paths, settings=settings, sampling=changes, runtime=runtime)
+        return run(flow, told=told, **paths, settings=settings, sampling=changes, fast=result.fast, runtime=runtime)
 
 
 def add_animate_many_command(app: App) -> None:
