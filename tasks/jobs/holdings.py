@@ -21,6 +21,7 @@ from tasks.engine.stage import AnyStage
 from tasks.engine.store import Store, is_missing
 from tasks.ingest import INGEST, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkRow
+from tasks.lip_sync import LIPSYNC, NOT_SCORED, LipSyncRow
 from tasks.screening import SCREENING, KeptClip, RejectedClip, ScreeningRow
 from tasks.survey.records import HeldClip, HeldSource, Holdings, LostTrack
 from tasks.workspace.changes import SourceRow, read_sources
@@ -78,6 +79,7 @@ def _cut(
     judged: dict[str, KeptClip | RejectedClip] = {entry.clip: entry for entry in verdicts.kept}
     judged |= {entry.clip: entry for entry in verdicts.rejected}
     landmarks = {row.item: row for row in done[LANDMARKS.name]}
+    lips = {row.item: _record(row, LipSyncRow) for row in done.get(LIPSYNC.name, ())}
     normal = {row.item: _record(row, IngestRow) for row in done[INGEST.name]}
     folders = {row.item: row.folder for row in done[INGEST.name]}
     counts: dict[str, int] = {}
@@ -95,7 +97,8 @@ def _cut(
             clip = clip_id(row.item, files[CLIPS.name][row.item][name][1])
             if clip in judged:  # others were set aside at the landmarks, and are told there
                 told, place = known.get(row.item), f"{row.folder}/{name}"
-                clips.append(_clip(judged[clip], row, told, place, piece, landmarks[clip]))
+                fits = lips.get(clip, NOT_SCORED)
+                clips.append(_clip(judged[clip], row, told, place, piece, landmarks[clip], fits))
     sources = [
         _source(row, normal[row.item], counts.get(row.item, 0), known.get(row.item)) for row in done[INGEST.name]
     ]
@@ -125,7 +128,9 @@ def _clip(
     video: str,
     piece: CutClip,
     landmarks: ManifestRow,
+    fits: LipSyncRow,
 ) -> HeldClip:
+    scores = _record(landmarks, LandmarkRow)
     return HeldClip(
         clip=entry.clip,
         name=entry.name,
@@ -139,10 +144,14 @@ def _clip(
         by_hand=entry.by_hand,
         reasons=entry.overruled if isinstance(entry, KeptClip) else entry.reasons,
         face_px=piece.box[3] - piece.box[1],
-        scores=_record(landmarks, LandmarkRow),
+        scores=scores,
         video=video,
         landmarks=f"{landmarks.folder}/landmarks.parquet",
         masks=f"{landmarks.folder}/masks.parquet",
+        covered=scores.covered,
+        lettering=scores.lettering,
+        sync_offset_s=fits.offset_s,
+        sync_confidence=fits.confidence,
     )
 
 

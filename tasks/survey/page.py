@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,12 +22,22 @@ from tasks.workspace.summary import QuarantineRow
 
 PAGE = "index.html"
 STRIPS = "strips"
+# what clips may be put in order by: a score's name, how the page calls its order, and which end comes first
+ORDERS = (
+    ("covered", "most covered first", -1),
+    ("lettering", "most lettering first", -1),
+    ("offset", "sound furthest from the lips first", -1),
+    ("confidence", "lips and sound fitting least first", 1),
+)
 _LABELS = {aspect.name: aspect.label for aspect in ASPECTS if aspect.group == "expression"}
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the page shows of one clip, or of what never became one. keys: short reasons to filter by."""
+    """What the page shows of one clip, or of what never became one.
+
+    keys: short reasons to filter by. scores: what there is of those that `ORDERS` names.
+    """
 
     name: str
     facts: str
@@ -39,6 +49,7 @@ class Card:
     kept: bool = False
     shows: str = ""
     video: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def clip_card(holdings: Holdings, clip: HeldClip, seen: ClipCoverage, folder: Path) -> Card:
@@ -49,8 +60,9 @@ def clip_card(holdings: Holdings, clip: HeldClip, seen: ClipCoverage, folder: Pa
         f"{clip.seconds:.1f} s",
         f"found in {scores.detection_rate:.0%}",
         f"face {clip.face_px:.0f} px",
-        f"yaw {scores.yaw[0]:.0f} to {scores.yaw[1]:.0f}°",
+        f"yaw {round(scores.yaw[0])} to {round(scores.yaw[1])}°",
         f"motion {scores.motion:.2f}",
+        *_signs(clip),
         f"id {clip.clip}",
     )
     longest = sorted(seen.seconds.items(), key=lambda pair: -pair[1])
@@ -70,7 +82,26 @@ def clip_card(holdings: Holdings, clip: HeldClip, seen: ClipCoverage, folder: Pa
         kept=clip.kept if not clip.by_hand else not (clip.reasons if clip.kept else clip.reasons[1:]),
         shows=", ".join(shown[:4]),
         video=video,
+        scores={name: value for name, value in _ordered_by(clip).items() if value is not None},
     )
+
+
+def _signs(clip: HeldClip) -> Iterator[str]:
+    """What was measured of things over the face, on the picture, and of the sound."""
+    if clip.covered is not None:
+        yield f"covered {clip.covered:.0%}"
+    if clip.lettering is not None:
+        yield f"lettering {clip.lettering:.0%} of the width"
+    offset = clip.sync_offset_s
+    if offset is not None and clip.sync_confidence is not None:
+        where = "with the lips" if not offset else f"{abs(offset):.2f} s {'before' if offset > 0 else 'after'} the lips"
+        yield f"sound {where} (confidence {clip.sync_confidence:.1f})"
+
+
+def _ordered_by(clip: HeldClip) -> dict[str, float | None]:
+    offset = None if clip.sync_offset_s is None else abs(clip.sync_offset_s)
+    values = (clip.covered, clip.lettering, offset, clip.sync_confidence)
+    return {name: value for (name, _, _), value in zip(ORDERS, values, strict=True)}
 
 
 def reason_key(reason: str) -> str:
@@ -121,6 +152,7 @@ def write_page(
         lost=lost,
         reasons=sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0])),
         known=dict(known),
+        orders=[order for order in ORDERS if any(order[0] in card.scores for card in cards)],
     )
     page = folder / PAGE
     write_atomic(page, text.encode())

@@ -37,7 +37,9 @@ class HeldClip:
     Frames per second are `scores.fps`. source, source_id: name and id of the video that it was cut from; several may
     share a name. take: what the recording is of by its name, `talking` or an expression, where its source has such
     names. recorded: the day or year that a table of footage gives its source, as the last look at the sources told it.
-    face_px: height of the box around the face over the whole clip, in pixels of the normalised video.
+    face_px: height of the box around the face over the whole clip, in pixels of the normalised video. covered,
+    lettering: signs of what lies over the face or on the picture (`tasks/faces/overlays.py`). sync_offset_s,
+    sync_confidence: of the sound (above 0 it comes before the lips), None where nothing measured it.
     """
 
     clip: str
@@ -56,6 +58,10 @@ class HeldClip:
     masks: str
     take: str | None = None
     recorded: str | None = None
+    covered: float | None = None
+    lettering: float | None = None
+    sync_offset_s: float | None = None
+    sync_confidence: float | None = None
 
     @property
     def seconds(self) -> float:

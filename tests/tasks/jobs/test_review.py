@@ -28,9 +28,9 @@ from tests.tasks.survey.made import Take, make_work
 LOST = RejectedTrack(reason="other_face", start=3, end=9, frames=6, box=(1.0, 2.0, 30.0, 40.0))
 EVIL = "<img src=x onerror=document.title='hit'>\"'&"
 TAKES = (
-    Take("anna", "anna-one", {"jawOpen": 0.9}, lost=(LOST,)),
-    Take("ben", f"ben-{EVIL}", {}, detected=20),
-    Take("carl", "carl-three", {}, colour=60),
+    Take("anna", "anna-one", {"jawOpen": 0.9}, lost=(LOST,), covered=0.02, lettering=0.05, sync=(0.24, 2.31)),
+    Take("ben", f"ben-{EVIL}", {}, detected=20, covered=0.31, lettering=0.0, sync=(-0.08, 5.5)),
+    Take("carl", "carl-three", {}, colour=60, lettering=0.625),
 )
 CLIPS = 1000
 
@@ -154,6 +154,34 @@ def test_names_are_text_and_everything_lost_has_a_reason(wide: Any, work: Path) 
         choose(wide, "reason", reason)
         shown = wide.execute_script("return document.querySelector('article:not([hidden]) .name').textContent")
         assert visible(wide) == 1 and shown.startswith(name)
+
+
+def test_signs_and_fit_of_the_sound_are_told_and_put_clips_in_order(wide: Any, work: Path) -> None:
+    wide.get((work / "review" / "index.html").as_uri())
+    facts = wide.execute_script("return [...document.querySelectorAll('article.kept .facts')].map(e => e.textContent)")
+    assert "covered 2% · lettering 5% of the width · sound 0.24 s before the lips (confidence 2.3)" in facts[0]
+    assert "lettering 62% of the width" in facts[1] and "covered" not in facts[1] and "sound" not in facts[1]
+
+    def first_letters(order: str) -> str:
+        choose(wide, "order", order)
+        return str(
+            wide.execute_script("return [...document.querySelectorAll('.name')].map(e => e.textContent[0]).join('')")
+        )
+
+    lost = "ab"  # the face that was followed beside anna, and the broken file
+    assert first_letters("covered") == "bac" + lost, "what was not measured comes last"
+    assert first_letters("lettering") == "cab" + lost
+    assert first_letters("offset") == "abc" + lost
+    assert first_letters("confidence") == "abc" + lost
+    press(wide, "\ue015", "\ue015")  # down
+    assert wide.execute_script("return document.querySelector('.here .name').textContent").startswith("carl")
+    assert first_letters("") == "abc" + lost
+    assert complaints(wide) == []
+
+
+def test_only_what_was_measured_is_offered_to_be_put_in_order_by(wide: Any, thousand: Path) -> None:
+    wide.get(thousand.as_uri())
+    assert wide.execute_script("return document.getElementById('order')") is None
 
 
 def test_on_a_phone_nothing_scrolls_sideways_and_buttons_decide(work: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tasks.faces.scores import PictureRow, clip_scores
 from tasks.footage.duplicates import thumbnail, write_thumbnails
 from tasks.ingest import INGEST, IngestFacts, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
+from tasks.lip_sync import LIPSYNC, LipSyncRow
 from tasks.media.write import write_video
 from tasks.screening import SCREENING, ScreeningSettings, screening_item
 from tasks.workspace.dataset import Clip, ClipRecord
@@ -39,7 +40,10 @@ GEOMETRY = FaceGeometry.mean_mesh()
 
 @dataclass(frozen=True)
 class Take:
-    """One source with one clip: what the face does for its whole length. shapes: blendshape -> value, the rest is 0."""
+    """One source with one clip: what the face does for its whole length, and scores that are not of its landmarks.
+
+    shapes: blendshape -> value, the rest is 0.
+    """
 
     subject: str
     name: str
@@ -49,6 +53,9 @@ class Take:
     detected: int | None = None  # of the frames, those with a face; None: all
     colour: int = 120
     lost: tuple[RejectedTrack, ...] = ()
+    covered: float | None = None
+    lettering: float | None = None
+    sync: tuple[float, float] | None = None  # offset in seconds, confidence
 
 
 def sequence(take: Take) -> LandmarkSequence:
@@ -92,6 +99,8 @@ def make_work(
         StageResult(stage.name, outcomes, "digest", 0.0, 0.0, 0, "Completed")
         for stage, outcomes in ((INGEST, ingested), (CLIPS, cut), (LANDMARKS, marked))
     ]
+    if scored := [_scored(clip, take) for clip, take in zip(clips, takes, strict=True) if take.sync is not None]:
+        results.append(StageResult(LIPSYNC.name, scored, "digest", 0.0, 0.0, 0, "Completed"))
     item = screening_item(clips, results[2], read_decisions(store))
     settings = ScreeningSettings(screening=screening, split=SplitConfig(by="tail"))
     row = work_on(SCREENING, settings, {}, item.facts, folder / "partial" / "screening")
@@ -100,6 +109,12 @@ def make_work(
     run.results = results
     write_summary(run, "refresh", Results())
     return store
+
+
+def _scored(clip: Clip, take: Take) -> Outcome[LipSyncRow]:
+    assert take.sync is not None
+    row = LipSyncRow(offset_s=take.sync[0], confidence=take.sync[1])
+    return Outcome(clip.id, clip.record.name, "key", f"items/{LIPSYNC.name}/{clip.id}", {}, row)
 
 
 def _make_take(
@@ -145,6 +160,8 @@ def _make_take(
         **clip_scores(found, GEOMETRY, [1] * take.frames).model_dump(),
         **PictureRow(sharpness=9.0, brightness=120.0).model_dump(),
         **PlausibleRow(shape_error=0.05, shape_jump=0.01, looks_apart=None).model_dump(),
+        covered=take.covered,
+        lettering=take.lettering,
     )
     marked = Receipts(store, LANDMARKS).settle(
         Item(clip, record.name, {}, LandmarkFacts(factor=8)), f"{clip}-landmarks", marks, scores, 1.0
