@@ -138,7 +138,7 @@ def _sampling(recipe: Recipe) -> SamplingConfig:
 
 GENERATE = Stage(
     "bench_generate",
-    "5",
+    "6",
     settings=_sampling,
     reads={"portrait": Kind.PORTRAIT, "landmarks": Kind.LANDMARKS, "model/*": Kind.MODEL},
     writes={"result.mp4": Kind.RESULT},

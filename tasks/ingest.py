@@ -233,7 +233,7 @@ def _facts(source: Source) -> IngestFacts:
 
 INGEST = Stage(
     "ingest",
-    "2",
+    "3",
     settings=lambda recipe: recipe.ingest,
     reads={"source": Kind.SOURCE},
     writes={"video.mp4": Kind.VIDEO, "frames.parquet": Kind.FRAME_TIMES, "audio.flac?": Kind.SOUND},

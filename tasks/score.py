@@ -196,7 +196,7 @@ def _settings(recipe: Recipe) -> ScoreSettings:
 
 SCORE = Stage(
     "bench_score",
-    "3",
+    "4",
     settings=_settings,
     reads={
         "driving": Kind.DRIVING,

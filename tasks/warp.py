@@ -67,7 +67,7 @@ def _repeated(picture: np.ndarray, count: int) -> Iterator[np.ndarray]:
 
 WARP = Stage(
     "bench_warp",
-    "2",
+    "3",
     settings=lambda recipe: Nothing(),
     reads={"portrait": Kind.PORTRAIT, "landmarks": Kind.LANDMARKS},
     writes={"result.mp4": Kind.RESULT},

@@ -301,9 +301,16 @@ def to_rgb(frame: av.VideoFrame, convert: VideoReformatter | None = None) -> np.
 
 
 def _shown_size(width: int, height: int, sample_aspect: Fraction | None, orientation: Orientation) -> tuple[int, int]:
-    """Width and height on screen of a coded frame: pixels made square by narrowing one side, quarter turns applied."""
+    """Width and height on screen of a coded frame: pixels made square by widening their short side, then turned.
+
+    So no line and no column is lost, as mpv shows it; FFmpeg's `scale=iw*sar:ih` narrows the picture where pixels are
+    narrow. Where a picture would come out too large for memory, the long side is narrowed instead.
+    """
     if sample_aspect and sample_aspect > 0 and sample_aspect != 1:
-        if sample_aspect < 1:
+        wider = (round(width * sample_aspect), height) if sample_aspect > 1 else (width, round(height / sample_aspect))
+        if wider[0] * wider[1] <= MAX_SOURCE_PIXELS:
+            width, height = wider
+        elif sample_aspect < 1:
             width = max(1, round(width * sample_aspect))
         else:
             height = max(1, round(height / sample_aspect))

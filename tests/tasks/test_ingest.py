@@ -124,10 +124,19 @@ def test_large_sources_are_reduced_and_small_ones_left_alone(tmp_path: Path) -> 
     assert (row.width, row.height) == (320, 180)
 
 
-def test_wide_pixels_become_square(tmp_path: Path) -> None:
-    source = encode(tmp_path / "s.mp4", numbered(4, 64, 48), pixel_aspect=Fraction(4, 3))
-    row = ingest(source, tmp_path / "out")
-    assert (row.width, row.height) == (64, 36)
+@pytest.mark.parametrize(
+    ("aspect", "max_side", "size"),
+    [
+        *((Fraction(4, 3), 1920, (84, 48)), (Fraction(3, 4), 1920, (64, 64))),
+        *((Fraction(4, 3), 64, (64, 36)), (Fraction(1, 2), 64, (42, 64))),
+    ],
+)
+def test_oblong_pixels_become_square_without_losing_lines_or_columns_below_the_longest_side_that_is_wanted(
+    tmp_path: Path, aspect: Fraction, max_side: int, size: tuple[int, int]
+) -> None:
+    source = encode(tmp_path / "s.mp4", numbered(4, 64, 48), pixel_aspect=aspect)
+    row = ingest(source, tmp_path / "out", IngestConfig(max_side=max_side))
+    assert (row.width, row.height) == size
     assert_upright(read_frames(tmp_path / "out" / "video.mp4")[0])
 
 

@@ -47,7 +47,7 @@ VIDEOS = {
     "mirror_tie.mp4": Video((650, 650), (37, 38), mirrored=True),
     "mpegts.ts": Video((256, 256), (30,), start_s=1.48, copy=True),
     "rotmirror.mp4": Video((256, 256), (), True, 90, reason="too_short", said="upside down"),
-    "sar.mp4": Video((128, 128), (30,), copy=True),  # the longer side is narrowed, none is widened
+    "sar.mp4": Video((256, 256), (30,), copy=True),
     "trunc.mp4": Video((256, 256), (), reason="too_short", said="the last 19 of 30 frames"),
     "vdelay.mp4": Video((256, 256), (30,), start_s=0.5),
     "vfr.mp4": Video((256, 256), (30,), copy=True),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tasks.engine.items import Quarantine
+from tasks.media import read
 from tasks.media.audio import write_audio
 from tasks.media.orientation import Orientation
 from tasks.media.read import (
@@ -278,7 +279,14 @@ def test_sound_stays_in_sync_from_any_start(tmp_path: Path, start_s: float) -> N
         assert float(sound.duration * sound.time_base) == pytest.approx(1.2, abs=0.1)
 
 
-def test_square_pixels_are_what_a_file_with_wide_ones_shows(tmp_path: Path) -> None:
-    video = encode(tmp_path / "v.mp4", numbered(3, 64, 48), pixel_aspect=Fraction(3, 4))
-    assert (probe(video).width, probe(video).height) == (48, 48)
-    assert probe(video).coded_size == (64, 48)
+def test_square_pixels_are_what_a_file_with_oblong_ones_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = encode(tmp_path / "narrow.mp4", numbered(3, 64, 48), pixel_aspect=Fraction(3, 4))
+    wide = encode(tmp_path / "wide.mp4", numbered(3, 64, 48), pixel_aspect=Fraction(4, 3))
+
+    def shown() -> list[tuple[int, int]]:
+        return [(info.width, info.height) for info in (probe(narrow), probe(wide))]
+
+    assert shown() == [(64, 64), (85, 48)], "no line and no column is lost"
+    assert probe(narrow).coded_size == (64, 48)
+    monkeypatch.setattr(read, "MAX_SOURCE_PIXELS", 64 * 48)
+    assert shown() == [(48, 48), (64, 36)], "larger than memory is taken to hold"
