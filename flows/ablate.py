@@ -48,7 +48,7 @@ def ablate(
     with running(run, "ablate"):
         if videos is not None:
             register_root(run.store, Root(videos, None, source, follow_links))
-        data = prepare_data(run)
+        data = prepare_data(run, training=run)
         finished = []
         for variant in wanted:
             before = len(run.results)

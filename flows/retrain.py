@@ -46,7 +46,7 @@ def retrain(
     with running(run, "retrain"), stopping(run, "retrain") as stopped:
         if videos is not None:
             register_root(run.store, Root(videos, None, source, follow_links))
-        data = prepare_data(run)
+        data = prepare_data(run, training=run)
         model = train_model(run, data)
         evaluation = evaluate_model(run, model.clips, model.files)
         report = report_on(run, data, model, evaluation)

@@ -50,7 +50,7 @@ def retrain_weekly(
             register_root(run.store, Root(videos, None, source, follow_links))
         last = current_model(run.store) if start == "last" else None
         training = run if last is None else continued(run, last)
-        data = prepare_data(run)
+        data = prepare_data(run, training)
         model = train_model(training, data, None if last is None else last.refs("init/"))
         evaluation = evaluate_model(run, model.clips, model.files)
         report = report_on(run, data, model, evaluation)

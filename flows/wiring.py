@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from flows.encoding import clips_ahead, encoder_files, encoder_items, latent_items, lip_items
 from fye_model.animation.folder import check_model
 from fye_model.training.pack import REENACTED
 from fye_model.training.records import LATENTS_FILE
 from tasks.clips import CLIPS, clip_items, cut_clips
 from tasks.encoders import ENCODERS
-from tasks.engine.items import NOTHING, StageResult
+from tasks.engine.ahead import Plan
+from tasks.engine.items import StageResult
 from tasks.engine.store import FileRef
 from tasks.evaluate import EVALUATE, EvaluateRow
 from tasks.footage.shards import Shard
@@ -66,15 +69,20 @@ class Model:
         return self.selected.only.refs("model/")
 
 
-def prepare_clips(run: Run, shard: Shard | None = None) -> tuple[list[Clip], StageResult[LandmarkRow]]:
-    """Sources (of a shard) → normalised videos → square clips → landmarks and masks."""
+def prepare_clips(
+    run: Run, shard: Shard | None = None, ahead: Callable[[list[Clip]], Plan | None] = lambda clips: None
+) -> tuple[list[Clip], StageResult[LandmarkRow]]:
+    """Sources (of a shard) → normalised videos → square clips → landmarks and masks.
+
+    ahead: plans what is made of clips while others still wait for landmarks.
+    """
     check_weights(run.recipe.lip_sync, LIPSYNC.name in run.steps.named())  # before hours of work, not behind them
     run.sources = sources = run.steps.limited(scan(run.store, run.roots(), shard))
     run.set_aside = set_aside(sources)
     ingested = run.stage(INGEST, ingest_items(sources))
     clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
     facts = LandmarkFacts(factor=run.recipe.autoencoder.factor)
-    marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"))
+    marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"), ahead(clips))
     made = {"landmarks": "landmarks.parquet", "masks": "masks.parquet", "thumbnails": "thumbnails.npy"}
     return with_outputs(clips, marked, **made), marked
 
@@ -83,12 +91,15 @@ def score_lips(run: Run, clips: list[Clip]) -> StageResult[LipSyncRow] | None:
     """How far each clip's sound is from its lips; None where the recipe names no weights for it."""
     if run.recipe.lip_sync.weights is None:
         return None
-    return run.stage(LIPSYNC, per_clip_items(clips, NOTHING, "video", "landmarks"))
+    return run.stage(LIPSYNC, lip_items(clips))
 
 
-def prepare_data(run: Run) -> Data:
-    """Sources → normalised videos → square clips → landmarks and masks → screening and split."""
-    clips, marked = prepare_clips(run)
+def prepare_data(run: Run, training: Run | None = None) -> Data:
+    """Sources → normalised videos → square clips → landmarks and masks → screening and split.
+
+    training: the run that goes on to train on them, where there is one.
+    """
+    clips, marked = prepare_clips(run, ahead=partial(clips_ahead, run, training))
     item = screening_item(clips, marked, read_decisions(run.store), score_lips(run, clips))
     return Data(clips, run.stage(SCREENING, [item]).only.row)
 
@@ -99,9 +110,9 @@ def train_model(run: Run, data: Data, start: Mapping[str, FileRef] | None = None
     start: the checkpoint, `init/…`, that stage 1 goes on from, instead of from the recipe's weights.
     """
     kept = data.kept()
-    fitted = run.stage(ENCODERS, run.one_item("encoders", kept, whole_inputs(kept, "video", "landmarks")))
-    encoders = fitted.only.refs("vae/") | fitted.only.refs("image_encoder/")
-    encoded = run.stage(LATENTS, per_clip_items(kept, NOTHING, "video", "landmarks", **encoders))
+    fitted = run.stage(ENCODERS, encoder_items(run, kept))
+    encoders = encoder_files(fitted.only)
+    encoded = run.stage(LATENTS, latent_items(kept, encoders))
     clips, crops = with_outputs(kept, encoded, latents=LATENTS_FILE), training_clips(kept, encoded)
     inputs = whole_inputs(crops, "landmarks", "masks", "latents")
     decoder = fitted.only.refs("vae/") if run.runtime.previews else {}

@@ -22,6 +22,9 @@ class Runtime(Config):
     launcher: Literal["inproc", "torchrun"] = "inproc"
     processes: Positive = 1  # GPUs; more than one always under torchrun
     share_gpu: bool = False  # true: compute on a GPU beside other runs, instead of waiting until it is free
+    # clips are encoded while others still wait for their landmarks; None: where a GPU encodes, which else would stand
+    # idle; true: on the CPU too; false: no stage begins before the one before it has ended
+    ahead: bool | None = None
     loader_workers: Annotated[int, Field(ge=0)] | None = None  # of each training process; None: by device and CPUs
     loader_timeout_s: Annotated[float, Field(gt=0)] = 600.0  # a batch that is longer in coming never comes
     threads: Annotated[int, Field(ge=0)] = 0  # torch threads of training; 0: torch's default

@@ -66,7 +66,7 @@ ENCODERS = Stage(
     "encoders",
     "2",
     settings=lambda recipe: EncoderSettings(autoencoder=recipe.autoencoder, image_encoder=recipe.image_encoder),
-    reads={"clips/*/video": Kind.CLIP, "clips/*/landmarks": Kind.LANDMARKS},
+    reads={"clips/*/video?": Kind.CLIP, "clips/*/landmarks?": Kind.LANDMARKS},  # none where an autoencoder is given
     writes={"vae/*": Kind.AUTOENCODER, "image_encoder/*": Kind.IMAGE_ENCODER},
     row=EncodersRow,
     open=EncodersWorker,

@@ -320,6 +320,20 @@ def _funnel_by_hand(rows: Sequence[ScoredClip], before: int, verdicts: Sequence[
     return [FunnelStep(rule="by hand", lost=before - len(left), clips=len(left), frames=sum(left))]
 
 
+def scored_clip(clip: Clip, row: LandmarkRow, lips: LipSyncRow) -> ScoredClip:
+    """A clip with all that is known of it alone."""
+    return ScoredClip(
+        **dict(row),
+        clip=clip.id,
+        name=clip.record.name,
+        subject=clip.record.subject,
+        side=clip.source.split if clip.source is not None else None,
+        source=clip.source.id if clip.source is not None else "",
+        sync_offset_s=lips.offset_s,
+        sync_confidence=lips.confidence,
+    )
+
+
 @many_records()
 def screening_item(
     clips: Sequence[Clip],
@@ -330,20 +344,7 @@ def screening_item(
     """All clips' scores as the one item, with the decisions on those of them that somebody looked at."""
     scores = {outcome.id: outcome.row for outcome in marked.done}
     fits = {outcome.id: outcome.row for outcome in lips.done} if lips is not None else {}
-    rows = tuple(
-        ScoredClip(
-            **dict(scores[clip.id]),
-            clip=clip.id,
-            name=clip.record.name,
-            subject=clip.record.subject,
-            side=clip.source.split if clip.source is not None else None,
-            source=clip.source.id if clip.source is not None else "",
-            sync_offset_s=fits.get(clip.id, NOT_SCORED).offset_s,
-            sync_confidence=fits.get(clip.id, NOT_SCORED).confidence,
-        )
-        for clip in clips
-        if clip.id in scores
-    )
+    rows = tuple(scored_clip(one, scores[one.id], fits.get(one.id, NOT_SCORED)) for one in clips if one.id in scores)
     chosen = {row.clip: decisions[row.clip].keep for row in rows if row.clip in decisions}
     known = {clip: keep for clip, keep in chosen.items() if keep is not None}
     seen = {f"clips/{clip.id}/thumbnails": clip.files["thumbnails"] for clip in clips if "thumbnails" in clip.files}

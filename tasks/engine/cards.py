@@ -39,23 +39,29 @@ def cards_of(device: Device, most: int | None = None) -> tuple[str, ...]:
     return tuple(str(torch.cuda.get_device_properties(index).uuid) for index in seen)
 
 
+class InUse(Exception):
+    """Somebody else computes there, and who asked does not want to wait; says who it is."""
+
+
 @contextmanager
-def held_cards(cards: Sequence[str], what: str, log: Callable[[str], None] = logger.info) -> Iterator[None]:
+def held_cards(
+    cards: Sequence[str], what: str, log: Callable[[str], None] = logger.info, *, wait: bool = True
+) -> Iterator[None]:
     """Hold cards while the block computes on them, and wait until all can be had; `what` is told to those who wait.
 
-    In one order for everybody, so that no two wait for each other.
+    In one order for everybody, so that no two wait for each other. Raises `InUse` for who does not `wait`.
     """
     with ExitStack() as stack:
         for card in sorted(set(cards)):
-            stack.enter_context(_held(card, what, log))
+            stack.enter_context(_held(card, what, log, wait))
         yield
 
 
 @contextmanager
-def _held(card: str, what: str, log: Callable[[str], None]) -> Iterator[None]:
+def _held(card: str, what: str, log: Callable[[str], None], wait: bool) -> Iterator[None]:
     handle = _open(card)
     try:
-        _acquire(handle, card, what, log)
+        _acquire(handle, card, what, log, wait)
         mine = f"{what}, process {os.getpid()}, since {datetime.now().astimezone():%H:%M on %d %B}"
         os.ftruncate(handle, 0)
         os.pwrite(handle, mine.encode(), 0)
@@ -67,12 +73,14 @@ def _held(card: str, what: str, log: Callable[[str], None]) -> Iterator[None]:
         os.close(handle)
 
 
-def _acquire(handle: int, card: str, what: str, log: Callable[[str], None]) -> None:
+def _acquire(handle: int, card: str, what: str, log: Callable[[str], None], wait: bool) -> None:
     begun, told = time.monotonic(), -_TOLD_S
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
+            if not wait:
+                raise InUse(f"the GPU {card} is in use by {_holder(handle)}") from error
             waited = time.monotonic() - begun
             if waited - told >= _TOLD_S:
                 told = waited

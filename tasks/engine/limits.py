@@ -8,36 +8,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from fye_model.devices import Device
-from tasks.engine.cards import cards_of, held_cards
+from tasks.engine.cards import InUse, cards_of, held_cards
 
 LIMIT = "gpu"
+_AT_ONCE_S = 5.0  # that the server may take to say whether a slot is free
 _LEASES = "prefect.server.concurrency.lease_storage"
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def gpus_held(device: Device, most: int | None, what: str, share: bool = False) -> Iterator[None]:
+def gpus_held(device: Device, most: int | None, what: str, share: bool = False, *, wait: bool = True) -> Iterator[None]:
     """No other run of this machine, or of this Prefect server, computes on the cards that the block is about to use.
 
-    most: how many it takes; None: all that it sees. what: is told to those who wait. share: do not wait.
+    most: how many it takes; None: all that it sees. what: is told to those who wait. share: compute beside others.
+    Raises `InUse` for who does not `wait`.
     """
     if not device.is_cuda or share:
         yield
         return
     cards = cards_of(device, most)
-    with gpu_slots(len(cards), logger.info), held_cards(cards, what):
+    with gpu_slots(len(cards), logger.info, wait=wait), held_cards(cards, what, wait=wait):
         yield
 
 
 @contextmanager
-def gpu_slots(count: int, log: Callable[[str], None]) -> Iterator[None]:
+def gpu_slots(count: int, log: Callable[[str], None], *, wait: bool = True) -> Iterator[None]:
     """Hold slots of the limit in a run of a deployment; a run that was started by hand has no part in it.
 
-    Raises ValueError, with the command that makes it, where the server has no such limit. A server that is lost
-    meanwhile stops no work: the cards are locked.
+    Raises ValueError, with the command that makes it, where the server has no such limit, and `InUse` for who does not
+    `wait`. A server that is lost meanwhile stops no work: the cards are locked.
     """
     from prefect.client.orchestration import get_client
     from prefect.concurrency.sync import concurrency
@@ -60,9 +62,20 @@ def gpu_slots(count: int, log: Callable[[str], None]) -> Iterator[None]:
             f"this run wants {count} GPUs at once, and Prefect's limit {LIMIT!r} has {limit.limit}; give it as many "
             f"slots as there are cards: prefect gcl update {LIMIT} --limit {count}"
         )
+    taken = f"{limit.active_slots} of {limit.limit} slots are taken"
     if limit.active_slots + count > limit.limit:
-        log(f"waiting for Prefect's limit {LIMIT!r}: {limit.active_slots} of {limit.limit} slots are taken")
-    with concurrency(LIMIT, occupy=count, strict=True, raise_on_lease_renewal_failure=False):
+        if not wait:
+            raise InUse(f"of Prefect's limit {LIMIT!r} {taken}")
+        log(f"waiting for Prefect's limit {LIMIT!r}: {taken}")
+    with ExitStack() as stack:
+        limit_s = None if wait else _AT_ONCE_S
+        slots = concurrency(
+            LIMIT, occupy=count, timeout_seconds=limit_s, strict=True, raise_on_lease_renewal_failure=False
+        )
+        try:
+            stack.enter_context(slots)
+        except TimeoutError as error:  # somebody was faster
+            raise InUse(f"Prefect's limit {LIMIT!r} has no slot left") from error
         yield
 
 

@@ -2,7 +2,8 @@
 
 Jobs and results are small; the data stay on disk. A worker that dies or overruns its time is replaced, its job is
 tried again, and after `attempts` the job is given up with the reason, so that one poison clip costs one clip. Where Ray
-itself is gone, or starts no worker, nothing is given up: that is an error of the whole pool.
+itself is gone, or starts no worker, nothing is given up: that is an error of the whole pool. Other workers can be at
+work beside it (`beside.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.engine.beside import Beside, Hands, Side
 from tasks.engine.cluster import RayGone, Watch, shutdown, start_ray
 from tasks.engine.contract import GIB, ONE_CPU, Resources
 
@@ -76,12 +78,12 @@ class _Limits:
 
     timeout_s: float
     attempts: int
-    recycle_after: int
-    first_job_extra_s: float
+    recycle_after: int = 300
+    first_job_extra_s: float = 120.0
 
 
-class _Crew:
-    """The workers of one `run_pool`, and which job each is on."""
+class Crew:
+    """The workers of one `run_pool`, or of what goes on beside it, and which job each is on."""
 
     def __init__(
         self,
@@ -91,15 +93,31 @@ class _Crew:
         limits: _Limits,
         names: Sequence[str] = (),
     ) -> None:
-        self.new_actor, self.jobs, self.limits, self.names = new_actor, jobs, limits, names
+        self.new_actor, self.jobs, self.limits, self.names = new_actor, list(jobs), limits, names
         self.said = time.monotonic()  # when the jobs that are waited for were last named
         self.waiting = deque(range(len(jobs)))
         self.tried = [0] * len(jobs)
         self.watch = Watch()
-        self.slots = [new_actor() for _ in range(min(workers, len(jobs)))]
+        self.slots = [new_actor() for _ in range(workers)]
         self.begun = [actor.begun.remote() for actor in self.slots]
         self.handled = [0] * len(self.slots)  # jobs that a slot's worker has done: its first takes longer
         self.flights: dict[Any, _Flight] = {}
+
+    def idle(self) -> int:
+        """How many workers no job is waiting for."""
+        return len(self.slots) - len(self.flights) - len(self.waiting)
+
+    def add(self, job: Any) -> None:
+        """One more job."""
+        self.waiting.append(len(self.jobs))
+        self.jobs.append(job)
+        self.tried.append(0)
+
+    def ended(self, *others: Any) -> list[Any]:
+        """References to the jobs that have ended, of `others` too, as soon as there is one, or after half a second."""
+        import ray
+
+        return list(ray.wait([*self.flights, *others], num_returns=1, timeout=0.5)[0])
 
     def give_out(self) -> None:
         """A waiting job for each idle worker; one that has done many is replaced first."""
@@ -158,6 +176,20 @@ class _Crew:
         told = ", ".join(f"{self.names[one.job]} ({now - one.begun:.0f} s)" for one in self.flights.values())
         logger.info("%d of %d workers have nothing left to do; still at %s", idle, len(self.slots), told)
 
+    def drop_beginners(self) -> None:
+        """Wait no longer for workers that are at their first job: most of that is imports and models."""
+        for reference, flight in list(self.flights.items()):
+            if not self.handled[flight.slot]:
+                del self.flights[reference]
+
+    def dismiss(self) -> None:
+        """End all workers, whatever they are at."""
+        import ray
+
+        if ray.is_initialized():
+            for actor in self.slots:
+                ray.kill(actor)
+
     def _renew(self, slot: int) -> None:
         self.slots[slot], self.handled[slot] = self.new_actor(), 0
         self.begun[slot] = self.slots[slot].begun.remote()
@@ -209,19 +241,55 @@ def run_pool(
     recycle_after: int = 300,
     first_job_extra_s: float = 120.0,
     names: Sequence[str] = (),
+    beside: Beside | None = None,
 ) -> Iterator[tuple[int, Any | GivenUp]]:
     """Yield (job index, result) as jobs finish, in any order; an exception of the handler is raised here, and RayGone.
 
     `workers` at most, and no more than the machine holds of `share`, what one of them takes; each sees its GPU alone.
     `timeout_s` is a job's limit; a worker's first job gets `first_job_extra_s` more, for the process and its imports.
     After `recycle_after` jobs a worker is replaced (decoders leak). `names` of the jobs: those that all others wait for
-    are then named.
+    are then named. `beside`: what other workers do meanwhile, in the room that is left.
     """
     start_ray()
     import ray
 
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    limits = _Limits(timeout_s, attempts, recycle_after, first_job_extra_s)
+    crew = _crew(Hands(make_handler, min(workers, len(jobs)), share, timeout_s), there, limits, jobs, names)
+    left = _left(there, len(crew.slots), share)
+    side = Side(beside, lambda wanted: _crew(wanted, left, _Limits(wanted.timeout_s, attempts=1)))
+    try:
+        while crew.waiting or crew.flights:
+            crew.give_out()
+            side.turn()
+            ended = crew.ended(*side.flights())
+            for reference in [reference for reference in ended if reference in crew.flights]:
+                yield from crew.take_in(reference)
+            side.take_in(ended)
+            crew.name_stragglers()
+            yield from crew.stop_late_ones()
+        side.finish()
+    except RayGone:
+        shutdown()
+        raise
+    finally:
+        side.end()
+        crew.dismiss()
+
+
+def _crew(
+    wanted: Hands,
+    there: Mapping[str, float],
+    limits: _Limits,
+    jobs: Sequence[Any] = (),
+    names: Sequence[str] = (),
+) -> Crew:
+    """As many of the wanted workers as there is room for."""
+    import ray
+
+    share = wanted.share
+    workers = _fitting(wanted.workers, share, there)
     # Ray also gives each worker as many BLAS and OpenMP threads as it has CPUs, and hides the other workers' GPUs.
-    workers = _fitting(workers, share, ray.cluster_resources())  # type: ignore[no-untyped-call]
     remote = ray.remote(
         num_cpus=share.cpus,
         num_gpus=share.gpus,
@@ -229,21 +297,10 @@ def run_pool(
         max_restarts=0,
         max_task_retries=0,
     )(_Actor)
+    return Crew(lambda: remote.remote(wanted.make_handler), jobs, workers, limits, names)
 
-    limits = _Limits(timeout_s, attempts, recycle_after, first_job_extra_s)
-    crew = _Crew(lambda: remote.remote(make_handler), jobs, workers, limits, names)
-    try:
-        while crew.waiting or crew.flights:
-            crew.give_out()
-            ready, _ = ray.wait(list(crew.flights), num_returns=1, timeout=0.5)
-            for reference in ready:
-                yield from crew.take_in(reference)
-            crew.name_stragglers()
-            yield from crew.stop_late_ones()
-    except RayGone:
-        shutdown()
-        raise
-    finally:
-        if ray.is_initialized():
-            for actor in crew.slots:
-                ray.kill(actor)
+
+def _left(there: Mapping[str, float], workers: int, share: Resources) -> dict[str, float]:
+    """What so many workers leave of the machines."""
+    taken = {"CPU": share.cpus, "GPU": share.gpus, "memory": share.memory_gib * GIB}
+    return {name: amount - workers * taken.get(name, 0.0) for name, amount in there.items()}

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import JsonValue
 
 from fye_model.config import Config, Recipe, Runtime
 from fye_model.devices import Device, RunDevice
 from tasks.engine import pool
+from tasks.engine.beside import Beside
 from tasks.engine.contract import Files, Resources, problems_with
 from tasks.engine.items import Facts, Given, Item, Outcome, Quarantine, Row, StageResult, Worker, as_json
 from tasks.engine.limits import gpus_held
@@ -116,15 +117,16 @@ class Stage(Generic[Settings, Facts, Row]):
         settings: Settings,
         asset: LandmarkerAsset | None = None,
         device: RunDevice | None = None,
+        ahead: WorkAhead | None = None,
     ) -> StageResult[Row]:
         """Bring every item to its outcome, from the caches where they hold, and say so through Prefect.
 
-        `device`: the run's, which its stages share; without one, this stage's own. Must be called inside a Prefect
-        flow.
+        `device`: the run's, which its stages share; without one, this stage's own. `ahead`: what can be done with
+        outcomes while others are still made. Must be called inside a Prefect flow.
         """
         begun = time.monotonic()
         device = device or RunDevice(runtime.device)
-        job: _Job[Row] = _Job(self, store, runtime, list(items), settings, asset, device)
+        job: _Job[Row] = _Job(self, store, runtime, list(items), settings, asset, device, ahead)
         from tasks.engine.prefect_records import checked_against
 
         with checked_against(job.receipts, job.key) as checked:
@@ -148,6 +150,14 @@ AnyStage = Stage[Any, Any, Any]
 _version = lru_cache(version)  # asks the disk, and every item's key asks
 
 
+class WorkAhead(Beside, Protocol):
+    """Work on later stages' items beside a stage's own, as its outcomes settle."""
+
+    def settled(self, stage: AnyStage, outcome: Outcome[Any]) -> None:
+        """An item of the stage has come to this outcome."""
+        ...
+
+
 class _Job(Generic[Row]):
     """A stage's call. A plain object, which Prefect passes on without looking into it for futures."""
 
@@ -160,9 +170,10 @@ class _Job(Generic[Row]):
         settings: Config,
         asset: LandmarkerAsset | None,
         device: RunDevice,
+        ahead: WorkAhead | None = None,
     ) -> None:
         self.stage, self.store, self.runtime, self.items = stage, store, runtime, items
-        self.device = device
+        self.device, self.ahead = device, ahead
         self.settings, self.asset = settings, asset if stage.uses_landmarker else None
         self.keys = stage.keys(store, settings, asset, items)
         self.key = stage_key(stage, zip((item.name for item in items), self.keys, strict=True))
@@ -171,8 +182,24 @@ class _Job(Generic[Row]):
 
     def make_worker(self, device: Device) -> Callable[[], Worker[Any, Row]]:
         """Opens the stage's worker, in whatever process it is called."""
-        name = device.name if self.stage.resources.gpus else "cpu"
-        return partial(self.stage.open, self.settings, Context(self.runtime, name, self.asset))
+        return worker_maker(self.stage, self.settings, self.runtime, device, self.asset)
+
+    def settle(self, outcome: Outcome[Row]) -> None:
+        """Tell of an outcome who works ahead."""
+        if self.ahead is not None:
+            self.ahead.settled(self.stage, outcome)
+
+
+def worker_maker(
+    stage: Stage[Settings, Facts, Row],
+    settings: Settings,
+    runtime: Runtime,
+    device: Device,
+    asset: LandmarkerAsset | None,
+) -> Callable[[], Worker[Facts, Row]]:
+    """Opens the stage's worker, in whatever process it is called."""
+    context = Context(runtime, device.name if stage.resources.gpus else "cpu", asset if stage.uses_landmarker else None)
+    return partial(stage.open, settings, context)
 
 
 def settings_by_content(store: Store, value: Any) -> JsonValue:
@@ -210,8 +237,11 @@ def _execute_stage(job: _Job[Row]) -> StageReceipt:
     outcomes = {index: outcome for index, outcome in enumerate(found) if outcome is not None}
     missing = largest_first(job.items, [index for index in range(len(job.items)) if index not in outcomes])
     progress.begin(cached=len(outcomes), missing=len(missing))
+    for outcome in outcomes.values():
+        job.settle(outcome)
     for position, outcome in _work(job, missing):
         outcomes[missing[position]] = outcome
+        job.settle(outcome)
         progress.advance(outcome)
     ordered = [outcomes[index] for index in range(len(job.items))]
     progress.end(ordered)
@@ -231,7 +261,7 @@ def _work(job: _Job[Row], missing: list[int]) -> Iterator[tuple[int, Outcome[Row
         return
     stage, needs = job.stage, job.stage.resources
     device = job.device.get() if needs.gpus else Device("cpu", "the stage declares no GPU")
-    handler = partial(_item_handler, stage, job.store.url, job.make_worker(device))
+    handler = partial(item_handler, stage, job.store.url, job.make_worker(device))
     jobs = [(job.items[index], job.keys[index]) for index in missing]
     # Ray chooses among all cards that it sees; training takes the first `processes`
     most = None if needs.pooled else job.runtime.processes
@@ -263,6 +293,7 @@ def _work_with(
         attempts=runtime.item_attempts,
         share=share,
         names=[item.name for item, _ in jobs],
+        beside=job.ahead,
     ):
         if isinstance(result, pool.GivenUp):
             yield position, _given_up(job, *jobs[position], result)
@@ -281,7 +312,7 @@ def _given_up(job: _Job[Row], item: Item[Any], key: str, what: pool.GivenUp) -> 
 
 
 @contextlib.contextmanager
-def _item_handler(
+def item_handler(
     stage: Stage[Any, Any, Row], store_url: str, make_worker: Callable[[], Worker[Any, Row]]
 ) -> Iterator[Callable[[tuple[Item[Any], str]], Outcome[Row]]]:
     """In the process that does the work: the worker's models loaded once, then item after item."""

@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from fye_model.config import Recipe, Runtime
+from tasks.engine.ahead import Plan
 from tasks.engine.items import Facts, Item, Outcome, Row, StageResult
 from tasks.engine.receipts import Receipts
 from tasks.engine.stage import AnyStage, Settings, Stage
@@ -113,7 +114,9 @@ class PlannedRun(Run):
         known = super().roots()
         return known + [root for root in self.more if root not in known]
 
-    def stage(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> StageResult[Row]:
+    def stage(
+        self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]], plan: Plan | None = None
+    ) -> StageResult[Row]:
         """The stage's result as far as it is in the store. Raises `Unknown` where a whole stage lacks something."""
         settings = stage.settings(self.recipe)
         if stage.name == self.wanted:

@@ -13,6 +13,7 @@ from typing import Any
 
 from fye_model.config import Recipe, Runtime
 from fye_model.devices import RunDevice
+from tasks.engine.ahead import Ahead, Plan
 from tasks.engine.items import Facts, Item, Outcome, Row, StageResult
 from tasks.engine.receipts import Receipts, item_folder
 from tasks.engine.stage import Settings, Stage
@@ -44,6 +45,7 @@ class Run:
     sources: list[Source] = field(default_factory=list)  # every file below the roots
     set_aside: list[Outcome[Any]] = field(default_factory=list)  # sources that never became items
     results: list[StageResult[Any]] = field(default_factory=list)
+    made_ahead: dict[str, set[str]] = field(default_factory=dict)  # of stages that have not had their turn: keys
     begun: float = field(default_factory=time.monotonic)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     name: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
@@ -63,8 +65,10 @@ class Run:
         """The folders that the data set is made of."""
         return registered_roots(self.store)
 
-    def stage(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> StageResult[Row]:
-        """Run a stage with its part of the recipe; remember its result.
+    def stage(
+        self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]], plan: Plan | None = None
+    ) -> StageResult[Row]:
+        """Run a stage with its part of the recipe; remember its result. `plan`: what is made of its outcomes meanwhile.
 
         Raises `Stopped` after the last stage that is wanted, and ValueError where one before the only one wanted has
         something to do.
@@ -78,11 +82,25 @@ class Run:
                 f"--only {self.steps.only}: {stage.name} before it is not done ({len(missing)} items, such as "
                 f"{missing[0]}); run the same with --until {stage.name} first"
             )
-        result = stage.run(self.store, self.runtime, items, settings, self.landmarker, self.device)
+        ahead = None
+        if plan is not None and self.runtime.ahead is not False:
+            ahead = Ahead(self.store, self.runtime, self.device, self.landmarker, plan, self.made_ahead)
+        result = stage.run(self.store, self.runtime, items, settings, self.landmarker, self.device, ahead)
+        result = self._with_made_ahead(result)
         self.results.append(result)
         if stage.name == self.steps.last:
             raise Stopped(stage.name)
         return result
+
+    def _with_made_ahead(self, result: StageResult[Row]) -> StageResult[Row]:
+        """The result, in which what this run made before the stage's turn counts as made in this run."""
+        made = self.made_ahead.pop(result.stage, None)
+        if made is None:
+            return result
+        used = len(made & {outcome.key for outcome in result.outcomes})
+        told = "%s: %d of its %d items were made ahead, and %d for nothing"
+        logger.info(told, result.stage, used, len(result.outcomes), len(made) - used)
+        return replace(result, fresh=result.fresh + used)
 
     def to_do(self, stage: Stage[Settings, Facts, Row], items: Sequence[Item[Facts]]) -> list[str]:
         """The names of the items that a run of the stage would make."""

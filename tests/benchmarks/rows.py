@@ -45,6 +45,7 @@ import numpy as np
 from flows.wiring import prepare_clips
 from fye_model.config import Runtime
 from tasks.clips import ClipsRow, CutClip
+from tasks.engine.ahead import Plan
 from tasks.engine.items import Item, Outcome, StageResult
 from tasks.engine.receipts import Receipts
 from tasks.engine.stage import AnyStage
@@ -86,7 +87,7 @@ SCORED = scored("0").model_dump(include=set(LandmarkRow.model_fields))
 class Filling(Run):
     """A run that makes up what each item's outputs are, and settles them as its worker would."""
 
-    def stage(self, stage: AnyStage, items: Sequence[Item[Any]]) -> StageResult[Any]:
+    def stage(self, stage: AnyStage, items: Sequence[Item[Any]], plan: Plan | None = None) -> StageResult[Any]:
         keys = stage.keys(self.store, stage.settings(self.recipe), self.landmarker, items)
         receipts: Receipts[Any] = Receipts(self.store, stage)
         made: list[Outcome[Any]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.engine.ahead import Plan
 from tasks.engine.items import Item, Outcome, StageResult
 from tasks.engine.stage import AnyStage, _Job, _work
 from tasks.workspace.run import Run
@@ -13,7 +14,7 @@ from tasks.workspace.run import Run
 class Plain(Run):
     """A run of the stages' own receipts and work, in this process."""
 
-    def stage(self, stage: AnyStage, items: Sequence[Item[Any]]) -> StageResult[Any]:
+    def stage(self, stage: AnyStage, items: Sequence[Item[Any]], plan: Plan | None = None) -> StageResult[Any]:
         job = _Job(
             stage, self.store, self.runtime, list(items), stage.settings(self.recipe), self.landmarker, self.device
         )

@@ -15,6 +15,7 @@ from fye_model.config import Runtime, TrainStageConfig
 from fye_model.landmarks.table import read_masks
 from fye_model.training.job import TrainJob
 from fye_model.training.loop import train
+from tasks.engine.ahead import Plan
 from tasks.engine.items import Item, StageResult
 from tasks.engine.stage import AnyStage
 from tasks.engine.store import Store
@@ -34,7 +35,7 @@ class Reached(Exception):
 class UntilTraining(Plain):
     """Up to the training process."""
 
-    def stage(self, stage: AnyStage, items: Sequence[Item[Any]]) -> StageResult[Any]:
+    def stage(self, stage: AnyStage, items: Sequence[Item[Any]], plan: Plan | None = None) -> StageResult[Any]:
         if stage.name == "train_stage1":
             raise Reached(items[0])
         result = super().stage(stage, items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from fye_model.config import Runtime
-from fye_model.devices import Device
+from fye_model.devices import Device, RunDevice
 from tasks.engine import cards
+from tasks.engine.ahead import Ahead
 from tasks.engine.store import Store
 from tasks.plan import STAGES
+from tests.tasks.ahead import DoubleAhead
 from tests.tasks.engine.test_device import contexts, two_gpus
 
 __all__ = ["two_gpus"]
@@ -105,3 +108,27 @@ def test_a_stage_on_the_gpu_waits_for_another_run_and_one_on_the_cpu_does_not(fo
     finally:
         first.kill()
         first.wait()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_who_works_ahead_waits_for_nobody_and_takes_a_worker_a_card_when_they_are_free(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("tasks.engine.ahead._AGAIN_S", 0.0)
+    first = holder(folder, "test-card-1")
+    work = Ahead(Store(tmp_path), Runtime(workers=4), RunDevice(), None, DoubleAhead(), {})
+    try:
+        assert work.hands() is None and work.hands() is None
+    finally:
+        first.kill()
+        first.wait()
+    (waits,) = [line for line in caplog.messages if "when the GPU is free" in line]
+    assert f"in use by train_stage1 of work/first, process {first.pid}" in waits, "it is said once"
+    hands = work.hands()
+    assert hands is not None and (hands.workers, hands.share.cpus) == (2, 0)
+    with pytest.raises(cards.InUse), cards.held_cards(["test-card-0"], "latents of work/second", wait=False):
+        pass
+    work.end(None)
+    with cards.held_cards(["test-card-0", "test-card-1"], "latents of work/second", wait=False):
+        pass
