@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter1d
+from PIL import Image
+from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d
 
 from fye_model.easing import smoothstep
 from fye_model.landmarks import topology
@@ -17,6 +18,7 @@ _BORDER = 0.06  # of the square's side, over which everything fades out: nothing
 _STEADY_S = 0.06  # the contour is averaged over about so long: detection jitters by a pixel, an edge must not
 _COLOUR_S = 0.25  # light changes slower than noise
 _CAST = 12.0  # levels: skin of a face that a model knows is off by 2 to 4; what is farther off is another face's
+_SAME, _OTHER = 8.0, 32.0  # levels apart, up to which two pictures show the same and from which they do not
 _LEAST = 1.0  # pixels of seam from which a colour can be told
 
 EVERY_SIDE = (True, True, True, True)
@@ -74,6 +76,24 @@ def _to_seam(size: int, seams: tuple[bool, bool, bool, bool]) -> np.ndarray:
     across = np.minimum(along if left else far, along[::-1] if right else far)
     down = np.minimum(along if top else far, along[::-1] if bottom else far)
     return np.minimum(down[:, None], across)
+
+
+def with_detail(made: np.ndarray, footage: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """A made square as large as the footage's own, with the footage's fine detail where both show the same.
+
+    For heads that stand alike in both: skin, brows and hair keep their grain, and what the driver changed is as the
+    model drew it. made, footage: (size, size, 3) uint8 at the model's size; whole: (side, side, 3) uint8 the footage's
+    at its own -> (side, side, 3) uint8.
+    """
+    side = len(whole)
+    apart = gaussian_filter(np.abs(made.astype(np.float32) - footage).max(axis=-1), 1)
+    same = _enlarged(smoothstep((_OTHER - apart) / (_OTHER - _SAME)), side, Image.Resampling.BILINEAR)
+    drawn, there = (np.stack([_enlarged(one[..., c], side) for c in range(3)], axis=-1) for one in (made, footage))
+    return np.clip(np.rint(drawn + same[..., None] * (whole - there)), 0, 255).astype(np.uint8)
+
+
+def _enlarged(picture: np.ndarray, side: int, how: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture.astype(np.float32)).resize((side, side), how))
 
 
 class ColourKeeper:

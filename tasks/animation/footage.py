@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from fye_model.animation.blend import ColourKeeper, head_mask, soft_mask, steady
+from fye_model.animation.blend import ColourKeeper, head_mask, soft_mask, steady, with_detail
 from fye_model.animation.description import ModelDescription
 from fye_model.animation.driving import USUAL_FPS, Motion
 from fye_model.animation.inputs import DrawnLandmarks
@@ -113,10 +113,14 @@ def set_footage(
     )
     notes += [f"the model starts from frame {best} of the footage", *carried.notes]
     without_face, without_driver = int((~seen.valid).sum()), int((seen.valid & ~theirs.valid).sum())
+    driver_s = len(driver.landmarks) / driver.landmarks.fps
+    ended = int((seen.valid & (np.arange(len(seen)) / seen.fps > driver_s - 0.5 / driver.landmarks.fps)).sum())
     if without_face:
         notes.append(f"{names[0]}: {without_face} of {len(seen)} frames do not show the person and stay as they are")
-    if without_driver:
-        notes.append(f"{names[1]}: no face for {without_driver} of {len(seen)} frames, which stay as they are")
+    if ended:
+        notes.append(f"{names[1]} ends after {driver_s:.1f} of {length_s:.1f} s; {ended} frames stay as they are")
+    if without_driver > ended:
+        notes.append(f"{names[1]}: no face for {without_driver - ended} of {len(seen)} frames, which stay as they are")
     for note in notes:
         log(note)
     return Footage(
@@ -171,6 +175,8 @@ def put_onto(scene: Footage, squares: Iterator[np.ndarray], fps: float, head: He
             else:
                 mask = soft_mask(faces, size)
                 made = colours.at_seam(made, np.asarray(below), mask)
+                whole = cut.picture(Image.fromarray(rgb), square.side)
+                made = with_detail(made, np.asarray(below), np.asarray(whole)) if square.side > size else made
             weight = Image.fromarray(mask * np.float32(scene.opacity[frame]))
             yield cut.paste(rgb, made, np.asarray(weight.resize((square.side,) * 2, Image.Resampling.BILINEAR)))
     left = sum(1 for _ in squares)  # to its end, where the pipeline clears up

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fye_model.animation.blend import ColourKeeper, head_mask, soft_mask, steady
+from fye_model.animation.blend import ColourKeeper, head_mask, soft_mask, steady, with_detail
 from fye_model.animation.description import Crop
 from fye_model.animation.onto import (
     at_times,
@@ -158,6 +159,21 @@ def test_the_seam_of_a_jittering_face_is_steady() -> None:
         return float(np.abs(np.diff(masks, axis=0)).mean())
 
     assert flicker(steady(shaken, 25.0)) < 0.5 * flicker(shaken)
+
+
+def test_fine_detail_is_the_footages_where_both_show_the_same() -> None:
+    rows, columns = np.mgrid[:256, :256]
+    grain = 20 * ((rows // 2 + columns // 2) % 2) - 10
+    whole = (np.dstack([120 + columns / 8, 110 + rows / 8, 90 + 0 * rows]) + grain[..., None]).astype(np.uint8)
+    small = np.asarray(Image.fromarray(whole).resize((64, 64), Image.Resampling.LANCZOS))
+    made = (small + np.array([3, -3, 2])).astype(np.uint8)
+    made[40:56, 24:40] = (60, 20, 20)  # an opened mouth
+    result = with_detail(made, small, whole).astype(float)
+    plain = np.asarray(Image.fromarray(made).resize((256, 256), Image.Resampling.LANCZOS)).astype(float)
+    skin = slice(16, 120), slice(16, 240)
+    assert result[skin].std(axis=(0, 1)).min() > 0.9 * whole[skin].astype(float).std(axis=(0, 1)).min()
+    assert np.abs(result[skin] - whole[skin] - (3, -3, 2)).max() < 3 < np.abs(plain[skin] - whole[skin]).mean()
+    assert np.abs(result[176:208, 112:144] - (60, 20, 20)).max() < 2, "nothing of the closed one shows through"
 
 
 def test_colours_are_kept_slowly() -> None:
