@@ -13,7 +13,7 @@ from fye_model.config import AutoencoderConfig, ImageEncoderConfig
 from fye_model.landmarks.table import read_landmarks
 from fye_model.networks.autoencoder import latent_factor, load_autoencoder
 from fye_model.networks.image_encoder import load_image_encoder
-from fye_model.training.autoencoder import expression_pixels, fit_autoencoder
+from fye_model.training.autoencoder import expression_pixels, fit_autoencoder, save_folder
 from fye_model.training.records import AutoencoderFit
 
 MAX_FIT_FRAMES = 4000  # over all clips; neighbouring frames are nearly alike
@@ -54,7 +54,7 @@ def make_encoders(
                 f"autoencoder.path: {autoencoder.path} has {latent_factor(vae)} pixels per latent cell, the recipe's "
                 f"autoencoder.block_out_channels say {autoencoder.factor}; make them agree"
             )
-        vae.save_pretrained(out / VAE)
+        save_folder(vae, out / VAE)
         return None
     frames, points, weights = fit_frames(list(clips))
     return fit_autoencoder(
