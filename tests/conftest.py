@@ -6,9 +6,13 @@ sample data beside the checkout, where there is one, adds parity with the releas
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,14 +156,46 @@ def sample_clips(common_folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[str]:
+def prefect_tables(common_folder: Path) -> Callable[[Path], None]:
+    """Puts an empty data base of Prefect's at a path, where some server of this session has made one already.
+
+    Making the tables takes a server as long as all else of its start: three seconds of processor.
+    """
+    made = common_folder / "prefect.db"
+
+    def put(path: Path) -> None:
+        if made.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made, path)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def prefect_server(common_folder: Path, prefect_tables: Callable[[Path], None]) -> Iterator[str]:
     """A real Prefect server with a data base of its own, which this process uses; gives its address for others."""
     from prefect.logging.configuration import setup_logging
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.testing import utilities
 
     # a flow's end waits up to a second for the thread of its heartbeat; there are a hundred flows in these tests
     without = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with prefect_test_harness(server_startup_timeout=120), without:
-        setup_logging()  # the first flow of a process would, and takes the root logger's handlers away, caplog's too
-        yield PREFECT_API_URL.value()
+    folder = Path(tempfile.mkdtemp(prefix="fye-prefect-"))
+    tables = folder / "prefect-test.db"
+    prefect_tables(tables)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utilities, "mkdtemp", lambda: str(folder))
+        with utilities.prefect_test_harness(server_startup_timeout=120), without:
+            _keep_tables(tables, common_folder / "prefect.db")
+            setup_logging()  # a process's first flow would, and takes the root logger's handlers away, caplog's too
+            yield PREFECT_API_URL.value()
+
+
+def _keep_tables(tables: Path, place: Path) -> None:
+    """A copy of a data base that a server has open, unless there is one."""
+    if place.exists():
+        return
+    part = place.with_name(f"prefect-{os.getpid()}.part")
+    with contextlib.closing(sqlite3.connect(tables)) as ours, contextlib.closing(sqlite3.connect(part)) as copy:
+        ours.backup(copy)
+    os.replace(part, place)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.prefect]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, landmarker_asset: LandmarkerAsset) -> dict[str, str]:
-    """Of a command that starts its own Prefect server, with a home of its own, as on anybody's machine."""
+def alone(
+    tmp_path_factory: pytest.TempPathFactory,
+    landmarker_asset: LandmarkerAsset,
+    prefect_server: str,
+    prefect_tables: Callable[[Path], None],
+) -> dict[str, str]:
+    """Of a command that starts its own Prefect server, with a home of its own, as on anybody's machine.
+
+    `prefect_server` was there before, and has left the tables for it.
+    """
     home = tmp_path_factory.mktemp("prefect")
+    prefect_tables(home / "prefect.db")
     outside = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     return {**outside, "PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}  # this checkout, whatever is installed
 

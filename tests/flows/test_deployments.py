@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,10 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("prefect"))
+def server(tmp_path_factory: pytest.TempPathFactory, prefect_tables: Callable[[Path], None]) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("prefect")
+    prefect_tables(home / "prefect.db")
+    server = Server(home)
     try:
         server.wait()
         server.call("work-pool", "create", "fye", "--type", "process")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -162,8 +163,11 @@ def test_a_run_outlives_its_server_and_a_killed_one_is_marked_by_the_next(tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.prefect
-def test_a_run_whose_server_is_gone_for_good_goes_on_to_its_end_and_says_who_does_not_know(tmp_path: Path) -> None:
+def test_a_run_whose_server_is_gone_for_good_goes_on_to_its_end_and_says_who_does_not_know(
+    tmp_path: Path, prefect_tables: Callable[[Path], None]
+) -> None:
     """Without Prefect's own patience, which is minutes."""
+    prefect_tables(tmp_path / "prefect" / "prefect.db")
     there = environment(tmp_path, PREFECT_CLIENT_MAX_RETRIES="0")
     words = [sys.executable, "-c", SCRIPT, str(tmp_path), "alone"]
     done = subprocess.run(words, env=there, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
