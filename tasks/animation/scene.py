@@ -21,6 +21,7 @@ from tasks.animation.request import AnimateRequest
 from tasks.faces.detector import FaceLandmarker
 from tasks.faces.driver import Driver, read_driver
 from tasks.faces.follow import load_geometry
+from tasks.faces.known_drivers import ReadDriver
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import Actor, Portrait, read_portrait
 from tasks.media.opening import printable
@@ -75,9 +76,14 @@ class Scene:
 
 
 def set_scene(
-    request: AnimateRequest, model: ModelDescription, asset: LandmarkerAsset, sampling: SamplingConfig, log: Log
+    request: AnimateRequest,
+    model: ModelDescription,
+    asset: LandmarkerAsset,
+    sampling: SamplingConfig,
+    log: Log,
+    follow: ReadDriver = read_driver,
 ) -> Scene:
-    """Find the faces of portrait and driver, and lay the motion of one onto the others.
+    """Find the faces of portrait and driver, and lay the motion of one onto the others. follow: reads the driver.
 
     Raises ValueError for what cannot be read, shows no face, or not the one that was asked for.
     """
@@ -91,7 +97,7 @@ def set_scene(
             )
         fps = request.frames_fps or model.fps or USUAL_FPS
         how = (asset, model.max_gap_frames, fps, request.still_s, request.driver_face)
-        driver = read_driver(request.driving, landmarker, *how)
+        driver = follow(request.driving, landmarker, *how)
     name = printable(Path(request.driving.name))
     notes = [*subject.notes, *(f"{name}: {note}" for note in driver.notes)]
     if model.landmark_variant not in ALIGNED:

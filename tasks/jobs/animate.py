@@ -26,6 +26,8 @@ from tasks.animation.request import AnimateRequest, AnimateResult, AnimateSettin
 from tasks.animation.sampling import cache_error, load_for_animation, performed, sampling_of
 from tasks.animation.scene import Scene, set_scene
 from tasks.animation.show import driver_pictures, shown
+from tasks.faces.driver import read_driver
+from tasks.faces.known_drivers import ReadDriver
 from tasks.faces.landmarker import LandmarkerAsset
 
 if TYPE_CHECKING:  # the networks are slow to import
@@ -52,11 +54,13 @@ def animate(
     log: Log = print,
     pipeline: FollowYourEmojiPipeline | None = None,
     watch: Watch | None = None,
+    follow: ReadDriver = read_driver,
 ) -> AnimateResult:
     """Write `request.output`: the portrait with the driver's expressions and head motion, at its fps and length.
 
     pipeline: of `request.model` on its device, from a caller who animates often (`load_for_animation`); None: loaded.
-    watch: told how far it is after every step, in place of lines; what it raises ends the run.
+    watch: told how far it is after every step, in place of lines; what it raises ends the run. follow: reads the
+    driver, as `KnownDrivers.read` does for a caller who animates with one again and again.
 
     A portrait without a detectable face works, unaligned, and the result says so. Raises ValueError for a driver that
     is empty or shows no face, a file that cannot be read, a face that does not exist, a model folder that does not say
@@ -66,7 +70,7 @@ def animate(
     check_request(request)
     model = need_description(request.model)
     sampling = request.sampling_with(model)
-    scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline)
+    scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline, follow)
     first = scene.performances[0]
     skipping = None
     if sampling.step_cache.skips:
@@ -101,16 +105,17 @@ def preview(
     log: Log = print,
     pipeline: FollowYourEmojiPipeline | None = None,
     watch: Watch | None = None,
+    follow: ReadDriver = read_driver,
 ) -> tuple[Path, Path]:
     """The liveliest two seconds of what `animate` would make, in few steps: a clip and a strip beside `request.output`.
 
-    The strip shows driver, drawn landmarks on the portrait, and result. Returns both files. pipeline, watch, and what
-    it raises: as `animate`.
+    The strip shows driver, drawn landmarks on the portrait, and result. Returns both files. pipeline, watch, follow,
+    and what it raises: as `animate`.
     """
     check_request(request)
     model = need_description(request.model)
     sampling = preview_sampling(request.sampling_with(model))
-    scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline)
+    scene, pipeline = _prepared(request, asset, model, sampling, log, pipeline, follow)
     scene = scene.stretch(*liveliest(scene))
     clip, picture = preview_paths(request.output)
     plain = request.model_copy(update={"output": clip, "codec": None, "quality": None, "alpha": False})
@@ -139,12 +144,13 @@ def _prepared(
     sampling: SamplingConfig,
     log: Log,
     pipeline: FollowYourEmojiPipeline | None = None,
+    follow: ReadDriver = read_driver,
 ) -> tuple[Scene, FollowYourEmojiPipeline]:
     """The scene, and the pipeline that draws it."""
     device = choose_device(request.device)
     for line in model.cautions(asset.model):
         log(line)
-    scene = set_scene(request, model, asset, sampling, log)
+    scene = set_scene(request, model, asset, sampling, log, follow)
     log(f"device: {device}")
     return scene, pipeline or load_for_animation(request.model, device, log, frames=len(scene))
 

@@ -18,6 +18,7 @@ from fye_model.devices import choose_device
 from tasks.animation.progress import Log, Watch
 from tasks.animation.request import AnimateRequest
 from tasks.engine.held import HeldFolder
+from tasks.faces.known_drivers import ReadDriver
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.jobs.animate import animate, load_for_animation, preview
 from tasks.studio.desk import Desk, Made
@@ -67,10 +68,10 @@ def open_studio(settings: StudioSettings, asset: LandmarkerAsset, log: Log = pri
         log(f"WARNING: {model.warning}")
     pipeline = load_for_animation(settings.model, device, log)
 
-    def make(request: AnimateRequest, only_preview: bool, log: Log, watch: Watch) -> Made:
+    def make(request: AnimateRequest, only_preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:
         if only_preview:
-            return Made(*preview(request, asset, log, pipeline, watch))
-        return Made(animate(request, asset, log, pipeline, watch).output)
+            return Made(*preview(request, asset, log, pipeline, watch, follow))
+        return Made(animate(request, asset, log, pipeline, watch, follow).output)
 
     usual = tempfile.tempdir
     home = HeldFolder(Path(tempfile.gettempdir()), PREFIX)

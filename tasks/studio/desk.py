@@ -12,6 +12,7 @@ from fye_model.animation.driving import USUAL_FPS
 from tasks.animation.progress import Log, Watch
 from tasks.animation.request import AnimateRequest
 from tasks.animation.sampling import sampling_of
+from tasks.faces.known_drivers import ReadDriver
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.studio.choices import Choices
 from tasks.studio.driver import see_driver
@@ -29,7 +30,8 @@ class Made:
     strip: Path | None = None
 
 
-Make = Callable[[AnimateRequest, bool, Log, Watch], Made]  # the flag: only a preview
+# the flag: only a preview; the last one reads the driver
+Make = Callable[[AnimateRequest, bool, Log, Watch, ReadDriver], Made]
 
 
 class Desk:
@@ -107,5 +109,6 @@ class Desk:
         request = self.request(visit, choices, steps, seed)
         if visit.running is not None:
             visit.running.stop()
-        visit.running = Running(lambda log, watch: self._make(request, preview, log, watch), self._turn)
+        follow = visit.drivers.read
+        visit.running = Running(lambda log, watch: self._make(request, preview, log, watch, follow), self._turn)
         return visit.running

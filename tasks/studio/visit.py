@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from tasks.faces.known_drivers import KnownDrivers
 from tasks.studio.driver import SeenDriver
 from tasks.studio.portrait import SeenPortrait
 from tasks.studio.running import Running
@@ -20,7 +21,8 @@ _STEP_S = 20.0  # a run stops behind its current step; what is slower is cut off
 
 
 class Visit:
-    """One open page. folder: its files; portrait, driver: files there; seen: of the portrait; running: its last run."""
+    """One open page. folder: its files; portrait, driver: files there; seen: of the portrait; drivers: whose faces were
+    followed for it; running: its last run."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -29,6 +31,7 @@ class Visit:
         self.seen: SeenPortrait | None = None
         self.driver: Path | None = None
         self.seen_driver: SeenDriver | None = None
+        self.drivers = KnownDrivers()
         self.running: Running[Any] | None = None
 
     @property
@@ -62,10 +65,11 @@ class Visit:
         return re.sub(rf"{re.escape(str(self.folder))}/(?:[\w-]+/)?", "", text)
 
     def end(self) -> None:
-        """Stop what runs, and remove the files."""
+        """Stop what runs, remove the files, and forget what was in them."""
         if self.running is not None:
             self.running.stop()
             self.running.wait(_STEP_S)
+        self.drivers.forget()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

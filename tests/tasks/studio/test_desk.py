@@ -18,8 +18,11 @@ from fye_model.animation.transfer import Transfer, only
 from fye_model.landmarks.few_points import NAMES
 from tasks.animation.progress import Log, Watch
 from tasks.animation.request import AnimateRequest, AnimateSettings, check_request
+from tasks.faces.detector import DetectedFace
+from tasks.faces.follow import FaceTracker
+from tasks.faces.known_drivers import ReadDriver
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.jobs.animate import animate
+from tasks.jobs.animate import animate, preview
 from tasks.media.read import probe, read_frames
 from tasks.studio.choices import KINDS_SHOWN, STRENGTHS, Choices, bounds, strengths_of
 from tasks.studio.desk import Desk, Made
@@ -31,7 +34,7 @@ from tests.tasks.performing import FRAMES, SIZE
 NO_PLACE: tuple[float, float] = (0.0, 0.0)
 
 
-def never(request: AnimateRequest, preview: bool, log: Log, watch: Watch) -> Made:
+def never(request: AnimateRequest, preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:
     raise AssertionError("nothing was to be made")
 
 
@@ -192,7 +195,7 @@ def brought(desk_of: Callable[..., Desk], visit: Visit, portrait: Path, driver: 
 def test_the_result_is_the_commands_and_one_is_kept_at_a_time(
     desk_of: Callable[..., Desk], brought: Visit, landmarker_asset: LandmarkerAsset, portrait: Path, driver: Path
 ) -> None:
-    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch) -> Made:
+    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:
         return Made(animate(request, landmarker_asset, log, watch=watch).output)
 
     assert brought.seen_driver is not None
@@ -213,10 +216,55 @@ def test_the_result_is_the_commands_and_one_is_kept_at_a_time(
     assert brought.new_output() != made and not made.exists()
 
 
+def test_a_drivers_faces_are_found_once_in_a_visit_whatever_is_chosen_and_forgotten_with_it(
+    desk_of: Callable[..., Desk],
+    brought: Visit,
+    landmarker_asset: LandmarkerAsset,
+    driver: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[object] = []
+    follow_face = FaceTracker.next
+
+    def counted(self: FaceTracker, rgb: np.ndarray) -> DetectedFace | None:
+        looked.append(self)
+        return follow_face(self, rgb)
+
+    def make(request: AnimateRequest, only_preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:
+        if only_preview:
+            return Made(*preview(request, landmarker_asset, log, watch=watch, follow=follow))
+        return Made(animate(request, landmarker_asset, log, watch=watch, follow=follow).output)
+
+    def made(choices: Choices, only_preview: bool) -> tuple[int, np.ndarray]:
+        """How often a face was looked for in a frame of the driver, and the result."""
+        looked.clear()
+        running = desk_of(make).start(brought, choices, 1, 3, only_preview)
+        assert running.wait(60) and running.error is None and running.result is not None
+        return len(looked), read_frames(running.result.video)
+
+    monkeypatch.setattr(FaceTracker, "next", counted)
+    first, pictures = made(Choices(), only_preview=False)
+    assert first == FRAMES
+    again, same = made(Choices(), only_preview=False)
+    assert again == 0 and np.array_equal(pictures, same)
+    assert made(Choices(mouth=1.5), only_preview=True)[0] == 0
+    desk_of().bring_driver(brought, uploaded(driver, tmp_path / "uploads"), 2.0)  # once more: the first file is gone
+    again, same = made(Choices(), only_preview=False)
+    assert again == 0 and np.array_equal(pictures, same) and brought.running.result.video.is_file()
+    other = uploaded(driver, tmp_path / "uploads")
+    other.write_bytes(other.read_bytes() + b"\0" * 8)
+    desk_of().bring_driver(brought, other, 2.0)
+    assert made(Choices(), only_preview=False)[0] == first, "another content is looked at"
+    assert made(Choices(driver_face="left"), only_preview=False)[0] == FRAMES, "another face, too"
+    brought.drivers.forget()
+    assert made(Choices(), only_preview=False)[0] == first
+
+
 def test_a_stopped_run_ends_at_its_next_step_and_leaves_nothing(
     desk_of: Callable[..., Desk], brought: Visit, landmarker_asset: LandmarkerAsset
 ) -> None:
-    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch) -> Made:
+    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:
         def once(standing: object) -> None:
             brought.running.stop()
             watch(standing)
@@ -235,7 +283,7 @@ def test_a_run_keeps_its_files_and_its_life_whatever_is_clicked_meanwhile(
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch) -> Made:
+    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:
         begun.set()
         assert go_on.wait(60)
         log("a step")
