@@ -91,10 +91,11 @@ class FaceGeometry:
         screen = (points.astype(np.float64) - [0.5, 0.5, 0.0]) * plane
         screen[..., 2] -= screen[..., 2].mean(axis=1, keepdims=True)
         # The first scale ignores perspective; with it the depth is known well enough to undo perspective once.
-        scale = self._procrustes(screen * [1, 1, -1])[1]
-        scale = scale * self._procrustes(_unproject(screen, scale))[1]
+        basis = screen[:, self.basis]
+        scale = self._procrustes(basis * [1, 1, -1])[1]
+        scale = scale * self._procrustes(_unproject(basis, scale))[1]
         metric = _unproject(screen, scale)
-        rotation, factor, translation = self._procrustes(metric)
+        rotation, factor, translation = self._procrustes(metric[:, self.basis])
         matrix = np.zeros((len(points), 4, 4))
         matrix[:, :3, :3] = rotation * factor[:, None, None]
         matrix[:, :3, 3] = translation
@@ -103,8 +104,8 @@ class FaceGeometry:
         return vertices, matrix
 
     def _procrustes(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rotation (f, 3, 3), scale (f,), translation (f, 3) from the canonical face to targets (f, 468, 3)."""
-        return weighted_procrustes(self.canonical[self.basis], target[:, self.basis], self.weights)
+        """Rotation (f, 3, 3), scale (f,), translation (f, 3) from the canonical face's basis to targets (f, n, 3)."""
+        return weighted_procrustes(self.canonical[self.basis], target, self.weights)
 
     @staticmethod
     def project(
