@@ -15,6 +15,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,14 @@ class Upright(NamedTuple):
     width: float
     height: float
     angle: float
+
+
+class _Places(NamedTuple):
+    """Where a picture is sampled: pixels (side, side, 2) int16, x and y, and `between` (side, side) uint16, how many of
+    the 32 steps to the next pixel, in x and 32 times those in y."""
+
+    pixels: np.ndarray
+    between: np.ndarray
 
 
 class FaceModels:
@@ -102,7 +111,7 @@ class FaceModels:
         """Where faces are, the surest first."""
         height, width = rgb.shape[:2]
         side = max(height, width)
-        seen = _sample(rgb, Upright(width / 2, height / 2, side, side, 0.0), _FACE_SIDE, beyond="black")
+        seen = _sample(rgb, _whole(height, width), beyond="black")
         rows, logits = self._faces(seen * np.float32(2 / 255) - np.float32(1))
         shift = (width - side) / 2, (height - side) / 2
         found = _distinct(rows.reshape(-1, 16), logits.ravel(), self._anchors)
@@ -111,7 +120,7 @@ class FaceModels:
     def _points_in(self, rgb: np.ndarray, part: Upright) -> np.ndarray | None:
         """The face in a part of the picture, (478, 3) float32, or None where on a closer look there is none."""
         height, width = rgb.shape[:2]
-        seen = _sample(rgb, part, _POINT_SIDE, beyond="edge")
+        seen = _sample(rgb, _places(part, _POINT_SIDE), beyond="edge")
         raw, logit = self._points(seen * np.float32(1 / 255))
         if _sigmoid(logit.item()) < _LEAST:
             return None
@@ -240,13 +249,26 @@ def _upright(corners: np.ndarray) -> Upright:
     return Upright((left + right) / 2, (top + bottom) / 2, *size, math.atan2(y1 - y0, x1 - x0))
 
 
-def _sample(rgb: np.ndarray, part: Upright, side: int, *, beyond: str) -> np.ndarray:
-    """A part of a picture as (side, side, 3) uint8; beyond its edge it is `black`, or goes on as at its `edge`.
+def _sample(rgb: np.ndarray, places: _Places, *, beyond: str) -> np.ndarray:
+    """A picture at these places, (side, side, 3) uint8; beyond its edge it is `black`, or goes on as at its `edge`."""
+    import cv2
+
+    border = cv2.BORDER_CONSTANT if beyond == "black" else cv2.BORDER_REPLICATE
+    return np.asarray(cv2.remap(rgb, places.pixels, places.between, cv2.INTER_LINEAR, borderMode=border))
+
+
+@lru_cache(maxsize=16)
+def _whole(height: int, width: int) -> _Places:
+    """The places of a whole picture as the face model looks at it, in the middle of a square."""
+    longer = max(height, width)
+    return _places(Upright(width / 2, height / 2, longer, longer, 0.0), _FACE_SIDE)
+
+
+def _places(part: Upright, side: int) -> _Places:
+    """Where a part of a picture is sampled, side x side times.
 
     Bilinear, at 32 positions between two pixels: what OpenCV's fixed-point warp gave, whatever its version does today.
     """
-    import cv2
-
     back = _back(part, side)
     columns, rows = _BLOCK * np.arange(side // _BLOCK), np.arange(side)[:, None]
     within = np.arange(_BLOCK, dtype=np.float64)
@@ -260,8 +282,7 @@ def _sample(rgb: np.ndarray, part: Upright, side: int, *, beyond: str) -> np.nda
         place = np.rint(exact, out=exact).astype(np.int32).reshape(side, side)
         pixels[..., axis] = place >> 5
         between += (place & (_STEPS - 1)) * weight
-    border = cv2.BORDER_CONSTANT if beyond == "black" else cv2.BORDER_REPLICATE
-    return np.asarray(cv2.remap(rgb, pixels, between.astype(np.uint16), cv2.INTER_LINEAR, borderMode=border))
+    return _Places(pixels, between.astype(np.uint16))
 
 
 def _back(part: Upright, side: int) -> np.ndarray:

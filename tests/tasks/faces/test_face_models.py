@@ -16,7 +16,7 @@ import pytest
 
 from tasks.faces.detected import DetectedFace
 from tasks.faces.detector import FaceLandmarker
-from tasks.faces.face_models import EXPRESSION, FACES, POINTS, FaceModels, Upright, _sample
+from tasks.faces.face_models import EXPRESSION, FACES, POINTS, FaceModels, Upright, _places, _sample
 from tasks.faces.mediapipe_graph import MediaPipeGraph
 from tasks.media.read import iter_frames
 
@@ -108,7 +108,7 @@ def test_real_faces_have_the_same_landmarks(models: FaceModels, graph: MediaPipe
 def test_sampling_is_bilinear_with_the_edge_or_black_beyond() -> None:
     ramp = np.repeat(np.arange(0, 160, 10, dtype=np.uint8)[None, :, None], 16, axis=0).repeat(3, axis=2)
     part = Upright(8.0, 8.0, 32.0, 32.0, 0.0)  # from -8 to 24
-    edge, black = (_sample(ramp, part, 64, beyond=beyond)[:, :, 0] for beyond in ("edge", "black"))
+    edge, black = (_sample(ramp, _places(part, 64), beyond=beyond)[:, :, 0] for beyond in ("edge", "black"))
     across = np.interp(np.arange(64) / 2 - 8, np.arange(16), np.arange(0, 160, 10))
     assert np.array_equal(edge, np.repeat(across.round().astype(np.uint8)[None], 64, axis=0))
     inside = slice(16, 47)
