@@ -10,7 +10,7 @@ from typing import Any
 def early_ray(parameters: Mapping[str, Any]) -> Callable[[], None] | None:
     """What starts Ray for a flow that is called with these; None where it may find everything done, or needs no Ray.
 
-    Sure to have work is, of the flows that take videos, one in a work folder in which nothing was ingested yet, and one
+    Sure to have work is, of the flows that take videos, one in a work folder in which no clip was cut yet, and one
     that is given a folder which is new to it. Ray is started in this thread, because only the main one can keep signals
     as they are.
     """
@@ -26,14 +26,14 @@ def early_ray(parameters: Mapping[str, Any]) -> Callable[[], None] | None:
 
 
 def _new_work(work: str, videos: str | None) -> bool:
+    from tasks.clips import CLIPS
     from tasks.engine.store import Store, is_missing
-    from tasks.ingest import INGEST
     from tasks.workspace.sources import registered_roots
 
     if is_missing(work):
         return True
     store = Store(work)
-    if not store.names(f"items/{INGEST.name}"):
+    if not store.names(f"items/{CLIPS.name}"):
         return True
     known = {Path(root.path) for root in registered_roots(store)}
     return videos is not None and Path(videos).expanduser().resolve() not in known

@@ -19,7 +19,7 @@ from tasks.workspace.steps import Steps
 if TYPE_CHECKING:
     from flows.options import FlowName
 
-_DATA = ("ingest", "clips", "landmarks", "lip_sync", "screening")
+_DATA = ("clips", "landmarks", "lip_sync", "screening")
 
 
 def stages_of(flow: FlowName) -> Sequence[AnyStage]:

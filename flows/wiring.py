@@ -18,7 +18,6 @@ from tasks.engine.items import StageResult
 from tasks.engine.store import FileRef
 from tasks.evaluate import EVALUATE, EvaluateRow
 from tasks.footage.shards import Shard
-from tasks.ingest import INGEST, ingest_items
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
 from tasks.latents import LATENTS, training_clips
 from tasks.lip_sync import LIPSYNC, LipSyncRow, check_weights
@@ -72,15 +71,14 @@ class Model:
 def prepare_clips(
     run: Run, shard: Shard | None = None, ahead: Callable[[list[Clip]], Plan | None] = lambda clips: None
 ) -> tuple[list[Clip], StageResult[LandmarkRow]]:
-    """Sources (of a shard) → normalised videos → square clips → landmarks and masks.
+    """Sources (of a shard) → square clips → landmarks and masks.
 
     ahead: plans what is made of clips while others still wait for landmarks.
     """
     check_weights(run.recipe.lip_sync, LIPSYNC.name in run.steps.named())  # before hours of work, not behind them
     run.sources = sources = run.steps.limited(scan(run.store, run.roots(), shard))
     run.set_aside = set_aside(sources)
-    ingested = run.stage(INGEST, ingest_items(sources))
-    clips = cut_clips(run.stage(CLIPS, clip_items(ingested)), sources)
+    clips = cut_clips(run.stage(CLIPS, clip_items(sources)), sources)
     facts = LandmarkFacts(factor=run.recipe.autoencoder.factor)
     marked = run.stage(LANDMARKS, per_clip_items(clips, facts, "video", "frames"), ahead(clips))
     made = {"landmarks": "landmarks.parquet", "masks": "masks.parquet", "thumbnails": "thumbnails.npy"}
@@ -95,7 +93,7 @@ def score_lips(run: Run, clips: list[Clip]) -> StageResult[LipSyncRow] | None:
 
 
 def prepare_data(run: Run, training: Run | None = None) -> Data:
-    """Sources → normalised videos → square clips → landmarks and masks → screening and split.
+    """Sources → square clips → landmarks and masks → screening and split.
 
     training: the run that goes on to train on them, where there is one.
     """

@@ -25,16 +25,21 @@ from fye_model.settings import Fraction, Positive
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
-class IngestConfig(Config):
-    """Normalisation of a source video: what every later stage may rely on."""
+class FootageConfig(Config):
+    """How a source video is taken: what every stage may rely on."""
 
     fps: Annotated[float, Field(gt=0)] = 25.0  # [ours] constant rate, frames picked by timestamp
-    max_side: Positive = 1920  # longer side after normalisation; never enlarged
-    crf: Annotated[int, Field(ge=0, le=51)] = 14  # x264 quality of the normalised copy
-    gop: Positive = 12  # short groups of pictures: cheap random access
+    max_side: Positive = 1920  # longer side of what is taken; never enlarged
     max_seconds: Annotated[float, Field(gt=0)] | None = None  # take only the start of each source
     max_corrupt_fraction: Fraction = 0.05  # more damaged frames than this: quarantine
     max_hold_s: Annotated[float, Field(gt=0)] = 2.0  # a frame shown longer than this is a hole in the video: quarantine
+
+
+class IngestConfig(FootageConfig):
+    """The same, and how a normalised copy is written. A run cuts its clips from the source and makes no such copy."""
+
+    crf: Annotated[int, Field(ge=0, le=51)] = 14  # x264 quality of the normalised copy
+    gop: Positive = 12  # short groups of pictures: cheap random access
 
 
 class ClipConfig(Config):

@@ -1,6 +1,6 @@
 """The stages of the pipeline, in the order in which they work, each at the front door:
 
-    ingest → clips → landmarks → lip_sync → screening → encoders → latents → train (twice) → select → evaluate → report
+    clips → landmarks → lip_sync → screening → encoders → latents → train (twice) → select → evaluate → report
 
 `plan.py` has them in a list. `pack.py` leaves training to another machine, and a bench has small stages of its own:
 `generate.py` (a model's videos), `warp.py` (a mesh warp's) and `score.py` (any method's). `jobs/` is what is no stage,

@@ -1,62 +1,87 @@
-"""Second stage: normalised videos become square clips of one face each.
+"""First stage: source videos become square clips of one face each, cut from the source itself.
 
-First pass over the video: scene cuts on every frame, faces on every `detect_stride`-th; where two successive looks
-disagree (a face came, went or jumped) every frame between is looked at, so tracks end where the face does. Second
-pass: each track's span is cut, cropped to a square around the face and resized once, in YUV, a frame at a time.
+First pass over a source, as a player shows it at a constant rate (`tasks/media/shown.py`): its damage is counted, scene
+cuts are looked for on every frame, faces on every `detect_stride`-th (`tasks/faces/scan.py`). Second pass: each track's
+span is cut, cropped to a square around the face and resized once, in YUV, with its sound. The frames of a short source
+are held between the two; a longer one is decoded a second time. No other copy of the pictures is made on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from av.video.reformatter import VideoReformatter
 
-from fye_model.config import ClipConfig, Config
-from fye_model.landmarks.boxes import PixelBox, face_square
+from fye_model.config import ClipConfig, Config, FootageConfig, Recipe
+from fye_model.landmarks.boxes import PixelBox, Square, face_square
 from tasks.engine.contract import Kind, Resources
-from tasks.engine.items import NOTHING, Given, Item, Nothing, Quarantine, StageResult
+from tasks.engine.items import Given, Item, Quarantine, StageResult
 from tasks.engine.stage import Context, Stage
-from tasks.engine.store import digest
-from tasks.faces.detector import FaceLandmarker
+from tasks.engine.store import FileRef, digest
 from tasks.faces.landmarker import LANDMARK_TOOLS
-from tasks.faces.tracks import Look, Track, link, pieces, select, steady
+from tasks.faces.lost import LostPictures
+from tasks.faces.scan import Scan, scan_video
+from tasks.faces.tracks import Track, link, pieces, select
 from tasks.faces.turned import LOOKS, turned_faces
 from tasks.faces.worker import FaceWorker
-from tasks.ingest import IngestRow
-from tasks.media.planes import cut, resize
-from tasks.media.read import VideoReader, VideoWriter, iter_constant_rate, read_frames, to_rgb
+from tasks.media.audio import SpanSound
+from tasks.media.cutting import CutForm, Cutting, cut_squares
+from tasks.media.opening import printable
+from tasks.media.read import to_rgb
+from tasks.media.shown import ShownVideo, ShowSettings
+from tasks.media.span import (
+    FrameFolderFacts,
+    SpanFacts,
+    TakenSpan,
+    held_frames,
+    judge,
+    open_sound,
+    show_settings,
+    taken_span,
+)
 from tasks.workspace.dataset import Clip, ClipRecord
 from tasks.workspace.sources import Source
 
-_SCENE_SIDE = 160  # pixels of the longer side that cuts are detected on
 _MOST_FACES = 4  # tracked at one time
-_HELD_BYTES = 400 * 2**20  # of decoded frames: 40 s at 640x480, 11 s at 1280x720
-_SEARCH_EVERY_S = 1.0  # a scene without a face is searched in tiles this often: that costs 20 detections
+_FRAMES_SCHEMA = "1"
+
+
+class CutSettings(Config):
+    """How sources are taken, and how clips are cut out of them."""
+
+    ingest: FootageConfig = FootageConfig()
+    clips: ClipConfig = ClipConfig()
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> CutSettings:
+        """Without what only a normalised copy depends on."""
+        taken = recipe.ingest.model_dump(include=set(FootageConfig.model_fields))
+        return cls(ingest=FootageConfig.model_validate(taken), clips=recipe.clips)
 
 
 class CutClip(Config):
-    """One clip: its folder is `index` in three digits; `start` and `end` are its span of video.mp4, in frames."""
+    """One clip: its folder is `index` in three digits; `start` and `end` are its span of the source, in frames as it is
+    shown: at `fps`, from the first one taken."""
 
     index: int
     frames: int
     fps: float
     start: int
     end: int
-    affine: tuple[float, float, float, float, float, float]  # row by row, from clip to video.mp4 pixels
-    box: tuple[float, float, float, float]  # of the face over the span, pixels of video.mp4
+    affine: tuple[float, float, float, float, float, float]  # row by row, from clip to shown pixels
+    box: tuple[float, float, float, float]  # of the face over the span, pixels of the source as shown
     padded: float  # share of the crop outside the picture
     faces_seen: int  # at most, at one time
 
 
 class RejectedTrack(Config):
-    """A face track, or a part of one, that became no clip; frames and pixels of video.mp4."""
+    """A face track, or a part of one, that became no clip; frames and pixels of the source as it is shown."""
 
     reason: str
     start: int
@@ -66,228 +91,161 @@ class RejectedTrack(Config):
 
 
 class ClipsRow(Config):
-    """What was cut out of one video, and what was not."""
+    """What one source holds, what was cut out of it, and what was not. lost/000.jpg … show `rejected`, in order."""
 
+    source: TakenSpan
     clips: tuple[CutClip, ...]
     rejected: tuple[RejectedTrack, ...]
 
 
-class ClipWorker(FaceWorker[Nothing, ClipsRow]):
-    """Cuts clips out of one video after another, with one face detector for all."""
+class ClipWorker(FaceWorker[SpanFacts, ClipsRow]):
+    """Cuts clips out of one source after another, with one face detector for all."""
 
-    def __init__(self, settings: ClipConfig, context: Context) -> None:
+    def __init__(self, settings: CutSettings, context: Context) -> None:
         super().__init__(context, _MOST_FACES, points_only=True)
-        self.config = settings
+        self.settings = settings
 
-    def process(self, item: Given[Nothing]) -> ClipsRow:
-        """Write a folder 000, 001 … for each clip of `video`: clip.mp4 and frames.parquet.
-
-        Raises `Quarantine` (no_face, too_short).
-        """
-        video = item.files["video"]
-        scan = scan_video(video, self.landmarker, self.config)
-        times = pq.read_table(item.files["frames"])
-        if times.num_rows != scan.frames:
-            raise ValueError(
-                f"{item.name}: video.mp4 holds {scan.frames} frames and frames.parquet {times.num_rows}; "
-                "delete both, and the same command makes them anew"
-            )
+    def process(self, item: Given[SpanFacts]) -> ClipsRow:
+        """Write a folder 000, 001 … for each clip of `source`: clip.mp4 and frames.parquet. Raises `Quarantine`."""
+        source = item.files["source"]
+        how = show_settings(source, self.settings.ingest, item.facts)
         try:
-            return write_clips(video, item.files.get("audio"), times, scan, self.config, item.name, item.out)
-        except Quarantine as error:
-            chosen = np.linspace(0, scan.frames - 1, LOOKS).round().astype(int).tolist()
-            lies = turned_faces(self.landmarker, list(read_frames(video, sorted(set(chosen)))))
-            raise Quarantine(error.reason, error.message + (f"; {lies}" if lies else "")) from None
+            return self._cut(source, how, item.name, item.out)
+        except Quarantine as error:  # messages must not depend on where the file lies
+            advice = ", or raise ingest.max_hold_s" if error.reason == "time_gap" else ""
+            message = error.message.replace(printable(source), item.name) + advice
+            raise Quarantine(error.reason, message, error.found) from None
+
+    def _cut(self, source: Path, how: ShowSettings, name: str, out: Path) -> ClipsRow:
+        with ExitStack() as opened:
+            with ShownVideo(source, how) as shown:
+                scan = scan_video(shown, self.landmarker, self.settings.clips)
+                judge(shown, scan.times, self.settings.ingest.max_corrupt_fraction)
+                sound, problem = open_sound(shown, scan.times)
+                if sound is not None:
+                    opened.callback(sound.close)
+                taken = taken_span(shown, scan.times, sound is not None, problem)
+            frames = opened.enter_context(closing(_frames(source, how, scan)))
+            try:
+                return write_clips(frames, scan, taken, sound, self.settings.clips, name, out)
+            except Quarantine as error:
+                lies = turned_faces(self.landmarker, _spread(frames, scan.frames))
+                raise Quarantine(error.reason, error.message + (f"; {lies}" if lies else ""), error.found) from None
+
+
+def _frames(source: Path, how: ShowSettings, scan: Scan) -> Generator[av.VideoFrame]:
+    """The frames of a scanned source once more, decoded anew where they are not held."""
+    if scan.held is not None:
+        yield from scan.held
+        return
+    with ShownVideo(source, how) as shown:
+        for _, frame in shown.frames():
+            yield frame
+
+
+def _spread(frames: Iterable[av.VideoFrame], count: int) -> list[np.ndarray]:
+    """Some of a video's frames, as pictures."""
+    chosen = set(np.linspace(0, count - 1, LOOKS).round().astype(int).tolist())
+    return [to_rgb(frame) for number, frame in enumerate(frames) if number in chosen]
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What the first pass found: faces in the frames that were looked at, and the first frames of new scenes.
+class _Piece:
+    """A part of a track that becomes a clip."""
 
-    held: the decoded frames of a short video, so that the second pass need not decode it again; None of a longer one.
-    """
-
-    looks: list[Look]
-    cuts: list[int]
-    frames: int
-    fps: float
-    width: int
-    height: int
-    held: list[av.VideoFrame] | None = None
-
-    def decoded(self, video: Path, start: int, stop: int) -> Iterator[av.VideoFrame]:
-        """Frames start .. stop, decoded anew where they are not held."""
-        return iter_constant_rate(video, start, stop) if self.held is None else iter(self.held[start:stop])
-
-
-def scan_video(video: Path, detector: FaceLandmarker, config: ClipConfig) -> Scan:
-    """Decode a normalised video once: scene cuts, and faces where they are needed.
-
-    Holds `detect_stride` frames of a long video, all of one that fits into `_HELD_BYTES`.
-    """
-    from scenedetect import FrameTimecode  # brings OpenCV, which nobody but the workers needs
-    from scenedetect.detectors import ContentDetector
-
-    scenes = ContentDetector(threshold=config.scene_threshold, min_scene_len=0)
-    looker = _Looker(detector, config)
-    cuts: list[int] = []
-    with VideoReader(video) as reader:
-        info = reader.info
-        small = _scene_size(info.width, info.height)
-        shrink = VideoReformatter()
-        count = 0
-        most_held = _HELD_BYTES // (info.width * info.height * 3 // 2)
-        held: list[av.VideoFrame] | None = []
-        for index, frame in enumerate(reader):
-            if held is not None:
-                held.append(frame)
-                if len(held) > most_held:
-                    held = None
-            image = shrink.reformat(frame, width=small[0], height=small[1], format="bgr24", interpolation="AREA")
-            is_cut = bool(scenes.process_frame(FrameTimecode(index, info.fps), image.to_ndarray()))
-            if is_cut:
-                cuts.append(index)
-            looker.see(index, frame, is_cut, info.fps)
-            count = index + 1
-        looker.finish()
-    return Scan(looker.looks, cuts, count, info.fps, info.width, info.height, held)
-
-
-class _Looker:
-    """Decides in which frames faces are searched, and keeps what was found, in order of frames."""
-
-    def __init__(self, detector: FaceLandmarker, config: ClipConfig) -> None:
-        self.looks: list[Look] = []
-        self._detector, self._config = detector, config
-        self._convert = VideoReformatter()
-        self._waiting: list[tuple[int, av.VideoFrame]] = []  # decoded since the last look
-        self._next_search = 0
-        self._fps = 0.0
-
-    def see(self, index: int, frame: av.VideoFrame, is_cut: bool, fps: float) -> None:
-        if is_cut:
-            self._look_at_last(fps)  # the scene's last frame
-            self._next_search = index
-        self._waiting.append((index, frame))
-        self._fps = fps
-        if is_cut or not self.looks or index - self.looks[-1].frame >= self._config.detect_stride:
-            self._look_at_last(fps)
-
-    def finish(self) -> None:
-        if self._waiting:
-            self._look_at_last(self._fps)
-
-    def _look_at_last(self, fps: float) -> None:
-        if not self._waiting:
-            return
-        *between, (index, frame) = self._waiting
-        self._waiting = []
-        before = self.looks[-1] if self.looks else None
-        look = self._look(index, frame, before.boxes if before else (), fps)
-        if before is not None and not steady(before.boxes, look.boxes):
-            for i, skipped in between:
-                self.looks.append(self._look(i, skipped, self.looks[-1].boxes or look.boxes, fps))
-        self.looks.append(look)
-
-    def _look(self, index: int, frame: av.VideoFrame, known: tuple[PixelBox, ...], fps: float) -> Look:
-        image = to_rgb(frame, self._convert)
-        height, width = image.shape[:2]
-        if known:
-            # more than one known face: a search around one of them would hide the others
-            alone = len(known) == 1 or self._config.faces != "all"
-            near = known[0].in_fractions(width, height) if alone else None
-            faces = self._detector.detect_small(image, near)
-        elif index >= self._next_search:
-            faces = self._detector.detect_small(image)
-        else:
-            faces = self._detector.detect(image)
-        if not faces and index >= self._next_search:
-            self._next_search = index + max(1, round(_SEARCH_EVERY_S * fps))
-        return Look(index, tuple(face.box.in_pixels(width, height) for face in faces))
+    track: Track
+    start: int
+    stop: int
+    box: PixelBox
+    square: Square
 
 
 def write_clips(
-    video: Path, audio: Path | None, times: pa.Table, scan: Scan, config: ClipConfig, name: str, out: Path
+    frames: Iterable[av.VideoFrame],
+    scan: Scan,
+    taken: TakenSpan,
+    sound: SpanSound | None,
+    config: ClipConfig,
+    name: str,
+    out: Path,
 ) -> ClipsRow:
-    """Cut, crop and write the clips of a scanned video."""
+    """Cut, crop and write the clips of a scanned video, whose frames come once more."""
     tracks = link(scan.looks, scan.cuts, config.max_gap_frames)
     if not tracks:
         raise Quarantine(
             "no_face",
             f"{name}: no face in {len(scan.looks)} frames looked at, of {scan.frames}; faces below about 5% of the "
             "longer side, animals and drawings are often not found",
+            ClipsRow(source=taken, clips=(), rejected=()),
         )
-    kept, others = select(tracks, config.faces, config.min_frames)
-    rejected = [_rejection(track, track.start, track.stop, reason) for track, reason in others]
-    clips: list[CutClip] = []
-    for track in kept:
-        spans, left_over = pieces(track.start, track.stop, config.min_frames, config.max_frames)
-        if left_over[0] < left_over[1]:
-            rejected.append(_rejection(track, *left_over, "too_short"))
-        for start, stop in spans:
-            folder = out / f"{len(clips):03d}"
-            folder.mkdir()
-            clips.append(_write_clip(len(clips), video, audio, track, start, stop, scan, config, folder / "clip.mp4"))
-            _write_frames(times, start, stop, folder / "frames.parquet")
-    if not clips:
+    chosen, rejected = _choose(tracks, scan, config)
+    if not chosen:
         longest = max(track.length for track in tracks)
         raise Quarantine(
             "too_short",
             f"{name}: the longest of {len(tracks)} face tracks has {longest} frames, clips.min_frames is "
             f"{config.min_frames}; scene cuts at frames {scan.cuts[:20] or 'none'}",
+            ClipsRow(source=taken, clips=(), rejected=tuple(rejected)),
         )
-    return ClipsRow(clips=tuple(clips), rejected=tuple(rejected))
+    lost = LostPictures(out / "lost")
+    for entry in rejected:
+        lost.add(entry.start, entry.end, entry.box)
+    cuttings = []
+    for index, piece in enumerate(chosen):
+        folder = out / f"{index:03d}"
+        folder.mkdir()
+        cuttings.append(Cutting(piece.start, piece.stop, piece.square, folder / "clip.mp4"))
+        _write_frames(scan.times, piece.start, piece.stop, folder / "frames.parquet")
+    form = CutForm(config.size, scan.fps, config.crf, scan.colorspace)
+    cut_squares(frames, cuttings, form, sound, lost.see, lost.until)
+    lost.write()
+    clips = tuple(_clip(index, piece, scan, config.size) for index, piece in enumerate(chosen))
+    return ClipsRow(source=taken, clips=clips, rejected=tuple(rejected))
 
 
-def _write_clip(
-    index: int,
-    video: Path,
-    audio: Path | None,
-    track: Track,
-    start: int,
-    stop: int,
-    scan: Scan,
-    config: ClipConfig,
-    path: Path,
-) -> CutClip:
-    box = track.union(start, stop)
-    square = face_square(box, scan.width, scan.height, config.margin)
-    left, top, side = square.left, square.top, square.side
-    convert = VideoReformatter()
-    frames = scan.decoded(video, start, stop)
-    first = next(frames)
-    with VideoWriter(
-        path,
-        config.size,
-        config.size,
-        scan.fps,
-        crf=config.crf,
-        audio=audio,
-        audio_start_s=start / scan.fps,
-        colorspace=first.colorspace,
-    ) as writer:
-        for frame in chain((first,), frames):
-            writer.write_frame(resize(cut(frame, left, top, side, side), config.size, config.size, convert))
-    assert writer.frames == stop - start, (writer.frames, start, stop)  # the writer counts what is in the file
-    scale = side / config.size
+def _choose(tracks: Sequence[Track], scan: Scan, config: ClipConfig) -> tuple[list[_Piece], list[RejectedTrack]]:
+    """The parts of tracks that become clips, and those that do not."""
+    kept, others = select(tracks, config.faces, config.min_frames)
+    rejected = [_rejection(track, track.start, track.stop, reason) for track, reason in others]
+    chosen: list[_Piece] = []
+    for track in kept:
+        spans, left_over = pieces(track.start, track.stop, config.min_frames, config.max_frames)
+        if left_over[0] < left_over[1]:
+            rejected.append(_rejection(track, *left_over, "too_short"))
+        for start, stop in spans:
+            box = track.union(start, stop)
+            square = face_square(box, scan.width, scan.height, config.margin)
+            chosen.append(_Piece(track, start, stop, box, square))
+    return chosen, rejected
+
+
+def _clip(index: int, piece: _Piece, scan: Scan, size: int) -> CutClip:
+    left, top, side = piece.square.left, piece.square.top, piece.square.side
+    scale = side / size
     inside = _length_inside(left, side, scan.width) * _length_inside(top, side, scan.height)
     return CutClip(
         index=index,
-        frames=stop - start,
+        frames=piece.stop - piece.start,
         fps=scan.fps,
-        start=start,
-        end=stop,
+        start=piece.start,
+        end=piece.stop,
         affine=(scale, 0.0, float(left), 0.0, scale, float(top)),
-        box=_rounded(box),
+        box=_rounded(piece.box),
         padded=round(1 - inside / side**2, 4),
-        faces_seen=max(len(look.boxes) for look in scan.looks if start <= look.frame < stop),
+        faces_seen=max(len(look.boxes) for look in scan.looks if piece.start <= look.frame < piece.stop),
     )
 
 
-def _write_frames(times: pa.Table, start: int, stop: int, path: Path) -> None:
-    """frames.parquet of a clip: ingest's rows for its span, and `source_frame`, the frame of video.mp4."""
-    numbers = pa.array(np.arange(start, stop), pa.int64())
-    pq.write_table(times.slice(start, stop - start).append_column("source_frame", numbers), path)
+def _write_frames(times: Sequence[float], start: int, stop: int, path: Path) -> None:
+    """frames.parquet of a clip: each frame's time on the source's clock, whether it repeats the one before it because
+    the source has none for this instant, and its number in the source as shown."""
+    columns = {
+        "time_s": pa.array(times[start:stop], pa.float64()),
+        "held": pa.array(held_frames(times)[start:stop], pa.bool_()),
+        "source_frame": pa.array(np.arange(start, stop), pa.int64()),
+    }
+    metadata = {"schema_version": _FRAMES_SCHEMA, "time_s": "seconds of the source's clock"}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
 
 
 def _rejection(track: Track, start: int, stop: int, reason: str) -> RejectedTrack:
@@ -300,21 +258,28 @@ def _rounded(box: PixelBox) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def _scene_size(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, _SCENE_SIDE / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def _length_inside(start: int, length: int, size: int) -> int:
     return max(0, min(start + length, size) - max(start, 0))
 
 
-def clip_items(ingested: StageResult[IngestRow]) -> list[Item[Nothing]]:
-    """Normalised videos as items."""
+def clip_items(sources: Iterable[Source]) -> list[Item[SpanFacts]]:
+    """The sources that can be taken as items, each with its span."""
     return [
-        Item(outcome.id, outcome.name, {Path(file).stem: outcome.ref(file) for file in sorted(outcome.files)}, NOTHING)
-        for outcome in ingested.done
+        Item(
+            id=source.id,
+            name=source.name,
+            inputs={"source": FileRef(source.path, source.sha256, source.size)},
+            facts=_facts(source),
+        )
+        for source in sources
+        if source.problem is None
     ]
+
+
+def _facts(source: Source) -> SpanFacts:
+    if source.fps is None:
+        return SpanFacts(start_s=source.start_s, end_s=source.end_s)
+    return FrameFolderFacts(start_s=source.start_s, end_s=source.end_s, fps=source.fps)
 
 
 def clip_id(source: str, sha256: str) -> str:
@@ -342,13 +307,13 @@ def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Cli
 
 CLIPS = Stage(
     "clips",
-    "2",
-    settings=lambda recipe: recipe.clips,
-    reads={"video": Kind.VIDEO, "frames": Kind.FRAME_TIMES, "audio?": Kind.SOUND},
-    writes={"*/clip.mp4": Kind.CLIP, "*/frames.parquet": Kind.FRAME_TIMES},
+    "3",
+    settings=CutSettings.of,
+    reads={"source": Kind.SOURCE},
+    writes={"*/clip.mp4": Kind.CLIP, "*/frames.parquet": Kind.FRAME_TIMES, "lost/*.jpg?": "pictures of lost tracks"},
     row=ClipsRow,
     open=ClipWorker,
     resources=Resources(memory_gib=1.5),
-    tools=(*LANDMARK_TOOLS, "av", "scenedetect"),
+    tools=(*LANDMARK_TOOLS, "av", "pillow", "scenedetect"),
     uses_landmarker=True,
 )

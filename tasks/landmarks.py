@@ -56,8 +56,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         Raises `Quarantine` (no_face) when no frame shows a face.
         """
         name, video = item.name, item.files["video"]
-        with pq.ParquetFile(item.files["frames"]) as table:  # read_table would import 0.2 s of what is not needed
-            times = table.read(["time_s"])["time_s"].to_numpy().astype(np.float64)
+        times = pq.read_table(item.files["frames"])["time_s"].to_numpy().astype(np.float64)
         pictures, overlays = PictureScores(), OverlayScores()
         faces: list[DetectedFace | None] = []
         thumbnails: list[np.ndarray] = []

@@ -9,7 +9,6 @@ from tasks.encoders import ENCODERS
 from tasks.engine.contract import Kind
 from tasks.engine.stage import AnyStage
 from tasks.evaluate import EVALUATE
-from tasks.ingest import INGEST
 from tasks.landmarks import LANDMARKS
 from tasks.latents import LATENTS
 from tasks.lip_sync import LIPSYNC
@@ -19,7 +18,6 @@ from tasks.select import SELECT
 from tasks.train import STAGE1, STAGE2
 
 STAGES: tuple[AnyStage, ...] = (
-    INGEST,
     CLIPS,
     LANDMARKS,
     LIPSYNC,

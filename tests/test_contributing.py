@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from fye_model.config import IngestConfig, Recipe
+from fye_model.config import FootageConfig, Recipe
+from tasks.clips import clip_items
 from tasks.engine.store import Store
 from tasks.footage.card import load_card
-from tasks.ingest import INGEST, ingest_items
+from tasks.media.shown import ShownVideo
+from tasks.media.span import show_settings
 from tasks.samples.clips import make_samples
 from tasks.workspace.recipes import dump_recipe, load_recipe
 from tasks.workspace.sources import Root, scan
 from tests.documents import Block, apply, blocks, copy_tree, python_in
-from tests.tasks.support import work_on
 
 DOCUMENT = "CONTRIBUTING.md"
 
@@ -125,16 +126,10 @@ def test_a_data_source_takes_one_file_and_its_videos_are_read(tmp_path: Path) ->
     sources = scan(store, [Root(str(tmp_path / "videos"), card=str(card))])
     assert [source.subject for source in sources] == ["anna", "benjamin"], "two names of one person are one"
     assert {source.licence for source in sources} == {"our own recordings with written consent"}
-    item = ingest_items(sources)[0]
-    (tmp_path / "out").mkdir()
-    row = work_on(
-        INGEST,
-        IngestConfig(),
-        {name: Path(ref.path) for name, ref in item.inputs.items()},
-        item.facts,
-        tmp_path / "out",
-    )
-    assert row.frames == 10
+    item = clip_items(sources)[0]
+    source = Path(item.inputs["source"].path)
+    with ShownVideo(source, show_settings(source, FootageConfig(), item.facts)) as shown:
+        assert sum(1 for _ in shown.frames()) == 10
 
 
 def test_a_recipe_takes_one_file_and_both_ways_say_the_same(tmp_path: Path) -> None:

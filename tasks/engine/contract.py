@@ -18,8 +18,6 @@ class Kind(StrEnum):
     """What a file holds, whatever it is called where it is read or written."""
 
     SOURCE = "source video"
-    VIDEO = "normalised video"
-    SOUND = "sound"
     FRAME_TIMES = "frame times"
     CLIP = "square clip"
     LANDMARKS = "landmark table"

@@ -73,13 +73,14 @@ class Quarantine(Exception):
     """The item's data are bad: it is set aside with a reason, and the rest of the run goes on.
 
     `reason` is a short slug that counts can be grouped by (`no_face`, `truncated`); `message` says what was found,
-    what was expected and how to fix it.
+    what was expected and how to fix it. `found`: the row of its stage as far as there is one, which is kept.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(reason, message)
+    def __init__(self, reason: str, message: str, found: Config | None = None) -> None:
+        super().__init__(reason, message, found)
         self.reason = reason
         self.message = message
+        self.found = found
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -106,7 +107,10 @@ class Worker(Protocol[Facts, RowOut]):
 
 @dataclass(frozen=True)
 class Outcome(Generic[Row]):
-    """What became of an item: output files below `folder` and a row, or a quarantine reason."""
+    """What became of an item: output files below `folder` and a row, or a quarantine reason.
+
+    `result`: the row; of an item set aside, what was found before, or None.
+    """
 
     id: str
     name: str
@@ -125,7 +129,7 @@ class Outcome(Generic[Row]):
     @property
     def row(self) -> Row:
         """What the worker returned; ValueError for a quarantined item."""
-        if self.result is None:
+        if self.result is None or not self.done:
             raise ValueError(f"{self.name} was set aside ({self.reason}: {self.message}), so it has no row")
         return self.result
 

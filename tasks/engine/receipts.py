@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -110,7 +111,7 @@ class Receipts(Generic[Row]):
             done = receipt.reason is None
             if problems := problems_with(receipt.files, self.stage.writes if done else {}):
                 raise ValueError(f"its files are not those of this stage: {'; '.join(problems)}")
-            result = self.stage.row.model_validate(receipt.row) if done else None
+            result = self.stage.row.model_validate(receipt.row) if done or receipt.row is not None else None
             rest = (receipt.reason, receipt.message, receipt.seconds)
             outcome = Outcome(item.id, item.name, key, folder, file_list(receipt.files), result, *rest)
             return outcome if self.store.holds(folder, outcome.files) else None
@@ -143,12 +144,20 @@ class Receipts(Generic[Row]):
         return faster
 
     def set_aside(
-        self, item: Item[Any], key: str, reason: str, message: str, seconds: float = 0.0, scratch: Path | None = None
+        self,
+        item: Item[Any],
+        key: str,
+        reason: str,
+        message: str,
+        seconds: float = 0.0,
+        scratch: Path | None = None,
+        found: Row | None = None,
     ) -> Outcome[Row]:
-        """Quarantine an item for good: until its inputs, settings or the stage's version change."""
+        """Quarantine an item for good: until its inputs, settings or the stage's version change. found: see
+        `Quarantine`."""
         if scratch is not None:
             shutil.rmtree(scratch)
-        outcome = self.failed(item, key, reason, message, seconds)
+        outcome = replace(self.failed(item, key, reason, message, seconds), result=found)
         self.store.write_bytes(f"{outcome.folder}/receipt.json", self._receipt(outcome))
         return outcome
 

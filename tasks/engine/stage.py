@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from pydantic import JsonValue
 
@@ -338,7 +338,8 @@ def _process_item(
             row = worker.process(given(store, item, scratch))
             return receipts.settle(item, key, scratch, row, time.monotonic() - begun)
         except Quarantine as bad:
-            return receipts.set_aside(item, key, bad.reason, bad.message, time.monotonic() - begun, scratch)
+            partly = cast(Row | None, bad.found)
+            return receipts.set_aside(item, key, bad.reason, bad.message, time.monotonic() - begun, scratch, partly)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 shutil.rmtree(scratch, ignore_errors=True)

@@ -119,7 +119,7 @@ def _look_at(entry: os.DirEntry[str], folder: _Folder, how: _How) -> Iterator[En
 
 
 def _file(path: Path) -> Entry:
-    """A video by its name (whether it really is one, ingest finds out) or by its content."""
+    """A video by its name (whether it really is one, cutting it finds out) or by its content."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return Entry(path, Found.VIDEO)
     try:

@@ -43,7 +43,7 @@ from tasks.faces.follow import FaceTracker, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import MAX_PORTRAIT_SIDE
 from tasks.footage.content import VIDEO_SUFFIXES
-from tasks.ingest import normalise
+from tasks.media.normalise import normalise
 from tasks.media.pictures import NoPictureError, read_picture
 from tasks.media.read import iter_frames, probe, write_video
 from tasks.results.pictures import save_png
@@ -218,10 +218,10 @@ class _Builder:
             fps=min(round(probe(offer.path).fps, 3), _MOST_FPS), max_seconds=self.settings.search_seconds, crf=_CRF
         )
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            ingested = normalise(offer.path, Path(scratch), config)
             video = Path(scratch) / "video.mp4"
+            taken, _ = normalise(offer.path, video, config)
             faces = self._follow(video)
-            width, height = ingested.width, ingested.height
+            width, height = taken.width, taken.height
             start, stop = self._window(offer, faces, width, height, config.fps)
             boxes = [face.box.in_pixels(width, height) for face in faces[start:stop] if face is not None]
             square = face_square(union(boxes), width, height, self.settings.margin)
@@ -245,7 +245,7 @@ class _Builder:
             roll_deg=angles[2],
             source_file=offer.name,
             source_sha256=sha256,
-            start_s=round(ingested.start_s + start / config.fps, 3),
+            start_s=round(taken.start_s + start / config.fps, 3),
             left=square.left,
             top=square.top,
             side=square.side,

@@ -19,7 +19,6 @@ from tasks.engine.items import FileList
 from tasks.engine.receipts import Receipts
 from tasks.engine.stage import AnyStage
 from tasks.engine.store import Store, is_missing
-from tasks.ingest import INGEST, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkRow
 from tasks.lip_sync import LIPSYNC, NOT_SCORED, LipSyncRow
 from tasks.screening import SCREENING, KeptClip, RejectedClip, ScreeningRow
@@ -41,6 +40,7 @@ def read_holdings(work: str) -> Holdings:
         raise ValueError(f"no run has ended in {work} yet; {_RUN}")
     summary = store.read_json(SUMMARY)
     manifest = _rows(store, "manifest.parquet", ManifestRow)
+    uncut = [row for row in manifest if row.stage == CLIPS.name and row.status != "done" and row.row != "null"]
     done: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in manifest:
         if row.status == "done":
@@ -49,9 +49,9 @@ def read_holdings(work: str) -> Holdings:
         raise ValueError(f"the last run in {work} ended before its clips were judged; {_RUN}")
     (judged,) = done[SCREENING.name]
     verdicts = _record(judged, ScreeningRow)
-    files = {stage.name: _files(store, stage, done[stage.name]) for stage in (INGEST, CLIPS, LANDMARKS)}
+    files = {stage.name: _files(store, stage, done[stage.name]) for stage in (CLIPS, LANDMARKS)}
     known = {row.id: row for row in read_sources(store) if row.status == "taken"}
-    sources, clips, tracks = _cut(done, files, verdicts, known)
+    sources, clips, tracks = _cut(done, uncut, files, verdicts, known)
     return Holdings(
         store=store,
         landmark_model=summary["landmark_model"],
@@ -71,27 +71,25 @@ def read_holdings(work: str) -> Holdings:
 
 def _cut(
     done: Mapping[str, Sequence[ManifestRow]],
+    uncut: Sequence[ManifestRow],
     files: Mapping[str, Mapping[str, FileList]],
     verdicts: ScreeningRow,
     known: Mapping[str, SourceRow],
 ) -> tuple[list[HeldSource], list[HeldClip], list[LostTrack]]:
-    """Sources, clips and lost tracks out of the stages' rows."""
+    """Sources, clips and lost tracks out of the stages' rows. uncut: those of sources that were read and gave none."""
     judged: dict[str, KeptClip | RejectedClip] = {entry.clip: entry for entry in verdicts.kept}
     judged |= {entry.clip: entry for entry in verdicts.rejected}
     landmarks = {row.item: row for row in done[LANDMARKS.name]}
     lips = {row.item: _record(row, LipSyncRow) for row in done.get(LIPSYNC.name, ())}
-    normal = {row.item: _record(row, IngestRow) for row in done[INGEST.name]}
-    folders = {row.item: row.folder for row in done[INGEST.name]}
-    counts: dict[str, int] = {}
+    sources: list[HeldSource] = []
     clips: list[HeldClip] = []
     tracks: list[LostTrack] = []
     for row in done[CLIPS.name]:
         cut = _record(row, ClipsRow)
-        counts[row.item] = len(cut.clips)
-        video, fps = f"{folders[row.item]}/video.mp4", normal[row.item].fps
-        tracks += [
-            LostTrack(row.name, lost.reason, lost.start, lost.end, fps, lost.box, video) for lost in cut.rejected
-        ]
+        sources.append(_source(row, cut, known.get(row.item)))
+        for number, lost in enumerate(cut.rejected):
+            picture = f"{row.folder}/lost/{number:03d}.jpg"
+            tracks.append(LostTrack(row.name, lost.reason, lost.start, lost.end, cut.source.fps, picture))
         for piece in cut.clips:
             name = f"{piece.index:03d}/clip.mp4"
             clip = clip_id(row.item, files[CLIPS.name][row.item][name][1])
@@ -99,22 +97,21 @@ def _cut(
                 told, place = known.get(row.item), f"{row.folder}/{name}"
                 fits = lips.get(clip, NOT_SCORED)
                 clips.append(_clip(judged[clip], row, told, place, piece, landmarks[clip], fits))
-    sources = [
-        _source(row, normal[row.item], counts.get(row.item, 0), known.get(row.item)) for row in done[INGEST.name]
-    ]
+    sources += [_source(row, _record(row, ClipsRow), known.get(row.item)) for row in uncut]
     return sources, clips, tracks
 
 
-def _source(row: ManifestRow, normal: IngestRow, clips: int, told: SourceRow | None) -> HeldSource:
+def _source(row: ManifestRow, cut: ClipsRow, told: SourceRow | None) -> HeldSource:
+    taken = cut.source
     return HeldSource(
         source=row.item,
         name=row.name,
-        seconds=normal.duration_s,
-        width=normal.source_width,
-        height=normal.source_height,
-        fps=normal.source_fps,
-        has_audio=normal.has_audio,
-        clips=clips,
+        seconds=taken.duration_s,
+        width=taken.source_width,
+        height=taken.source_height,
+        fps=taken.source_fps,
+        has_audio=taken.has_audio,
+        clips=len(cut.clips),
         card=told.source if told else None,
         licence=told.licence if told else None,
         place=told.place if told else None,

@@ -17,7 +17,7 @@ from tasks.jobs.holdings import read_holdings
 from tasks.survey.coverage import cover_clip
 from tasks.survey.page import STRIPS, aside_card, clip_card, track_card, write_page
 from tasks.survey.records import HeldClip, Holdings
-from tasks.survey.strips import draw_clip, draw_track, track_name
+from tasks.survey.strips import copy_track, draw_clip, track_name
 from tasks.workspace.decisions import read_decisions
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def review(work: str, output: Path | None = None, which: Which = "all", subject:
     lost = []
     if which != "kept" and subject is None:
         for number, track in enumerate(holdings.tracks):
-            draw_track(holdings, track, strips / track_name(track, number))
+            copy_track(holdings, track, strips / track_name(track, number))
             lost.append(track_card(track, number))
         lost += [aside_card(row) for row in holdings.set_aside]
     known = {clip: decision.keep for clip, decision in read_decisions(holdings.store).items()}

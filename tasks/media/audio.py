@@ -98,32 +98,54 @@ class AudioSource:
                     position += samples.shape[1] // self.channels
 
 
-class AudioTrack:
-    """A sound track of an open file, filled as the pictures come so that the file is interleaved.
+class SpanSound:
+    """The sound of a span, given out piece by piece as its pictures come.
+
+    start_s, end_s: of the file's clock; to its end without `end_s`. Raises `NoSoundError`.
+    """
+
+    def __init__(self, path: Path, start_s: float, end_s: float | None = None) -> None:
+        self.source = AudioSource(path)
+        self._blocks = self.source.blocks(start_s, end_s)
+        self._rest = np.zeros((1, 0), np.int16)
+        self._given = 0  # samples of each channel
+
+    def until(self, end_s: float) -> np.ndarray:
+        """The samples (1, n * channels) int16 not yet given out, up to `end_s` seconds after the span's start; fewer
+        where the sound ends earlier."""
+        wanted = (round(end_s * self.source.rate) - self._given) * self.source.channels
+        while self._rest.shape[1] < wanted and (block := next(self._blocks, None)) is not None:
+            self._rest = np.concatenate([self._rest, block], axis=1)
+        now, self._rest = self._rest[:, :wanted], self._rest[:, wanted:]
+        self._given += now.shape[1] // self.source.channels
+        return now
+
+    def is_silent(self) -> bool:
+        """Whether there is no sound at all in what is left of the span."""
+        while not self._rest.size and (block := next(self._blocks, None)) is not None:
+            self._rest = block
+        return not self._rest.size
+
+    def close(self) -> None:
+        self.source.close()
+
+
+class SoundTrack:
+    """A sound track of an open file, for samples of the form that `source` has.
 
     codec: `aac` at the sound's own rate where it knows that one, or `libopus`; else at 48 kHz.
     """
 
-    def __init__(self, container: Any, path: Path, start_s: float, codec: str = "aac") -> None:
-        self._container = container
-        self._source = AudioSource(path)
-        known = codec == "aac" and self._source.rate in (av.Codec(codec, "w").audio_rates or ())
-        rate = self._source.rate if known else _USUAL_HZ
-        self._stream = container.add_stream(codec, rate=rate, layout=self._source.layout)
-        self._blocks = self._source.blocks(start_s)
-        self._rest = np.zeros((1, 0), np.int16)
+    def __init__(self, container: Any, source: AudioSource, codec: str = "aac") -> None:
+        self._container, self._source = container, source
+        known = codec == "aac" and source.rate in (av.Codec(codec, "w").audio_rates or ())
+        self._stream = container.add_stream(codec, rate=source.rate if known else _USUAL_HZ, layout=source.layout)
         self._written = 0
 
-    def write_until(self, end_s: float) -> None:
-        """Encode samples up to `end_s` seconds of the new file; nothing is added when the sound ends earlier."""
-        wanted = (round(end_s * self._source.rate) - self._written) * self._source.channels
-        while self._rest.shape[1] < wanted and (block := next(self._blocks, None)) is not None:
-            self._rest = np.concatenate([self._rest, block], axis=1)
-        now, self._rest = self._rest[:, :wanted], self._rest[:, wanted:]
-        if now.size:
-            self._encode(now)
-
-    def _encode(self, samples: np.ndarray) -> None:
+    def write(self, samples: np.ndarray) -> None:
+        """Encode samples (1, n * channels) int16 behind those before."""
+        if not samples.size:
+            return
         frame = _audio_frame(samples, self._source, self._written)
         self._written += frame.samples
         self._container.mux(self._stream.encode(frame))
@@ -131,8 +153,20 @@ class AudioTrack:
     def finish(self) -> None:
         self._container.mux(self._stream.encode(None))
 
+
+class AudioTrack(SoundTrack):
+    """A sound track with the sound of another file, filled as the pictures come so that the file is interleaved."""
+
+    def __init__(self, container: Any, path: Path, start_s: float, codec: str = "aac") -> None:
+        self._sound = SpanSound(path, start_s)
+        super().__init__(container, self._sound.source, codec)
+
+    def write_until(self, end_s: float) -> None:
+        """Encode samples up to `end_s` seconds of the new file; nothing is added when the sound ends earlier."""
+        self.write(self._sound.until(end_s))
+
     def close(self) -> None:
-        self._source.close()
+        self._sound.close()
 
 
 def read_mono(path: Path, rate_hz: int, seconds: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def from_matrix(matrix: Sequence[int]) -> Orientation:
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """What the file asks for; decoders put it on every frame, from the container or from the coded video itself."""
-    data: Any = frame.side_data
+    # frame.side_data would be kept by the frame and hold it: a circle, and with it all of its decoder's free frames
+    data: Any = SideDataContainer(frame)  # type: ignore[call-arg]  # its stub leaves that out
     for entry in data:
         if entry.type == Type.DISPLAYMATRIX:
             return from_matrix(struct.unpack("9i", bytes(entry)[:36]))

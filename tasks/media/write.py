@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from fye_model.files import whole_file
-from tasks.media.audio import AudioTrack
+from tasks.media.audio import AudioSource, AudioTrack, SoundTrack
 from tasks.media.opening import open_container
 
 CONSTANT_RATE_MARK = "constant frame rate"  # the `comment` of files written here: decord may open them
@@ -28,7 +28,8 @@ class VideoWriter:
 
     Groups of pictures are short and there are no B-frames, hence no edit lists and cheap random access. The file is
     built under a temporary name beside `path` and appears under its own name, synced to disk, only when the block
-    ends well. `frames` counts what was written.
+    ends well. `frames` counts what was written. Sound comes from the file `audio` from `audio_start_s` on, or, in the
+    form that `sound` has, through `write_sound`.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class VideoWriter:
         gop: int = 12,
         audio: Path | None = None,
         audio_start_s: float = 0.0,
+        sound: AudioSource | None = None,
         colorspace: int = BT709,
     ) -> None:
         if width % 2 or height % 2:
@@ -56,12 +58,14 @@ class VideoWriter:
         self._file = whole_file(self.path)
         self._temporary = self._file.__enter__()
         try:
-            self._open(crf, gop, audio, audio_start_s, colorspace)
+            self._open(crf, gop, colorspace)
+            self._audio = AudioTrack(self._container, audio, audio_start_s) if audio is not None else None
+            self._sound = SoundTrack(self._container, sound) if sound is not None else None
         except BaseException as error:
             self._file.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def _open(self, crf: int, gop: int, audio: Path | None, audio_start_s: float, colorspace: int) -> None:
+    def _open(self, crf: int, gop: int, colorspace: int) -> None:
         self._container = av.open(f"file:{self._temporary}", "w", format="mp4")
         self._container.metadata["comment"] = CONSTANT_RATE_MARK
         # ultrafast: at equal crf it loses nothing to the next presets but the file size, and encodes and decodes
@@ -75,7 +79,6 @@ class VideoWriter:
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
         say_colours(self._stream, colorspace)
-        self._audio = AudioTrack(self._container, audio, audio_start_s) if audio is not None else None
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +103,11 @@ class VideoWriter:
         if self._audio is not None:
             self._audio.write_until(float(self.frames / self._rate))
 
+    def write_sound(self, samples: np.ndarray) -> None:
+        """Append samples (1, n * channels) int16 of the sound that was announced at the start."""
+        assert self._sound is not None
+        self._sound.write(samples)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -118,8 +126,9 @@ class VideoWriter:
         if not self.frames:
             raise ValueError(f"{self.path}: no frames to write")
         self._container.mux(self._stream.encode(None))
-        if self._audio is not None:
-            self._audio.finish()
+        for track in (self._audio, self._sound):
+            if track is not None:
+                track.finish()
         self._container.close()
         written = _packets(self._temporary)
         if written != self.frames:

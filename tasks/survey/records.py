@@ -12,7 +12,7 @@ from tasks.workspace.summary import FunnelStep, QuarantineRow
 
 @dataclass(frozen=True)
 class HeldSource:
-    """A source that was normalised; width, height and fps are the source's own. `clips`: that were cut from it.
+    """A source that could be read; width, height and fps are the source's own. `clips`: that were cut from it.
 
     card, licence, place: as the last look at the sources told them, None where nothing is known.
     """
@@ -37,7 +37,7 @@ class HeldClip:
     Frames per second are `scores.fps`. source, source_id: name and id of the video that it was cut from; several may
     share a name. take: what the recording is of by its name, `talking` or an expression, where its source has such
     names. recorded: the day or year that a table of footage gives its source, as the last look at the sources told it.
-    face_px: height of the box around the face over the whole clip, in pixels of the normalised video. covered,
+    face_px: height of the box around the face over the whole clip, in pixels of its source as shown. covered,
     lettering: signs of what lies over the face or on the picture (`tasks/faces/overlays.py`). sync_offset_s,
     sync_confidence: of the sound (above 0 it comes before the lips), None where nothing measured it.
     """
@@ -70,15 +70,14 @@ class HeldClip:
 
 @dataclass(frozen=True)
 class LostTrack:
-    """A face that was followed and became no clip; frames and box (pixels) are those of `video`, in the store."""
+    """A face that was followed and became no clip: frames of its source as shown, and `picture`, in the store."""
 
     source: str
     reason: str
     start: int
     end: int
     fps: float
-    box: tuple[float, float, float, float]
-    video: str
+    picture: str
 
 
 @dataclass(frozen=True)

@@ -113,16 +113,17 @@ def _subjects(holdings: Holdings, coverage: Coverage) -> tuple[SubjectLine, ...]
 
 def _funnel(holdings: Holdings) -> tuple[FunnelLine, ...]:
     """From the files to the clips that train. Tracks are lost on the way from sources to clips and counted there."""
+    readable = {source.source for source in holdings.sources}
     aside: dict[str, Counter[str]] = defaultdict(Counter)
     for row in holdings.set_aside:
-        aside[row.stage][row.reason] += 1
+        aside["no clip" if row.stage == "clips" and row.item in readable else row.stage][row.reason] += 1
     cut_from = sum(source.clips > 0 for source in holdings.sources)
-    found = len(holdings.sources) + aside["scan"].total() + aside["ingest"].total()
+    found = len(readable) + aside["scan"].total() + aside["clips"].total()
     tracks = Counter(f"{track.reason} (a face track)" for track in holdings.tracks)
     lines = [
         FunnelLine(step="found", count=found, what="files", lost={}),
-        FunnelLine(step="readable", count=len(holdings.sources), what="files", lost=aside["scan"] + aside["ingest"]),
-        FunnelLine(step="with a face", count=cut_from, what="files", lost=aside["clips"]),
+        FunnelLine(step="readable", count=len(readable), what="files", lost=aside["scan"] + aside["clips"]),
+        FunnelLine(step="with a face", count=cut_from, what="files", lost=aside["no clip"]),
         FunnelLine(step="cut", count=len(holdings.clips) + aside["landmarks"].total(), what="clips", lost=tracks),
         FunnelLine(step="with landmarks", count=len(holdings.clips), what="clips", lost=aside["landmarks"]),
     ]

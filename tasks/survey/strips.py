@@ -1,4 +1,4 @@
-"""Strips of small pictures: a clip's frames with its landmarks and masks over them, a lost track's with its box."""
+"""Strips of small pictures: a clip's frames with its landmarks and masks over them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fye_model.files import whole_file
+from fye_model.files import whole_file, write_atomic
 from fye_model.landmarks.drawing import draw_landmarks
 from fye_model.landmarks.table import read_landmarks, read_masks
 from tasks.media.compose import pictures_in_a_row
-from tasks.media.read import count_frames, read_frames
+from tasks.media.read import read_frames
 from tasks.results.overlay import tinted
 from tasks.results.pictures import spread_frames
 from tasks.survey.records import HeldClip, Holdings, LostTrack
@@ -60,23 +60,14 @@ def draw_clip(holdings: Holdings, clip: HeldClip, folder: Path) -> None:
 
 def track_name(track: LostTrack, number: int) -> str:
     """File name of the strip of the `number`-th lost track."""
-    return f"track-{Path(track.video).parent.name[:16]}-{track.start}-{track.end}-{number}-{VERSION}.jpg"
+    folder = Path(track.picture).parent.parent.name
+    return f"track-{folder[:16]}-{track.start}-{track.end}-{number}-{VERSION}.jpg"
 
 
-def draw_track(holdings: Holdings, track: LostTrack, path: Path) -> None:
-    """Write three frames of a lost track, its box around the face, unless they are there."""
-    if path.exists():
-        return
-    video = holdings.store.local_path(track.video)
-    stop = min(track.end, count_frames(video))
-    chosen = [track.start + frame for frame in spread_frames(max(stop - track.start, 1), HALF)]
-    pictures = []
-    for rgb in read_frames(video, chosen):
-        picture = Image.fromarray(rgb)
-        ImageDraw.Draw(picture).rectangle(track.box, outline="red", width=max(2, picture.height // 120))
-        picture.thumbnail((SIDE_PX * 16 // 9, SIDE_PX))
-        pictures.append(picture)
-    _save(pictures, path)
+def copy_track(holdings: Holdings, track: LostTrack, path: Path) -> None:
+    """Put the picture of a lost track at `path`, unless it is there: a page takes its pictures from beside it."""
+    if not path.exists():
+        write_atomic(path, holdings.store.read_bytes(track.picture))
 
 
 def _enlarged(mask: np.ndarray) -> np.ndarray:

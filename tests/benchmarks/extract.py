@@ -32,10 +32,23 @@ busy machine, two real heads and one small face (578 frames):
 
 On the three sample clips the ratio went from 1.81 to 1.54. Looks that break ties as the graph does came later: 0.2 ms.
 
+Clips cut from the source itself, with no normalised copy between, old and new one after the other on those 578 frames,
+both with the landmark stage as it is by now:
+
+| | ingest | clips | landmarks | ratio |
+|---|---|---|---|---|
+| a copy encoded, decoded and cut | 2.4 | 3.9 | 7.3 (138) | 1.33 |
+| cut from the source | - | 4.2 | 7.3 (138) | 1.13 |
+
+On seven of the nine videos (1,570 frames) 3.3 and 4.6 became 5.2. Clips lie nearer to the source's own pixels: by 1.9,
+2.4, 2.9 and 3.4 dB on four of them, at about as many bytes. Boxes of faces move by up to a pixel or two of the source,
+for what they are looked for in was not encoded again; the clips of the eight compared have the same frames and squares.
+
 `--wall`, with the graph, on those nine, load average 2 to 8 from other work, twice: the plain loop in two processes 31
 and 33 s (45 and 42 five-second clips a minute), `fye refresh` with everything in it 53 and 49 s (26 and 28).
 
-Where the milliseconds of a frame of these 578 go; parts timed by themselves, `the rest` is what is left of the total:
+Where the milliseconds of a frame of these 578 went with the copy; parts timed by themselves, `the rest` is what is
+left of the total:
 
 | | ours | plain loop (1.16 source frames a frame) |
 |---|---|---|
@@ -50,7 +63,8 @@ Where the milliseconds of a frame of these 578 go; parts timed by themselves, `t
 
 The models are at their floor: OpenVINO runs them no faster (0.55, 3.7 and 0.37 ms), and x264 has nothing left to switch
 off (seven of its settings: within 5%; crf 18 in place of 14 takes 0.2 ms off encoding and off decoding, and 2.6 dB).
-What is left of the distance to the plain loop is two generations of video, 5.8 ms, which it does not make.
+What was left of the distance to the plain loop were two generations of video, 5.8 ms, which it does not make; now it is
+one.
 """
 
 from __future__ import annotations
@@ -73,13 +87,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from fye_model.config import ClipConfig, IngestConfig, LandmarkConfig, Runtime
-from tasks.clips import ClipWorker
-from tasks.engine.items import NOTHING, Given
+from fye_model.config import LandmarkConfig, Runtime
+from tasks.clips import ClipWorker, CutSettings
+from tasks.engine.items import Given
 from tasks.engine.stage import Context
 from tasks.faces.landmarker import LandmarkerAsset, resolve_landmarker
-from tasks.ingest import IngestFacts, IngestWorker
 from tasks.landmarks import LandmarkFacts, LandmarkWorker
+from tasks.media.span import SpanFacts
 
 CLIP_SECONDS, FPS = 5.0, 25.0
 
@@ -116,8 +130,7 @@ class Stages:
 
     def __init__(self, asset: LandmarkerAsset) -> None:
         context = Context(Runtime(workers=0), "cpu", asset)
-        self.ingest = IngestWorker(IngestConfig(), context)
-        self.clips = ClipWorker(ClipConfig(), context)
+        self.clips = ClipWorker(CutSettings(), context)
         self.landmarks = LandmarkWorker(LandmarkConfig(), context)
         self.seconds: Counter[str] = Counter()
         self.frames = 0
@@ -130,14 +143,11 @@ class Stages:
             worker.__exit__(None, None, None)
 
     def run(self, video: Path, out: Path) -> None:
-        """One video through all three stages."""
-        for folder in ("ingest", "clips"):
-            (out / folder).mkdir(parents=True)
-        item = Given(video.stem, {"source": video}, IngestFacts(), out / "ingest")
-        self._timed("ingest", lambda: self.ingest.process(item))
-        files = {path.stem: path for path in (out / "ingest").iterdir()}
-        self._timed("clips", lambda: self.clips.process(Given(video.stem, files, NOTHING, out / "clips")))
-        for clip in sorted((out / "clips").iterdir()):
+        """One video through both stages."""
+        (out / "clips").mkdir(parents=True)
+        item = Given(video.stem, {"source": video}, SpanFacts(), out / "clips")
+        self._timed("clips", lambda: self.clips.process(item))
+        for clip in sorted(path.parent for path in (out / "clips").glob("*/clip.mp4")):
             marks = out / "landmarks" / clip.name
             marks.mkdir(parents=True)
             files = {"video": clip / "clip.mp4", "frames": clip / "frames.parquet"}

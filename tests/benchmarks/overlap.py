@@ -9,17 +9,17 @@ clips rejects costs nothing here, nor does loading the encoders twice; a second 
 
 | 16 cores, one card: videos | apart | flowing | encoded behind | ahead | saved | flowing | saved |
 |---|---|---|---|---|---|---|---|
-| 100 | 31.8 s | 32.4 s | 139.0 s | 121.9 s | 12% | 111.7 s | 20% |
-| 1,000 | 318.5 s | 318.5 s | 1398.6 s | 1216.2 s | 13% | 1086.8 s | 22% |
-| 10,000 | 3181.3 s | 3181.1 s | 13989.5 s | 12158.4 s | 13% | 10815.0 s | 23% |
-| 100, and 3 of twenty minutes (`--long 3`) | 270.4 s | 252.2 s | 678.2 s | 610.0 s | 10% | 504.2 s | 26% |
-| 1,000 with four cards (`--cards 4`) | 318.5 s | 318.5 s | 588.6 s | 406.2 s | 31% | 318.8 s | 46% |
+| 100 | 23.1 s | 23.5 s | 130.4 s | 116.6 s | 11% | 110.2 s | 15% |
+| 1,000 | 231.8 s | 231.8 s | 1311.9 s | 1165.6 s | 11% | 1084.5 s | 17% |
+| 10,000 | 2315.5 s | 2315.3 s | 13123.8 s | 11654.8 s | 11% | 10812.7 s | 18% |
+| 100, and 3 of twenty minutes (`--long 3`) | 181.6 s | 167.1 s | 589.5 s | 534.8 s | 9% | 428.9 s | 27% |
+| 1,000 with four cards (`--cards 4`) | 231.8 s | 231.8 s | 501.9 s | 355.6 s | 29% | 274.5 s | 45% |
 
 So among the stages of the data half waiting costs nothing, because each stage's last videos are short ones; a long
 video costs far more by itself than by waiting, and as spans it costs neither. What waits is the card. Ahead of its turn
 it works through the landmark stage, which is the longer half; the rest would need clips that get their landmarks while
 other videos are still read. Later runs encode what is new, and beside 18 hours of training on a card (docs/training.md)
-the three minutes of 1,000 videos are 0.3%.
+the two and a half minutes of 1,000 videos are 0.2%.
 
 No GPU ran this: on two CPU cores a run with a tiny autoencoder begins to encode before its last clip has landmarks, to
 the bytes that the stage's own turn gives (`tests/flows/test_encoding.py`); what it saves on a card is counted only.
@@ -36,7 +36,7 @@ from dataclasses import dataclass
 LENGTHS_S = (3.12, 14.92, 11.72, 7.2, 11.8, 33.6, 19.56, 4.12, 9.92)
 CLIP_S = 5.0
 # Core-seconds for a second of footage: milliseconds a frame by extract.py, with the models alone
-INGEST, CLIPS, LANDMARKS = 25 * 0.0024, 25 * 0.0043, 25 * 0.0091
+CLIPS, LANDMARKS = 25 * 0.0042, 25 * 0.0073
 ENCODED_FPS = 298.0  # encode.py: one card at 512 pixels in half precision
 
 
@@ -57,7 +57,7 @@ def spent(lengths_s: Sequence[float], cores: int, cards: int) -> Spent:
     clips = sorted((piece for length in lengths_s for piece in _pieces(length)), reverse=True)
     longest_first = sorted(lengths_s, reverse=True)
     begun, ends = 0.0, list[float]()
-    for rate, parts in ((INGEST, longest_first), (CLIPS, longest_first), (LANDMARKS, clips)):
+    for rate, parts in ((CLIPS, longest_first), (LANDMARKS, clips)):
         ends = _hand_out([(begun, rate * part) for part in parts], cores)
         begun = max(ends)
     marked = sorted(zip(ends, clips, strict=True))
@@ -104,7 +104,7 @@ def _flow(lengths_s: Sequence[float], cores: int) -> list[tuple[float, float]]:
             done.append((now, piece))
         else:
             length = videos.pop()
-            now += (INGEST + CLIPS) * length
+            now += CLIPS * length
             for piece in _pieces(length):
                 heapq.heappush(waiting, (now, piece))
         heapq.heappush(free, (now, core))

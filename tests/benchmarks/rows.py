@@ -52,8 +52,8 @@ from tasks.engine.stage import AnyStage
 from tasks.engine.store import Store
 from tasks.faces.landmarker import resolve_landmarker
 from tasks.footage.duplicates import SIDE, write_thumbnails
-from tasks.ingest import IngestRow
 from tasks.landmarks import LandmarkRow
+from tasks.media.span import TakenSpan
 from tasks.workspace.recipes import load_recipe
 from tasks.workspace.registry import claim_landmark_model
 from tasks.workspace.run import Run
@@ -62,7 +62,7 @@ from tests.tasks.test_screening import row as scored
 
 FRAMES = 24
 SIZES = {"width": 64, "height": 64, "source_width": 64, "source_height": 64}
-INGESTED = IngestRow(
+TAKEN = TakenSpan(
     **SIZES,
     **dict.fromkeys(("corrupt_frames", "refused_packets", "missing_frames", "unordered_frames"), 0),
     **dict.fromkeys(("interlaced_frames", "held_frames", "rotation"), 0),
@@ -101,15 +101,11 @@ class Filling(Run):
 def fill(stage: str, number: int, folder: Path) -> Any:
     """An item's files, of a few bytes, and its row."""
     content = f"{stage} {number}".encode()
-    if stage == "ingest":
-        (folder / "video.mp4").write_bytes(content)
-        (folder / "frames.parquet").write_bytes(content)
-        return INGESTED
     if stage == "clips":
         (folder / "000").mkdir()
         (folder / "000" / "clip.mp4").write_bytes(content)
         (folder / "000" / "frames.parquet").write_bytes(content)
-        return ClipsRow(clips=(PIECE,), rejected=())
+        return ClipsRow(source=TAKEN, clips=(PIECE,), rejected=())
     for name in ("landmarks.parquet", "masks.parquet"):
         (folder / name).write_bytes(content)
     grey = np.random.default_rng(number).uniform(0, 255, (FRAMES, SIDE, SIDE))

@@ -12,15 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fye_model.config import EvaluationConfig, IngestConfig, Recipe, Runtime, SplitConfig
+from fye_model.config import EvaluationConfig, Recipe, Runtime, SplitConfig
 from fye_model.evaluation.signals import EXPRESSION, POSE
 from fye_model.evaluation.table import METRICS
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
+from tasks.clips import _write_frames
 from tasks.engine.store import Store
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.footage.card import Card, card_names, load_card
-from tasks.ingest import normalise
-from tasks.media.write import write_video
 from tasks.results.tables import write_results
 from tasks.samples.clips import make_samples
 from tasks.workspace.changes import note_sources
@@ -121,12 +120,15 @@ def test_landmark_and_mask_tables_are_as_described(schema: dict[str, Any], tmp_p
 
 
 def test_frame_tables_are_as_described(schema: dict[str, Any], tmp_path: Path) -> None:
-    write_video(tmp_path / "a.mp4", [np.full((32, 32, 3), 9 * i, np.uint8) for i in range(5)], 25.0)
-    (tmp_path / "out").mkdir()
-    normalise(tmp_path / "a.mp4", tmp_path / "out", IngestConfig())
     entry = schema["frames.parquet"]
-    written = tmp_path / "out" / "frames.parquet"
-    assert _columns(written) == _documented(entry, without=("source_frame",))
+    written = tmp_path / "frames.parquet"
+    _write_frames([0.0, 0.04, 0.08, 0.08, 0.16], 1, 4, written)
+    assert _columns(written) == _documented(entry)
+    assert pq.read_table(written).to_pydict() == {
+        "time_s": [0.04, 0.08, 0.08],
+        "held": [False, False, True],
+        "source_frame": [1, 2, 3],
+    }
     assert {key.decode() for key in pq.read_schema(written).metadata} == set(entry["metadata"])
 
 

@@ -30,8 +30,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from tasks.media.opening import printable
-from tests.tasks.test_ingest import claims_frames
-from tests.tasks.videos import encode, numbered
+from tests.tasks.videos import claims_frames, encode, numbered
 from tests.tasks.workspace.test_recipes import HOSTILE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,17 +167,18 @@ def plant(work: Path, mark: Path) -> dict[str, str]:
     """Damage a finished store in every place; {what: where}."""
     planted = pickle.dumps(Runs(mark))
     results = {path.name.split("-")[0]: path for path in (work / "results").iterdir()}
-    done = [path for path in (work / "items").glob("*/*/receipt.json") if not json.loads(path.read_text())["reason"]]
-    items = {path.parent.parent.name: path.parent for path in done}
-    results["ingest"].write_bytes(planted)
-    results["clips"].write_bytes(b'{"metadata": {"serializer": {"type": "pickle"}}, "result": "x"}')
-    results["landmarks"].write_bytes(DEEP)
+    receipts = (work / "items").glob("*/*/receipt.json")
+    done = [path.parent for path in receipts if not json.loads(path.read_text())["reason"]]
+    items = {folder.parent.name: folder for folder in done}
+    results["clips"].write_bytes(planted)
+    results["landmarks"].write_bytes(b'{"metadata": {"serializer": {"type": "pickle"}}, "result": "x"}')
     results["screening"].unlink()
     os.mkfifo(results["screening"])
-    manifest = next((work / "stages" / "ingest").iterdir())
+    manifest = next((work / "stages" / "clips").iterdir())
     os.truncate(manifest, manifest.stat().st_size // 2)
-    (items["ingest"] / "receipt.json").write_bytes(b"[" * 100_000)
-    shutil.copy(items["screening"] / "receipt.json", items["clips"] / "receipt.json")
+    (items["clips"] / "receipt.json").write_bytes(b"[" * 100_000)
+    refused = next(folder for folder in sorted((work / "items" / "clips").iterdir()) if folder not in done)
+    shutil.copy(items["screening"] / "receipt.json", refused / "receipt.json")
     table = next(items["landmarks"].glob("*.parquet"))
     size = table.stat().st_size
     table.write_bytes(os.urandom(size))
@@ -189,14 +189,13 @@ def plant(work: Path, mark: Path) -> dict[str, str]:
     (work / "history.json").write_bytes(b'[{"summary": "../../../etc/passwd"}]')
     (work / "partial" / "clips" / f"{items['clips'].name}.lock").mkdir(parents=True)
     (work / "partial" / "runs" / "../../etc".replace("/", "_")).touch()
-    (work / "items" / "ingest" / "loop").symlink_to("loop")
+    (work / "items" / "clips" / "loop").symlink_to("loop")
     return {
-        "a pickle as a stage's record": "results/ingest",
-        "a record that names a pickle's reader": "results/clips",
-        "a record nested 3,000 deep": "results/landmarks",
+        "a pickle as a stage's record": "results/clips",
+        "a record that names a pickle's reader": "results/landmarks",
         "a named pipe as a record": "results/screening",
-        "a manifest cut in half": "stages/ingest",
-        "a receipt nested 100,000 deep": "items/ingest",
+        "a manifest cut in half": "stages/clips",
+        "a receipt nested 100,000 deep": "items/clips",
         "another item's receipt": "items/clips",
         "an output with other bytes of the same size": "items/landmarks",
         "a pickle where an item's folder was": "items/screening",
@@ -205,7 +204,7 @@ def plant(work: Path, mark: Path) -> dict[str, str]:
         "a history that leaves the store": "history.json",
         "a folder where a lock belongs": "partial/clips",
         "a file that is no run's": "partial/runs",
-        "a link to itself among items": "items/ingest/loop",
+        "a link to itself among items": "items/clips/loop",
     }
 
 

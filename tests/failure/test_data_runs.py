@@ -156,7 +156,7 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_result(
         stderr=subprocess.STDOUT,
     )
     deadline = time.monotonic() + 200
-    while not list((work / "items").glob("clips/*/receipt.json")):  # ingest is done, one clip of two is cut
+    while not list((work / "items").glob("clips/*/receipt.json")):  # one source of two is cut
         assert time.monotonic() < deadline and process.poll() is None, "the run never came to the clips"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
@@ -217,7 +217,7 @@ def test_ctrl_c_ends_a_run_at_once_with_one_word_and_leaves_no_process(
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "ingest: 2 items" in line:
+        if "clips: 2 items" in line:
             break
     time.sleep(1.5)  # Ray is starting, or at work
     os.killpg(process.pid, signal.SIGINT)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not can_mount(), reason=NO_MOUNT)
 
 ROOT = Path(__file__).resolve().parents[2]
 FYE = str(Path(sys.executable).with_name("fye"))
-DISK, FREE = 24 << 20, 3 << 19  # bytes
+DISK, FREE = 24 << 20, 7 << 18  # bytes
 
 
 @pytest.fixture
@@ -57,7 +57,19 @@ def test_a_run_on_a_full_disk_says_so_keeps_what_is_done_and_goes_on(
     ballast.write_bytes(bytes(DISK - FREE))
 
     def refresh() -> subprocess.CompletedProcess[str]:
-        words = ["refresh", "--videos", str(videos), "--work", str(work), "--recipe", "debug", "--workers", "0"]
+        words = [
+            "refresh",
+            "--videos",
+            str(videos),
+            "--work",
+            str(work),
+            "--recipe",
+            "debug",
+            "--workers",
+            "0",
+            "--set",
+            "clips.size=240",
+        ]
         environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": prefect_server}
         environment["PYTHONPATH"] = str(ROOT)  # this checkout, whatever is installed
         return subprocess.run(
@@ -67,16 +79,16 @@ def test_a_run_on_a_full_disk_says_so_keeps_what_is_done_and_goes_on(
     full = refresh()
     assert full.returncode == 1, full.stdout[-3000:]
     (last,) = [line for line in full.stderr.splitlines() if line.startswith("fye: ")]
-    for words in ("no space left on the disk of", str(work), "ingest of a-small", "free some space", "same command"):
+    for words in ("no space left on the disk of", str(work), "clips of a-small", "free some space", "same command"):
         assert words in last, last
     assert "Traceback" not in full.stderr
-    (done,) = (work / "items" / "ingest").glob("*/receipt.json")
+    (done,) = (work / "items" / "clips").glob("*/receipt.json")
     stamp = done.stat().st_mtime_ns
-    assert json.loads(done.read_text())["reason"] is None and "video.mp4" in json.loads(done.read_text())["files"]
+    assert json.loads(done.read_text())["reason"] is None and "000/clip.mp4" in json.loads(done.read_text())["files"]
 
     ballast.unlink()
     again = refresh()
     assert again.returncode == 0, again.stderr[-3000:]
     assert "2 of 2 clips kept" in again.stdout, again.stdout
     assert done.stat().st_mtime_ns == stamp, "what was done is not done again"
-    assert not list(disk.rglob("*.part")) and not list((work / "partial").rglob("video.mp4"))
+    assert not list(disk.rglob("*.part")) and not list((work / "partial").rglob("clip.mp4"))

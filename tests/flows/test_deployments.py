@@ -166,7 +166,7 @@ def test_a_refresh_runs_through_the_worker_and_finds_its_work_done_the_second_ti
     artifacts = server.ask("artifacts", {"artifacts": {"flow_run_id": {"any_": [run]}}})
     shown = {one["key"]: one["data"] for one in artifacts}
     assert "1 of 1 clips kept" in shown["summary"]
-    assert "| ingest | Completed | 1 of 2 | 0 | 1 |" in shown["summary"], shown["summary"]
+    assert "| clips | Completed | 1 of 2 | 0 | 1 |" in shown["summary"], shown["summary"]
 
 
 def test_deploying_makes_the_limit_on_gpus_and_leaves_one_that_is_there(server: Server) -> None:

@@ -40,9 +40,9 @@ def starts(work: Path | str, videos: Path | None = None, workers: int = 2, name:
 
 @pytest.fixture
 def done(tmp_path: Path) -> Path:
-    """A work folder with one ingested item, of one known root."""
+    """A work folder with one cut item, of one known root."""
     store = Store(tmp_path / "work")
-    store.write_bytes("items/ingest/key/receipt.json", b"{}")
+    store.write_bytes("items/clips/key/receipt.json", b"{}")
     roots = (Root(str(tmp_path / "known")),)
     change_registry(store, lambda registry: registry.model_copy(update={"roots": roots}))
     return tmp_path / "work"

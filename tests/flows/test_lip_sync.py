@@ -54,13 +54,13 @@ def test_clips_with_sound_are_judged_by_its_fit_and_mute_ones_are_not(
         prepare_data(run(steps=Steps(until="lip_sync")))
     off = run()
     assert len(prepare_data(off).verdicts.kept) == 2
-    assert [result.stage for result in off.results] == ["ingest", "clips", "landmarks", "screening"]
+    assert [result.stage for result in off.results] == ["clips", "landmarks", "screening"]
 
     named = (f"lip_sync.weights={weights}", f"lip_sync.sha256={file_digest(weights)}")
     judged = run(*named, "screening.min_sync_confidence=1000", "screening.max_sync_offset_s=10")
     verdicts = prepare_data(judged).verdicts
     assert [(result.stage, result.fresh) for result in judged.results] == [
-        *(("ingest", 0), ("clips", 0), ("landmarks", 0)),
+        *(("clips", 0), ("landmarks", 0)),
         *(("lip_sync", 2), ("screening", 1)),
     ]
     (lost,) = verdicts.rejected
@@ -68,7 +68,7 @@ def test_clips_with_sound_are_judged_by_its_fit_and_mute_ones_are_not(
     assert "that sound and lips fit" in lost.reasons[0] and "screening.min_sync_confidence" in lost.reasons[0]
     later = run(*named, "screening.min_sync_confidence=0")
     assert len(prepare_data(later).verdicts.kept) == 2
-    assert [result.fresh for result in later.results] == [0, 0, 0, 0, 1], "another threshold scores nothing anew"
+    assert [result.fresh for result in later.results] == [0, 0, 0, 1], "another threshold scores nothing anew"
 
     weights.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"lip_sync\.weights: .* has the sha256"):

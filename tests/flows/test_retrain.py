@@ -98,7 +98,7 @@ def test_videos_become_an_evaluated_model_and_a_report(lab: Lab, first: tuple[An
 
 def test_the_bad_file_has_a_quarantine_row_and_the_rest_a_manifest(lab: Lab, first: tuple[Any, Any]) -> None:
     (row,) = pq.read_table(lab.work / "quarantine.parquet").to_pylist()
-    assert (row["stage"], row["name"], row["reason"]) == ("ingest", "not-a-video", "not_a_video")
+    assert (row["stage"], row["name"], row["reason"]) == ("clips", "not-a-video", "not_a_video")
     manifest = pq.read_table(lab.work / "manifest.parquet").to_pylist()
     assert {entry["landmark_model"] for entry in manifest} == {first[1]["landmark_model"]}
     assert sum(entry["stage"] == "landmarks" and entry["status"] == "done" for entry in manifest) == 2
@@ -143,7 +143,7 @@ def test_an_ablation_finds_the_retrains_model_and_makes_what_differs_alone(
     full, without = (found["variants"][name]["stages"][0] for name in ("full", "without_expression_ffg"))
     assert full == dict.fromkeys((*shared, *own), "cached"), "the retrain has made it"
     assert without == {**dict.fromkeys(shared, "cached"), **dict.fromkeys(own, "computed")}
-    for name, more in {"ingest": 0, "latents": 0, "encoders": 0, "train_stage1": 1, "evaluate": 1}.items():
+    for name, more in {"clips": 0, "latents": 0, "encoders": 0, "train_stage1": 1, "evaluate": 1}.items():
         there, here = (len(list((root / "items" / name).glob("*/receipt.json"))) for root in (lab.work, work))
         assert here == there + more, name
     states = [(stage["stage"], stage["state"]) for stage in summary["stages"]]
@@ -272,11 +272,11 @@ def test_the_plan_names_what_is_missing_and_estimates_from_what_was_done(
     write_video(tmp_path / "more" / "shorter.mp4", read_frames(sample_clips[0])[:24], 25.0)
     found = plan_of(lab, more=[Root(str(tmp_path / "more"))])
     plans = {plan.stage.name: plan for plan in found.plans}
-    assert plans["ingest"].to_do == ("shorter",) and plans["ingest"].seconds(2) > 0
+    assert plans["clips"].to_do == ("shorter",) and plans["clips"].seconds(2) > 0
     assert plans["landmarks"].to_do == () and plans["landmarks"].work == 1, "it waits for the new source"
     assert not plans["train_stage1"].known and plans["train_stage1"].work == 1
     text = "\n".join(plan_lines(found))
-    assert "1 waiting" in text and "To do first: ingest of shorter." in text
+    assert "1 waiting" in text and "To do first: clips of shorter." in text
 
 
 def test_one_stage_of_one_clip_gives_again_what_is_stored(lab: Lab, first: tuple[Any, Any], tmp_path: Path) -> None:
@@ -313,11 +313,11 @@ def test_a_part_of_a_run_stops_where_it_should_and_makes_again_what_it_should(
 
     _, summary = lab.run(refresh, steps=Steps(until="landmarks", force=("clips",), limit=1))
     done = stages(summary)
-    assert summary["flow"] == "refresh, until landmarks, 1 video" and list(done) == ["ingest", "clips", "landmarks"]
-    assert [(stage["items"], stage["computed"]) for stage in done.values()] == [(1, 0), (1, 1), (1, 0)]
+    assert summary["flow"] == "refresh, until landmarks, 1 video" and list(done) == ["clips", "landmarks"]
+    assert [(stage["items"], stage["computed"]) for stage in done.values()] == [(1, 1), (1, 0)]
     (plan,) = (plan for plan in plan_of(lab, steps=Steps(force=("landmarks",))).plans if plan.stage.name == "landmarks")
     assert len(plan.to_do) == plan.items == 2
-    assert [plan.stage.name for plan in plan_of(lab, steps=Steps(until="clips")).plans] == ["ingest", "clips"]
+    assert [plan.stage.name for plan in plan_of(lab, steps=Steps(until="clips")).plans] == ["clips"]
     overrides = ["landmarks.expression_radius=0.05"]
     state = refresh(
         work=str(lab.work),
@@ -343,7 +343,7 @@ def test_a_captured_subject_joins_without_recomputing_the_rest(
     _, summary = lab.run(capture, folder=str(tmp_path / "shorter"), subject="anna")
     done = stages(summary)
     assert done["landmarks"]["items"] == 3
-    assert (done["ingest"]["computed"], done["clips"]["computed"], done["landmarks"]["computed"]) == (1, 1, 1)
+    assert (done["clips"]["computed"], done["landmarks"]["computed"]) == (1, 1)
     (added,) = summary["data"]["added"]
     assert added.startswith("anna-") and summary["data"]["subjects"] == 3
 

@@ -9,16 +9,17 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from skimage import data
 
-from fye_model.config import ClipConfig, IngestConfig
-from tasks.clips import CLIPS, ClipsRow, CutClip
-from tasks.engine.items import NOTHING, Quarantine
+from fye_model.config import ClipConfig, FootageConfig, Recipe
+from tasks.clips import CLIPS, ClipsRow, CutClip, CutSettings
+from tasks.engine.items import Quarantine
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.ingest import normalise
 from tasks.media.read import probe, read_frames, write_video
+from tasks.media.span import SpanFacts
 from tests.tasks.support import work_on
-from tests.tasks.videos import click, click_time, encode
+from tests.tasks.videos import click, click_time, damage, encode, faststart
 
 SMALL = ClipConfig(size=128, min_frames=8)
 Run = Callable[..., tuple[ClipsRow, Path]]
@@ -26,18 +27,21 @@ Run = Callable[..., tuple[ClipsRow, Path]]
 
 @pytest.fixture
 def run(landmarker_asset: LandmarkerAsset, tmp_path: Path) -> Run:
-    """Ingest and cut a video made of the given frames, or a file; returns the row and the output folder."""
+    """Cut a video made of the given frames, or a file; returns the row and the output folder."""
 
-    def call(source: Path | Sequence[np.ndarray], config: ClipConfig = SMALL) -> tuple[ClipsRow, Path]:
-        folder, out = tmp_path / "in", tmp_path / f"out{len(list(tmp_path.iterdir()))}"
-        folder.mkdir(exist_ok=True)
+    def call(
+        source: Path | Sequence[np.ndarray],
+        config: ClipConfig = SMALL,
+        taken: FootageConfig = FootageConfig(),  # noqa: B008 - frozen
+        **span: float,
+    ) -> tuple[ClipsRow, Path]:
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         out.mkdir()
         if not isinstance(source, Path):
-            write_video(folder / "s.mp4", source, 25.0, crf=6)
-            source = folder / "s.mp4"
-        normalise(source, folder, IngestConfig(crf=6))
-        files = {path.stem: path for path in folder.iterdir() if path.stem in ("video", "frames", "audio")}
-        return work_on(CLIPS, config, files, NOTHING, out, asset=landmarker_asset, name="some video"), out
+            write_video(tmp_path / "made.mp4", source, 25.0, crf=6)
+            source = tmp_path / "made.mp4"
+        files, settings = {"source": source}, CutSettings(ingest=taken, clips=config)
+        return work_on(CLIPS, settings, files, SpanFacts(**span), out, asset=landmarker_asset, name="some video"), out
 
     return call
 
@@ -98,16 +102,83 @@ def test_the_same_video_gives_the_same_row_and_bytes(run: Run, heads: dict[str, 
 
 
 def test_a_video_too_long_to_be_held_gives_the_same_bytes(
-    run: Run, heads: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    run: Run, heads: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two clips of it, cut in one decoding or with a second one."""
-    both = np.concatenate([heads["talking"], heads["turning"]])
-    row, out = run(both)
-    monkeypatch.setattr("tasks.clips._HELD_BYTES", 240 * 240 * 3 // 2 * 60)
-    again, other = run(both)
-    assert len(row.clips) == 2 and row == again
-    for name in ("000/clip.mp4", "001/clip.mp4"):
+    """Two faces at one time, then one: three clips with sound and a lost track, cut in one decoding or with a second
+    one that goes no further than it needs to."""
+    scene = np.full((80, 240, 480, 3), 128, np.uint8)
+    scene[:40, :, :240], scene[:40, :, 240:] = heads["talking"], heads["turning"]
+    scene[40:62, :, :240], scene[62:66, :, 240:] = heads["talking"][:22], heads["turning"][:4]
+    source = encode(tmp_path / "s.mkv", scene, sound=(click(3.2, 1.9), 0.0))
+    row, out = run(source, SMALL.model_copy(update={"faces": "all"}))
+    assert [(clip.start, clip.end) for clip in row.clips] == [(0, 40), (0, 40), (40, 62)]
+    assert [(lost.reason, lost.start, lost.end) for lost in row.rejected] == [("too_short", 62, 66)]
+    monkeypatch.setattr("tasks.faces.scan.HELD_BYTES", 480 * 240 * 3 // 2 * 60)
+    again, other = run(source, SMALL.model_copy(update={"faces": "all"}))
+    assert row == again
+    assert click_time(out / "002" / "clip.mp4") == pytest.approx(0.3, abs=0.01)
+    written = sorted(path.relative_to(out) for path in out.rglob("*.*"))
+    assert len(written) == 7 and Path("lost/000.jpg") in written
+    for name in written:
         assert (out / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_what_became_no_clip_is_shown_in_its_frames_with_its_box(run: Run, heads: dict[str, np.ndarray]) -> None:
+    scene = np.full((40, 240, 480, 3), 128, np.uint8)
+    scene[:, :, :240], scene[10:15, :, 240:] = heads["talking"], heads["turning"][:5]
+    row, out = run(scene, SMALL.model_copy(update={"scene_threshold": 255.0}))
+    (lost,) = row.rejected
+    assert (lost.reason, lost.start, lost.end) == ("too_short", 10, 15) and lost.box[0] > 240
+    with Image.open(out / "lost" / "000.jpg") as picture:
+        shown = np.asarray(picture, float)
+    height, width = shown.shape[:2]
+    scale = height / 240
+    assert width == pytest.approx(3 * 480 * scale, abs=3)
+    left, top, right, _ = (value * scale for value in lost.box)
+    for place in range(3):  # the box's upper side is red in each of the three frames
+        begin, end = (round(place * width / 3 + edge) for edge in (left, right))
+        side = shown[round(top) : round(top) + 2, begin + 3 : end - 3]
+        assert side[..., 0].mean() > side[..., 1:].mean() + 60
+
+
+def test_a_damaged_video_is_set_aside_before_anything_is_cut(
+    run: Run, heads: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    source = damage(faststart(tmp_path / "s.mp4", heads["talking"], options={"g": "1", "bf": "0"}), list(range(9, 19)))
+    with pytest.raises(Quarantine, match="some video: 10 of 40 frames are lost") as caught:
+        run(source)
+    assert caught.value.reason == "corrupt" and caught.value.found is None
+    assert not list(tmp_path.rglob("clip.mp4"))
+    row, _ = run(source, taken=FootageConfig(max_corrupt_fraction=0.3))
+    assert row.source.corrupt_frames + row.source.refused_packets == 10 and len(row.clips) == 1
+
+
+def test_a_hole_in_a_video_names_it_and_says_what_to_do(run: Run, heads: dict[str, np.ndarray], tmp_path: Path) -> None:
+    times = [40 * i + (5000 if i > 20 else 0) for i in range(40)]
+    source = encode(tmp_path / "s.mp4", heads["talking"], times_ms=times)
+    with pytest.raises(Quarantine, match=r"^time_gap: some video: no picture from .*, or raise ingest\.max_hold_s$"):
+        run(source)
+    row, out = run(source, taken=FootageConfig(max_hold_s=6.0))
+    table = pq.read_table(out / "000" / "frames.parquet")
+    assert row.source.held_frames == 125 and sum(table["held"].to_pylist()) > 100
+
+
+def test_a_span_of_a_source_is_cut_at_its_times(run: Run, heads: dict[str, np.ndarray], tmp_path: Path) -> None:
+    source = encode(tmp_path / "s.mp4", heads["talking"], sound=(click(1.6, 0.9), 0.0), options={"g": "10"})
+    row, out = run(source, start_s=0.4, end_s=1.2)
+    (clip,) = row.clips
+    assert (clip.start, clip.end, row.source.frames) == (0, 20, 20) and row.source.start_s == pytest.approx(0.4)
+    assert click_time(out / "000" / "clip.mp4") == pytest.approx(0.5, abs=0.01)
+    assert_clip_is_the_source(heads["talking"][10:30], out, clip)
+
+
+def test_how_a_copy_would_be_written_is_not_in_the_key_and_all_else_is() -> None:
+    base = Recipe()
+    copy = base.model_copy(update={"ingest": base.ingest.model_copy(update={"crf": 20, "gop": 3})})
+    assert CLIPS.settings(copy) == CLIPS.settings(base) == CutSettings()
+    for name, value in {"fps": 30.0, "max_side": 640, "max_seconds": 3.0, "max_hold_s": 1.0}.items():
+        other = base.model_copy(update={"ingest": base.ingest.model_copy(update={name: value})})
+        assert CLIPS.settings(other) != CutSettings()
 
 
 def test_no_clip_crosses_a_cut(run: Run, heads: dict[str, np.ndarray]) -> None:
@@ -178,28 +249,18 @@ def test_the_clips_sound_belongs_to_its_frames(run: Run, heads: dict[str, np.nda
     assert click_time(out / "001" / "clip.mp4") == pytest.approx(0.4, abs=0.01)
 
 
-def test_no_face_at_all_is_quarantined(run: Run) -> None:
+def test_no_face_at_all_is_quarantined_with_what_is_known_of_the_video(run: Run) -> None:
     with pytest.raises(Quarantine, match="some video: no face") as caught:
         run(np.zeros((30, 120, 160, 3), np.uint8))
-    assert caught.value.reason == "no_face"
+    found = caught.value.found
+    assert caught.value.reason == "no_face" and isinstance(found, ClipsRow)
+    assert (found.source.frames, found.source.width, found.clips) == (30, 160, ())
 
 
 def test_faces_seen_too_briefly_are_quarantined(run: Run, heads: dict[str, np.ndarray]) -> None:
     with pytest.raises(Quarantine, match=r"clips\.min_frames is 50") as caught:
         run(heads["talking"], SMALL.model_copy(update={"min_frames": 50}))
     assert caught.value.reason == "too_short"
-
-
-def test_a_times_table_of_another_video_is_an_error(
-    landmarker_asset: LandmarkerAsset, heads: dict[str, np.ndarray], tmp_path: Path
-) -> None:
-    for name, count in (("a", 20), ("b", 10)):
-        (tmp_path / name).mkdir()
-        write_video(tmp_path / f"{name}.mp4", heads["talking"][:count], 25.0)
-        normalise(tmp_path / f"{name}.mp4", tmp_path / name, IngestConfig())
-    files = {"video": tmp_path / "a" / "video.mp4", "frames": tmp_path / "b" / "frames.parquet"}
-    with pytest.raises(ValueError, match="20 frames"):
-        work_on(CLIPS, SMALL, files, NOTHING, tmp_path, asset=landmarker_asset)
 
 
 def test_a_small_face_in_a_full_body_is_found_and_fills_its_clip(run: Run, shared: Path) -> None:

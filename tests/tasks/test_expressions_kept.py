@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fye_model.config import ClipConfig, IngestConfig, LandmarkConfig, ScreeningConfig
+from fye_model.config import ClipConfig, LandmarkConfig, ScreeningConfig
 from fye_model.landmarks import topology
 from fye_model.landmarks.aspects import EXPRESSIONS, SeenFace
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import read_landmarks
 from fye_model.recipes import SCREENING_PRESETS
-from tasks.clips import CLIPS, ClipsRow
-from tasks.engine.items import NOTHING
+from tasks.clips import CLIPS, ClipsRow, CutSettings
 from tasks.faces.landmarker import LandmarkerAsset
-from tasks.ingest import INGEST, IngestFacts
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
+from tasks.media.span import SpanFacts
 from tasks.screening import ScoredClip, screen
 from tests.tasks.support import work_on
 
@@ -35,14 +34,12 @@ def test_a_real_grimace_becomes_a_clip_and_is_kept_by_every_preset(
     end_s: float,
     expression: str,
 ) -> None:
-    out = {name: tmp_path / name for name in ("ingest", "clips", "landmarks")}
+    out = {name: tmp_path / name for name in ("clips", "landmarks")}
     for folder in out.values():
         folder.mkdir()
     source = {"source": shared / "data" / "driving" / f"{video}.mp4"}
-    facts = IngestFacts(start_s=start_s, end_s=end_s)
-    work_on(INGEST, IngestConfig(), source, facts, out["ingest"])
-    files = {path.stem: path for path in out["ingest"].iterdir() if path.suffix != ".flac"}
-    cut = work_on(CLIPS, ClipConfig(size=256), files, NOTHING, out["clips"], asset=landmarker_asset)
+    facts, settings = SpanFacts(start_s=start_s, end_s=end_s), CutSettings(clips=ClipConfig(size=256))
+    cut = work_on(CLIPS, settings, source, facts, out["clips"], asset=landmarker_asset)
     assert isinstance(cut, ClipsRow) and len(cut.clips) == 1 and not cut.rejected
     files = {"video": out["clips"] / "000" / "clip.mp4", "frames": out["clips"] / "000" / "frames.parquet"}
     row = work_on(LANDMARKS, LandmarkConfig(), files, LandmarkFacts(factor=8), out["landmarks"], asset=landmarker_asset)

@@ -1,4 +1,4 @@
-"""Small videos of every kind, encoded on the spot: what tests of reading, ingest and clips start from."""
+"""Small videos of every kind, encoded on the spot: what tests of reading, spans and clips start from."""
 
 from __future__ import annotations
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,39 +22,14 @@ from fye_model.training.progress import METRICS, read_metrics
 Make = Callable[..., TrainJob]
 
 
-SEVERAL = """
-import os, sys
-from fye_model.training.__main__ import main
-for job in sys.argv[1:]:
-    port, _, file = job.partition(":")
-    # torchrun's own store tells a second group where those of the first were
-    os.environ.update(MASTER_PORT=port, TORCHELASTIC_USE_AGENT_STORE="False")
-    sys.argv[1:] = ["--job", file]
-    if code := main():
-        sys.exit(code)
-"""
-
-
-def run_two(*jobs: TrainJob) -> str:
-    """Run jobs one after another in two processes of this machine to their end; returns what they say.
-
-    Each as the product launches it, but for the processes, whose start takes longer than such a job.
-    """
-    files = [job.output.with_suffix(".json") for job in jobs]
-    for job, file in zip(jobs, files, strict=True):
-        job.write(file)
-    script = files[0].with_name("several.py")
-    script.write_text(SEVERAL)
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in jobs]
-        ports = [free.getsockname()[1] for free in sockets]
-    command = launch_command(files[0], "torchrun", 2)
-    module = command.index("fye_model.training") - 1
-    root = Path(__file__).parents[3]
+def run_two(job: TrainJob) -> str:
+    """Run a job in two processes of this machine to its end; returns what they say."""
+    job_file = job.output.with_suffix(".json")
+    job.write(job_file)
     found = subprocess.run(
-        [*command[:module], str(script), *(f"{port}:{file}" for port, file in zip(ports, files, strict=True))],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        launch_command(job_file, "torchrun", 2),
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -98,31 +70,27 @@ def alike(stage: int) -> dict[str, object]:
     return {"stage": stage, "learning_rate": 1e-3, "condition_dropout": 0.7, "accumulate": 3 - stage}
 
 
-@pytest.mark.slow
-def test_sharded_weights_learn_as_whole_ones_do_and_either_goes_on_from_the_other(make_job: Make) -> None:
+@pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_sharded_weights_learn_as_whole_ones_do(make_job: Make, stage: int) -> None:
     """One process stands for several that copy the weights: that these learn alike has a test of its own."""
-    start = train(make_job(steps=1, output="start"), print).checkpoints[-1]
-    wholes, spreads = [], []
-    for stage in (1, 2):
-        init = start if stage == 2 else None
-        whole = make_job(output=f"whole{stage}", job={"init": init}, **alike(stage))
-        assert stage == 2 or one_share_is_unconditional(whole), "the case in which processes would wait for ever"
-        train(whole, print)
-        wholes.append(whole)
-        spreads.append(make_job(output=f"spread{stage}", job={"init": init, "shard": True}, **alike(stage)))
-    longer = {**alike(1), "steps": 6}
-    two = make_job(output="two", job={"shard": True}, **longer)
-    shutil.copytree(wholes[0].output, two.output)
-    assert run_two(*spreads, two).count("are spread over 2 processes") == 3
-    for whole, spread in zip(wholes, spreads, strict=True):
-        assert losses(spread) == pytest.approx(losses(whole), rel=1e-4)
-        compare(spread.output / "checkpoint-000004", whole.output / "checkpoint-000004", 2e-5)
-        assert checkpoint.read_meta(spread.output / "checkpoint-000004").processes == 2
+    start = None if stage == 1 else train(make_job(steps=1, output="start"), print).checkpoints[-1]
+    whole = make_job(output="whole", job={"init": start}, **alike(stage))
+    spread = make_job(output="spread", job={"init": start, "shard": True}, **alike(stage))
+    assert stage == 2 or one_share_is_unconditional(whole), "the case in which processes would wait for ever"
+    train(whole, print)
+    assert "are spread over 2 processes" in run_two(spread)
+    assert losses(spread) == pytest.approx(losses(whole), rel=1e-4)
+    compare(spread.output / "checkpoint-000004", whole.output / "checkpoint-000004", 2e-5)
+    assert checkpoint.read_meta(spread.output / "checkpoint-000004").processes == 2
+    if stage == 2:
+        return
 
-    alone = make_job(output="spread1", job={"shard": True}, **longer)
+    longer = {**alike(stage), "steps": 6}
+    alone = make_job(output="spread", job={"shard": True}, **longer)
     train(alone, print)  # by itself a process has nothing to spread
-    assert losses(alone) == pytest.approx(losses(two), rel=1e-3)
-    compare(alone.output / "checkpoint-000006", two.output / "checkpoint-000006", 1e-4)
+    run_two(make_job(output="whole", job={"shard": True}, **longer))
+    assert losses(alone) == pytest.approx(losses(whole), rel=1e-3)
+    compare(alone.output / "checkpoint-000006", whole.output / "checkpoint-000006", 1e-4)
 
 
 def test_what_is_not_spread_is_refused_with_what_to_change(make_job: Make) -> None:

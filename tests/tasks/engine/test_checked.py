@@ -9,7 +9,7 @@ import pytest
 from fye_model.config import Runtime
 from tasks.engine.prefect_records import Checked, ReceiptSerializer, checked_against
 from tasks.engine.receipts import Receipts, stage_key
-from tasks.engine.stage import Context, _item_handler
+from tasks.engine.stage import Context, item_handler
 from tasks.engine.store import Store
 from tests.tasks.support import LENGTH, LengthConfig, LengthWorker, text_items
 
@@ -18,7 +18,7 @@ def test_outputs_are_looked_at_once_in_a_run_and_again_in_the_next(tmp_path: Pat
     store, receipts = Store(tmp_path / "work"), Receipts(Store(tmp_path / "work"), LENGTH)
     items = text_items(tmp_path, a="one", b="three")
     keys = LENGTH.keys(store, LengthConfig(), None, items)
-    with _item_handler(LENGTH, store.url, lambda: LengthWorker(LengthConfig(), Context(Runtime(), "cpu"))) as handle:
+    with item_handler(LENGTH, store.url, lambda: LengthWorker(LengthConfig(), Context(Runtime(), "cpu"))) as handle:
         outcomes = [handle(job) for job in zip(items, keys, strict=True)]
     key = stage_key(LENGTH, zip((item.name for item in items), keys, strict=True))
     receipt = receipts.write_stage(key, outcomes, fresh=2)

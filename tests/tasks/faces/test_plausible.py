@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
-from fye_model.config import ClipConfig, IngestConfig, LandmarkConfig, Runtime, ScreeningConfig
+from fye_model.config import LandmarkConfig, Runtime, ScreeningConfig
 from fye_model.landmarks.table import LandmarkSequence
-from tasks.clips import scan_video, write_clips
+from tasks.clips import CLIPS, CutSettings
 from tasks.engine.items import Given
 from tasks.engine.stage import Context
 from tasks.faces.detector import FaceLandmarker
@@ -20,11 +19,12 @@ from tasks.faces.driver import read_driver
 from tasks.faces.follow import FaceTracker, build_sequence, load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.plausible import LOOKS_APART, TurnedLooks, frames_to_look_at, looks_apart, other_looks, shape_scores
-from tasks.ingest import normalise
 from tasks.landmarks import LandmarkFacts, LandmarkRow, LandmarkWorker
 from tasks.media.read import iter_frames, read_frames
+from tasks.media.span import SpanFacts
 from tasks.media.write import write_video
 from tasks.screening import ScoredClip, screen
+from tests.tasks.support import work_on
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_no_expression_of_real_drivers_is_taken_for_something_else(
 def test_a_necktie_that_is_taken_for_a_face_is_rejected_with_that_reason(
     shared: Path, landmarker: FaceLandmarker, landmarker_asset: LandmarkerAsset, tmp_path: Path
 ) -> None:
-    row = marked(upside_down_tie(shared, tmp_path), landmarker, landmarker_asset, tmp_path)
+    row = marked(upside_down_tie(shared, tmp_path), landmarker_asset, tmp_path)
     assert row.detection_rate > 0.9, "the landmark model is sure of it"
     (verdict,) = screen([ScoredClip(**row.model_dump(), clip="tie", name="tie", subject="tie")], ScreeningConfig())
     assert [reason.partition(":")[0] for reason in verdict.reasons if "max_looks_apart" in reason] == ["hardly a face"]
@@ -117,7 +117,7 @@ def test_a_face_upside_down_in_which_the_model_sees_an_upright_one_is_rejected_w
     video = tmp_path / "down.mp4"
     frames = iter_frames(shared / "data" / "driving" / "d18.mp4", 0, 60)
     write_video(video, (np.ascontiguousarray(frame[::-1, ::-1]) for frame in frames), 30.0, 12)
-    row = marked(video, landmarker, landmarker_asset, tmp_path)
+    row = marked(video, landmarker_asset, tmp_path)
     assert row.detection_rate > 0.9 and not row.doubtful, "the landmark model is sure of it, and its shape is a face's"
     (verdict,) = screen([ScoredClip(**row.model_dump(), clip="d", name="d", subject="d")], ScreeningConfig())
     assert [reason.partition(":")[0] for reason in verdict.reasons] == ["upside down"]
@@ -152,13 +152,10 @@ def upside_down_tie(shared: Path, folder: Path) -> Path:
     return folder / "tie.mp4"
 
 
-def marked(video: Path, landmarker: FaceLandmarker, asset: LandmarkerAsset, folder: Path) -> LandmarkRow:
+def marked(video: Path, asset: LandmarkerAsset, folder: Path) -> LandmarkRow:
     """The row of the video's first clip, as the stages make it."""
-    normalise(video, folder, IngestConfig())
-    times = pq.read_table(folder / "frames.parquet")
-    scan = scan_video(folder / "video.mp4", landmarker, ClipConfig())
     (folder / "clips").mkdir()
-    write_clips(folder / "video.mp4", None, times, scan, ClipConfig(), "tie", folder / "clips")
+    work_on(CLIPS, CutSettings(), {"source": video}, SpanFacts(), folder / "clips", asset=asset)
     clip = folder / "clips" / "000"
     (folder / "out").mkdir()
     files = {"video": clip / "clip.mp4", "frames": clip / "frames.parquet"}

@@ -13,14 +13,16 @@ import pytest
 from PIL import Image
 
 from fye_model.config import IngestConfig, Runtime
-from tasks.engine.items import Quarantine
-from tasks.engine.stage import Context, _item_handler
+from tasks.clips import CLIPS, ClipWorker, CutSettings, clip_items
+from tasks.engine.items import Item, Quarantine
+from tasks.engine.stage import Context, item_handler
 from tasks.engine.store import Store, file_digest
+from tasks.faces.landmarker import LandmarkerAsset
 from tasks.footage.manifest import Row, read_manifest, write_manifest
-from tasks.ingest import INGEST, IngestRow, IngestWorker, ingest_items
+from tasks.media.normalise import normalise
 from tasks.media.read import read_frames
+from tasks.media.span import SpanFacts, TakenSpan
 from tasks.workspace.sources import Root, merge_subjects, register_root, scan, set_aside
-from tests.tasks.support import work_on
 from tests.tasks.videos import encode, number_of, numbered
 
 
@@ -105,7 +107,7 @@ def test_a_date_of_recording_travels_and_makes_no_new_work(tmp_path: Path) -> No
     store, keys = Store(tmp_path / "work"), []
     for head, row in (("uri,start_s", "a.mp4,1"), ("uri,start_s,recorded", "a.mp4,1,2019-05-31")):
         sources = scan(store, [Root(str(table(tmp_path, f"{head}\n{row}\n")))])
-        keys.append(INGEST.keys(store, IngestConfig(), None, ingest_items(sources)))
+        keys.append(CLIPS.keys(store, CutSettings(), None, clip_items(sources)))
     assert sources[0].recorded == "2019-05-31" and keys[0] == keys[1]
 
 
@@ -120,13 +122,13 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path, head: str, says: st
         read_manifest(tmp_path / "t.parquet")
 
 
-def ingest(item: object, store: Store, out: Path) -> IngestRow:
-    out.mkdir()
-    files = {name: store.local_path(ref.path) for name, ref in item.inputs.items()}  # type: ignore[attr-defined]
-    return work_on(INGEST, IngestConfig(), files, item.facts, out)  # type: ignore[attr-defined]
+def taken(item: Item[SpanFacts], store: Store, out: Path) -> TakenSpan:
+    """The item's span as video.mp4 in `out`, and what is known of it."""
+    source = store.local_path(item.inputs["source"].path)
+    return normalise(source, out / "video.mp4", IngestConfig(), item.facts)[0]
 
 
-def test_spans_of_one_file_are_sources_of_their_own_and_ingest_takes_them(tmp_path: Path) -> None:
+def test_spans_of_one_file_are_sources_of_their_own_and_are_taken_as_such(tmp_path: Path) -> None:
     video = encode(tmp_path / "long.mp4", numbered(50), options={"g": "10"})
     rows = "long.mp4,0.2,0.6,anna\nlong.mp4,1.2,,anna\nlong.mp4,1.2,,anna\nlong.mp4,,,anna\n"
     place = table(tmp_path, "uri,start_s,end_s,subject\n" + rows)
@@ -138,22 +140,22 @@ def test_spans_of_one_file_are_sources_of_their_own_and_ingest_takes_them(tmp_pa
         ("long@1.2-", "anna"),
     ]
     assert [outcome.reason for outcome in set_aside(sources)] == ["duplicate"], "the same span twice"
-    items = ingest_items(sources)
+    items = clip_items(sources)
     assert len({item.id for item in items}) == 3 and items[2].id == file_digest(video)[:16]
-    keys = INGEST.keys(store, IngestConfig(), None, items)
+    keys = CLIPS.keys(store, CutSettings(), None, items)
     assert len(set(keys)) == 3
     for item, first, count in zip(items, (5, 30, 0), (10, 20, 50), strict=True):
-        row = ingest(item, store, tmp_path / item.id)
+        row = taken(item, store, tmp_path / item.id)
         assert row.frames == count
         assert number_of(read_frames(tmp_path / item.id / "video.mp4", [0])[0]) == first % 38
 
 
-def test_a_span_that_the_file_does_not_reach_is_named_by_ingest(tmp_path: Path) -> None:
+def test_a_span_that_the_file_does_not_reach_is_named(tmp_path: Path) -> None:
     encode(tmp_path / "short.mp4", numbered(10))
     store = Store(tmp_path / "work")
-    (item,) = ingest_items(scan(store, [Root(str(table(tmp_path, "uri,start_s\nshort.mp4,30\n")))]))
+    (item,) = clip_items(scan(store, [Root(str(table(tmp_path, "uri,start_s\nshort.mp4,30\n")))]))
     with pytest.raises(Quarantine, match="in this span"):
-        ingest(item, store, tmp_path / "out")
+        taken(item, store, tmp_path / "out")
 
 
 def test_an_address_is_read_where_it_lies_and_held_to_its_hash(tmp_path: Path) -> None:
@@ -192,11 +194,11 @@ def test_a_folder_of_pictures_in_a_table_is_read_at_its_rate(tmp_path: Path) -> 
     store = Store(tmp_path / "work")
     sources = scan(store, [Root(str(tmp_path / "t.parquet"))])
     assert [outcome.reason for outcome in set_aside(sources)] == ["no_rate"]
-    (item,) = ingest_items(sources)
-    row = ingest(item, store, tmp_path / "out")
+    (item,) = clip_items(sources)
+    row = taken(item, store, tmp_path / "out")
     assert (row.frames, row.source_frames, row.source_fps, row.has_audio) == (10, 20, 50.0, False)
     (tmp_path / "Clip 50%d" / "8.png").write_bytes((tmp_path / "Clip 50%d" / "9.png").read_bytes())
-    assert ingest_items(scan(store, [Root(str(tmp_path / "t.parquet"))]))[0].id != item.id, "its content is its name"
+    assert clip_items(scan(store, [Root(str(tmp_path / "t.parquet"))]))[0].id != item.id, "its content is its name"
 
 
 def test_a_rate_for_a_file_costs_its_row_and_says_so(tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ def test_a_rate_for_a_file_costs_its_row_and_says_so(tmp_path: Path) -> None:
     rows = "uri,fps,start_s\na.mp4,30,\na.mp4,,0.1\nmemory://bucket/rate.mp4,25,\n"
     sources = scan(Store(tmp_path / "work"), [Root(str(table(tmp_path, rows)))])
     told = [outcome.message for outcome in set_aside(sources) if outcome.reason == "rate_of_a_file"]
-    assert len(told) == 2 and len(ingest_items(sources)) == 1
+    assert len(told) == 2 and len(clip_items(sources)) == 1
     assert "a.mp4 is a file with times of its own; take fps out of its line in set.csv" in str(told)
 
 
@@ -221,7 +223,9 @@ def test_names_that_a_disk_refuses_cost_only_their_rows(tmp_path: Path) -> None:
     assert reasons == ["unreadable", "unreadable", "unreadable", "no_file", "missing", None]
 
 
-def test_an_address_that_holds_other_bytes_than_the_table_says_is_set_aside(tmp_path: Path) -> None:
+def test_an_address_that_holds_other_bytes_than_the_table_says_is_set_aside(
+    landmarker_asset: LandmarkerAsset, tmp_path: Path
+) -> None:
     video = encode(tmp_path / "a.mp4", numbered(30))
     for name in ("good", "other"):
         with fsspec.open(f"memory://bucket/{name}.mp4", "wb") as file:
@@ -238,10 +242,11 @@ def test_an_address_that_holds_other_bytes_than_the_table_says_is_set_aside(tmp_
         )
     )
     store = Store(tmp_path / "work")
-    items = ingest_items(scan(store, [Root(str(table(tmp_path, "uri,sha256,size\n" + rows)))]))
+    items = clip_items(scan(store, [Root(str(table(tmp_path, "uri,sha256,size\n" + rows)))]))
     worked = []
-    with _item_handler(INGEST, store.url, lambda: IngestWorker(IngestConfig(), Context(Runtime(), "cpu"))) as handle:
-        for item, key in zip(items, INGEST.keys(store, IngestConfig(), None, items), strict=True):
+    context = Context(Runtime(), "cpu", landmarker_asset)
+    with item_handler(CLIPS, store.url, lambda: ClipWorker(CutSettings(), context)) as handle:
+        for item, key in zip(items, CLIPS.keys(store, CutSettings(), None, items), strict=True):
             worked.append(handle((item, key)))
-    assert [outcome.reason for outcome in worked] == [None, "changed", None]
+    assert [outcome.reason for outcome in worked] == ["no_face", "changed", "no_face"]
     assert not [path for path in (tmp_path / "work" / "partial").rglob("*.mp4")], "no copy is left on the disk"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli import app
+from tasks.clips import clip_items
 from tasks.engine.store import Store
 from tasks.footage.spans import span_rows, spans
-from tasks.ingest import ingest_items
 from tasks.workspace.sources import Root, scan
 from tests.tasks.videos import encode, numbered
 
@@ -37,8 +37,8 @@ def test_a_folders_long_videos_become_spans_of_the_same_subjects(tmp_path: Path)
         ("talk.mp4", 2.0, None),
     ]
     whole = scan(Store(tmp_path / "other"), [Root(str(tmp_path / "videos"))])
-    ids = {item.id for item in ingest_items(whole)}
-    assert len(ids & {item.id for item in ingest_items(found)}) == 1, "what stays whole stays known"
+    ids = {item.id for item in clip_items(whole)}
+    assert len(ids & {item.id for item in clip_items(found)}) == 1, "what stays whole stays known"
     again = tmp_path / "again.parquet"
     words = ["sources", "spans", str(table), "--output", str(again), "--most-s", "0.6"]
     assert app(words, result_action="return_value") == 0

@@ -12,7 +12,7 @@ from tasks.engine.items import Quarantine
 from tasks.media.moving import Moving, look_at
 from tasks.media.orientation import Orientation
 from tasks.media.timing import rate_of
-from tests.tasks.test_ingest import cut_short
+from tests.tasks.media.test_normalise import cut_short
 from tests.tasks.videos import assert_upright, click, encode, number_of, numbered, patched
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from tasks.media.orientation import UPRIGHT, Orientation, from_matrix
+from tasks.media.orientation import UPRIGHT, Orientation, from_matrix, orientation_of
 from tasks.media.read import iter_frames
 from tests.tasks.videos import DISPLAY_MATRICES, encode, numbered
 
@@ -39,3 +41,16 @@ def test_another_decoder_turns_the_same_way(tmp_path: Path, turns: int) -> None:
     there, bgr = cv2.VideoCapture(str(video)).read()
     assert there
     np.testing.assert_allclose(next(iter_frames(video)).astype(int), bgr[..., ::-1], atol=12)
+
+
+def test_a_look_at_a_frame_leaves_nothing_that_only_a_collection_frees() -> None:
+    """A circle around one frame kept all the memory of its decoder: two videos of 0.4 GB took 0.8."""
+    frame = av.VideoFrame(16, 16, "yuv420p")
+    gc.collect()
+    gc.disable()
+    try:
+        assert orientation_of(frame).upright
+        del frame
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from fye_model.config import ClipConfig, IngestConfig
+from fye_model.config import ClipConfig
 from fye_model.landmarks.boxes import PixelBox
-from tasks.clips import Scan, write_clips
+from tasks.clips import write_clips
+from tasks.faces.scan import Scan
 from tasks.faces.tracks import Look
-from tasks.ingest import normalise
 from tasks.media.audio import AudioSource
 from tasks.media.read import VideoReader, read_frames
 from tasks.media.shown import ShownVideo, ShowSettings
+from tasks.media.span import open_sound, taken_span
 
 RATE = 16000
 FRAME_S = 0.04
@@ -96,19 +96,16 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_sound_and_pictures_stay_together(tmp_path: Path, case: str, suffix: str) -> None:
     source = flashes_and_clicks(tmp_path / f"s.{suffix}", **CASES[case])
-    row = normalise(source, tmp_path, IngestConfig())
-    assert row.has_audio
-    assert abs(lag_s(tmp_path / "video.mp4", tmp_path / "audio.flac")) <= FRAME_S
+    with ShownVideo(source, ShowSettings(fps=25.0)) as shown:
+        times, frames = zip(*shown.frames(), strict=True)
+        sound, problem = open_sound(shown, times)
+        assert sound is not None and problem is None
+        taken = taken_span(shown, times, True, None)
+    looks = [Look(i, (PixelBox(20, 10, 40, 30),)) for i in range(len(times))]
+    scan = Scan(looks, [70], list(times), 25.0, 64, 48, shown.shape.colorspace)
     (tmp_path / "clips").mkdir()
-    cut = write_clips(
-        tmp_path / "video.mp4",
-        tmp_path / "audio.flac",
-        pa.table({"time_s": np.arange(row.frames) / 25}),
-        Scan([Look(i, (PixelBox(20, 10, 40, 30),)) for i in range(row.frames)], [70], row.frames, 25.0, 64, 48),
-        ClipConfig(size=64),
-        "made",
-        tmp_path / "clips",
-    )
+    cut = write_clips(frames, scan, taken, sound, ClipConfig(size=64), "made", tmp_path / "clips")
+    sound.close()
     assert [clip.start for clip in cut.clips] == [0, 70]
     for clip in (tmp_path / "clips" / "000" / "clip.mp4", tmp_path / "clips" / "001" / "clip.mp4"):
         assert abs(lag_s(clip, clip)) <= FRAME_S

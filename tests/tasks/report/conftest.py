@@ -66,14 +66,14 @@ def _selection(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 def _facts() -> ReportFacts:
     stages = (
-        StageLine(stage="ingest", items=4, done=2, quarantined=2),
-        StageLine(stage="clips", items=2, done=2, quarantined=0),
+        StageLine(stage="clips", items=4, done=2, quarantined=2),
+        StageLine(stage="landmarks", items=2, done=2, quarantined=0),
         StageLine(stage="train_stage1", items=1, done=1, quarantined=0),
     )
     told = (
         ("scan", "twin", "duplicate", "the same bytes as other"),
-        ("ingest", EVIL, "zero_bytes", f"{EVIL} is empty"),
-        ("ingest", "cut", "truncated", "its index is missing"),
+        ("clips", EVIL, "zero_bytes", f"{EVIL} is empty"),
+        ("clips", "cut", "truncated", "its index is missing"),
     )
     quarantine = tuple(
         QuarantineRow(stage=stage, item="0", name=name, reason=reason, message=message)

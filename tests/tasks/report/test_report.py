@@ -70,8 +70,8 @@ def test_funnel_counts_what_entered_and_left_each_stage(ingredients: dict[str, A
     steps = funnel(ingredients["facts"].stages, ingredients["facts"].quarantine)
     assert [(step.stage, step.entered, step.left) for step in steps] == [
         ("scan", 5, 4),
-        ("ingest", 4, 2),
-        ("clips", 2, 2),
+        ("clips", 4, 2),
+        ("landmarks", 2, 2),
     ]
     assert dict(steps[1].reasons) == {"zero_bytes": 1, "truncated": 1}
 
@@ -81,7 +81,7 @@ def test_a_newly_rejected_clip_and_a_newly_quarantined_file_change_the_reports_k
 ) -> None:
     """A report that was keyed without them was shown as up to date with an old table of what was lost."""
     facts: ReportFacts = ingredients["facts"]
-    told = QuarantineRow(stage="ingest", item="1", name="new", reason="truncated", message="its index is missing")
+    told = QuarantineRow(stage="clips", item="1", name="new", reason="truncated", message="its index is missing")
     later = [
         facts,
         facts.model_copy(update={"data": facts.data.model_copy(update={"rejected": {"other": ("too soft",)}})}),

@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fye_model.config import IngestConfig, Recipe, Runtime, ScreeningConfig, SplitConfig
 from fye_model.landmarks.blendshapes import NAMES
 from fye_model.landmarks.geometry import FaceGeometry
 from fye_model.landmarks.table import LandmarkSequence, write_landmarks, write_masks
 from tasks.clips import CLIPS, ClipsRow, CutClip, RejectedTrack, clip_id
-from tasks.engine.items import NOTHING, Item, Outcome, StageResult
+from tasks.engine.items import Item, Outcome, StageResult
 from tasks.engine.receipts import Receipts
 from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.plausible import PlausibleRow
 from tasks.faces.scores import PictureRow, clip_scores
 from tasks.footage.duplicates import thumbnail, write_thumbnails
-from tasks.ingest import INGEST, IngestFacts, IngestRow
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
 from tasks.lip_sync import LIPSYNC, LipSyncRow
+from tasks.media.normalise import normalise
+from tasks.media.span import SpanFacts
 from tasks.media.write import write_video
 from tasks.screening import SCREENING, ScreeningSettings, screening_item
 from tasks.workspace.dataset import Clip, ClipRecord
@@ -79,29 +81,28 @@ def make_work(
     set_aside: Sequence[tuple[str, str]] = (),
     screening: ScreeningConfig | None = None,
 ) -> Store:
-    """Leave a run of these takes in `folder`. set_aside: (name, reason) of files that ingest refused."""
+    """Leave a run of these takes in `folder`. set_aside: (name, reason) of files that could not be read."""
     store, screening = Store(folder), screening or ScreeningConfig(min_sharpness=0.0)
     asset = LandmarkerAsset(folder / "no.task", MODEL, "0" * 64, False, "made")
     run = Run(store, Recipe(screening=screening), Runtime(workers=0), asset)
-    ingested: list[Outcome[IngestRow]] = []
     cut: list[Outcome[ClipsRow]] = []
     marked: list[Outcome[LandmarkRow]] = []
     clips: list[Clip] = []
     for number, take in enumerate(takes):
         made = _make_take(store, take, f"{number:016x}")
-        for results, outcome in zip((ingested, cut, marked), made[:3], strict=True):
+        for results, outcome in zip((cut, marked), made[:2], strict=True):
             results.append(outcome)  # type: ignore[attr-defined]
-        clips.append(made[3])
+        clips.append(made[2])
     for name, reason in set_aside:
-        item = Item(f"aside-{name}", name, {}, IngestFacts())
-        ingested.append(Receipts(store, INGEST).set_aside(item, f"key-{name}", reason, f"{name}: made so"))
+        item = Item(f"aside-{name}", name, {}, SpanFacts())
+        cut.append(Receipts(store, CLIPS).set_aside(item, f"key-{name}", reason, f"{name}: made so"))
     results: list[StageResult[Any]] = [
         StageResult(stage.name, outcomes, "digest", 0.0, 0.0, 0, "Completed")
-        for stage, outcomes in ((INGEST, ingested), (CLIPS, cut), (LANDMARKS, marked))
+        for stage, outcomes in ((CLIPS, cut), (LANDMARKS, marked))
     ]
     if scored := [_scored(clip, take) for clip, take in zip(clips, takes, strict=True) if take.sync is not None]:
         results.append(StageResult(LIPSYNC.name, scored, "digest", 0.0, 0.0, 0, "Completed"))
-    item = screening_item(clips, results[2], read_decisions(store))
+    item = screening_item(clips, results[1], read_decisions(store))
     settings = ScreeningSettings(screening=screening, split=SplitConfig(by="tail"))
     row = work_on(SCREENING, settings, {}, item.facts, folder / "partial" / "screening")
     judged = Outcome(item.id, item.name, "key", "items/screening/key", {}, row)
@@ -117,18 +118,11 @@ def _scored(clip: Clip, take: Take) -> Outcome[LipSyncRow]:
     return Outcome(clip.id, clip.record.name, "key", f"items/{LIPSYNC.name}/{clip.id}", {}, row)
 
 
-def _make_take(
-    store: Store, take: Take, source: str
-) -> tuple[Outcome[IngestRow], Outcome[ClipsRow], Outcome[LandmarkRow], Clip]:
+def _make_take(store: Store, take: Take, source: str) -> tuple[Outcome[ClipsRow], Outcome[LandmarkRow], Clip]:
     pictures = [np.full((SIDE, SIDE, 3), take.colour + frame % 3, np.uint8) for frame in range(take.frames)]
     scratch = store.scratch(f"made/{source}")
     write_video(scratch / "source.mp4", pictures, FPS)
-    normal = scratch / "ingest"
-    found_in = work_on(INGEST, IngestConfig(), {"source": scratch / "source.mp4"}, IngestFacts(), normal)
-    assert isinstance(found_in, IngestRow)
-    ingest = Receipts(store, INGEST).settle(
-        Item(source, take.name, {}, IngestFacts()), f"{source}-ingest", normal, found_in, 1.0
-    )
+    taken, _ = normalise(scratch / "source.mp4", scratch / "copy.mp4", IngestConfig())
     folder = scratch / "clips"
     write_video(folder / "000" / "clip.mp4", pictures, FPS)
     (folder / "000" / "frames.parquet").write_bytes(source.encode())
@@ -144,8 +138,10 @@ def _make_take(
         padded=0.0,
         faces_seen=1,
     )
-    row = ClipsRow(clips=(piece,), rejected=take.lost)
-    cut = Receipts(store, CLIPS).settle(Item(source, take.name, {}, NOTHING), f"{source}-clips", folder, row, 1.0)
+    row = ClipsRow(source=taken, clips=(piece,), rejected=take.lost)
+    for number in range(len(take.lost)):
+        save_jpeg(folder / "lost" / f"{number:03d}.jpg", take.colour)
+    cut = Receipts(store, CLIPS).settle(Item(source, take.name, {}, SpanFacts()), f"{source}-clips", folder, row, 1.0)
     clip = clip_id(source, cut.files["000/clip.mp4"][1])
     record = ClipRecord(clip=clip, name=f"{take.name}-000", subject=take.subject, frames=take.frames)
     marks = scratch / "landmarks"
@@ -167,4 +163,9 @@ def _make_take(
         Item(clip, record.name, {}, LandmarkFacts(factor=8)), f"{clip}-landmarks", marks, scores, 1.0
     )
     refs: dict[str, FileRef] = {"video": cut.ref("000/clip.mp4")}
-    return ingest, cut, marked, Clip(record, refs)
+    return cut, marked, Clip(record, refs)
+
+
+def save_jpeg(path: Path, colour: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (3 * SIDE, SIDE), (colour, 0, 0)).save(path)

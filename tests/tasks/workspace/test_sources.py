@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.clips import clip_items
 from tasks.engine.store import Store
-from tasks.ingest import ingest_items
 from tasks.workspace.registry import claim_landmark_model
 from tasks.workspace.sources import Root, known_aliases, register_root, registered_roots, scan, set_aside
 from tasks.workspace.summary import note_changes
@@ -53,7 +53,7 @@ def test_subjects_come_from_the_root_the_folder_or_the_file(store: Store, tmp_pa
 def test_equal_bytes_are_one_source_and_the_copy_is_named(store: Store, tmp_path: Path) -> None:
     root = make(tmp_path / "set", a=b"same", b=b"same", c=b"other")
     sources = scan(store, [Root(str(root))])
-    assert [item.name for item in ingest_items(sources)] == ["a", "c"]
+    assert [item.name for item in clip_items(sources)] == ["a", "c"]
     (copy,) = set_aside(sources)
     assert (copy.name, copy.reason) == ("b", "duplicate")
 

@@ -36,7 +36,7 @@ def test_what_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ValidationError, match="give one of them"):
         Steps(only="clips", until="landmarks")
     for part, flow, says in (
-        (Part(until="clip"), "refresh", "refresh has no stage 'clip'; its stages are ingest, clips"),
+        (Part(until="clip"), "refresh", "refresh has no stage 'clip'; its stages are clips, landmarks"),
         (Part(force=["train_stage1"]), "refresh", "no stage 'train_stage1'"),
         (Part(limit=0), "retrain", "limit: .*greater than 0"),
     ):
