@@ -61,16 +61,28 @@ def load_pipeline(
 ) -> FollowYourEmojiPipeline:
     """The pipeline of a model folder, silent; on a GPU in half precision and on the fast path, as it is animated with.
 
+    Where the card has too little free memory for a window, work is done in parts (`memory`), which is said.
     compile: hand the denoiser's blocks to `torch.compile` as well (`enable_fast_path`). log: takes what is in use.
     """
     import torch
 
+    from fye_model.animation.memory import GIB, Saving, choose_saving, place
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
 
     on_gpu = device.startswith("cuda")
     precision = torch.float16 if on_gpu else torch.float32
-    pipeline = FollowYourEmojiPipeline.from_pretrained(str(folder), dtype=precision).to(torch.device(device))
+    pipeline = FollowYourEmojiPipeline.from_pretrained(str(folder), dtype=precision)
     pipeline.set_progress_bar_config(disable=True)
+    if on_gpu and pipeline.description is not None:
+        free = torch.cuda.mem_get_info(torch.device(device))[0]
+        pipeline.saving, needs = choose_saving(pipeline, free)
+        if pipeline.saving:
+            whole, saved = (needs[saving] / GIB for saving in (Saving.NOTHING, pipeline.saving))
+            log(
+                f"{free / GIB:.1f} GiB of graphics memory are free, and a window takes about {whole:.1f}: "
+                f"{pipeline.saving.words} (about {saved:.1f})"
+            )
+    place(pipeline, torch.device(device))
     if on_gpu:
         log(str(pipeline.enable_fast_path(compile=compile)))
     return pipeline

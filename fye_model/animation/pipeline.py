@@ -18,14 +18,9 @@ from fye_model.animation import components
 from fye_model.animation.card import CARD, write_card
 from fye_model.animation.compatibility import check_components, check_folder
 from fye_model.animation.description import DESCRIPTION, ModelDescription, read_description
-from fye_model.animation.inputs import (
-    LandmarkSource,
-    Picture,
-    landmark_source,
-    landmark_tensor,
-    portrait_image,
-)
+from fye_model.animation.inputs import LandmarkSource, Picture, landmark_source, landmark_tensor, portrait_image
 from fye_model.animation.loading import add_networks, check_complete, local_folder, silent_bars
+from fye_model.animation.memory import Saving, on_card
 from fye_model.animation.output import FollowYourEmojiOutput, as_output, joined
 from fye_model.animation.overlap import overlap_latents
 from fye_model.animation.performing import PerformingMixin
@@ -84,6 +79,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
     ) -> None:
         super().__init__()
         self._fast: FastPath | None = None
+        self.saving = Saving.NOTHING  # of graphics memory
         self.description: ModelDescription | None = None
         self.register_modules(
             vae=vae,
@@ -263,6 +259,11 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
             self._fast.undo()
             self._fast = None
 
+    def forget_recordings(self) -> None:
+        """Free what the fast path recorded; it is recorded anew when it is needed."""
+        if self._fast is not None:
+            self._fast.forget()
+
     def enable_vae_slicing(self) -> None:
         """Decode one frame at a time: less memory, somewhat slower."""
         self.vae.enable_slicing()
@@ -331,6 +332,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
             self.denoiser.dtype,
             takes_given=self.denoiser.conv_given is not None,
             cache=cache,
+            apart=self.saving >= Saving.HALVES,
         )
 
     def _noise(self, request: Request) -> FrameNoise:
@@ -345,7 +347,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         device = self._execution_device
         pixels = torch.from_numpy(np.asarray(portrait).copy()).to(device, self.vae.dtype).permute(2, 0, 1)[None]
         clip = self.feature_extractor(images=portrait, return_tensors="pt").pixel_values
-        encode = self._encode if self._fast is None else self._fast.encode
+        encode = self._encode if self._fast is None or self.saving else self._fast.encode
         context, features = encode(pixels / 127.5 - 1, clip.to(device, self.image_encoder.dtype), guidance_scale > 1)
         return Conditions(context, features, guidance_scale)
 
@@ -353,8 +355,10 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         """Context and reference of `Conditions` for pixels (1, 3, h, w) in [-1, 1] and what the image encoder takes."""
         dtype = self.denoiser.dtype
         latent = self.vae.encode(pixels).latent_dist.mean * self.vae.config["scaling_factor"]
-        tokens = self.image_encoder(clip).last_hidden_state.to(dtype)
-        features = self.appearance_net(latent.to(dtype), self.image_prompt(tokens, "appearance"))
+        with on_card(self, self.image_encoder):
+            tokens = self.image_encoder(clip).last_hidden_state.to(dtype)
+        with on_card(self, self.appearance_net):
+            features = self.appearance_net(latent.to(dtype), self.image_prompt(tokens, "appearance"))
         unconditional = None
         if guided:
             unconditional = torch.arange(2, device=tokens.device) == 0

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fye_model.animation.memory import fitting
+
 if TYPE_CHECKING:
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
     from fye_model.animation.sampler import WindowSampler
@@ -25,21 +27,30 @@ class CarefulSampler:
 
     def __init__(self, pipeline: FollowYourEmojiPipeline, make: Callable[[], WindowSampler]) -> None:
         self.pipeline, self._make = pipeline, make
-        self._sampler = make()
+        self._sampler, self._saving = fitting(pipeline, make), pipeline.saving
 
     def run(self, draw: Callable[[WindowSampler], Tensor]) -> Tensor:
-        """Latents that `draw` samples, drawn again in single precision where those of half precision are not finite."""
-        if self._sampler.dtype != self.pipeline.denoiser.dtype:
-            self._sampler = self._make()
-        found = draw(self._sampler)
+        """Latents that `draw` samples, drawn again in single precision where those of half precision are not finite,
+        and with memory saved where the card's does not suffice."""
+        found = fitting(self.pipeline, lambda: draw(self._current()))
         if torch.isfinite(found).all() or not widen(self.pipeline):
             return found
         return self.run(draw)
 
+    def _current(self) -> WindowSampler:
+        if (self._sampler.dtype, self._saving) != (self.pipeline.denoiser.dtype, self.pipeline.saving):
+            self._sampler, self._saving = self._make(), self.pipeline.saving
+        return self._sampler
+
 
 def decode_carefully(pipeline: FollowYourEmojiPipeline, latents: Tensor) -> Tensor:
     """Pictures (f, 3, H, W) in [0, 1], float32, of unscaled latents (f, c, h, w), likewise."""
-    pictures = pipeline.vae.decode(latents.to(pipeline.vae.dtype)).sample.float()
+
+    def decoded() -> Tensor:
+        parts = latents.to(pipeline.vae.dtype).split(1 if pipeline.saving else len(latents))
+        return torch.cat([pipeline.vae.decode(part).sample.float() for part in parts])
+
+    pictures = fitting(pipeline, decoded)
     if torch.isfinite(latents).all() and not torch.isfinite(pictures).all() and widen(pipeline):
         return decode_carefully(pipeline, latents)
     return (pictures / 2 + 0.5).clamp(0, 1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from fye_model.animation.step_cache import StepCache
 from fye_model.diffusion import clean_estimate, prediction_of
@@ -37,11 +39,38 @@ class Conditions:
         return self.guidance_scale > 1
 
 
+class _Part(NamedTuple):
+    """Items that are denoised together, and what they see; the first `plain` of them no reference."""
+
+    items: slice
+    context: list[KeyValue] | Tensor
+    reference: list[KeyValue] | list[Tensor] | None
+    plain: int
+
+
+def _parts(conditions: Conditions, apart: bool) -> list[_Part]:
+    """All items together, or each half of guidance alone."""
+    if not conditions.guided:
+        return [_Part(slice(0, 1), conditions.context, conditions.reference, 0)]
+    if not apart:
+        return [_Part(slice(0, 2), conditions.context, conditions.reference, 1)]
+    first, second = slice(0, 1), slice(1, 2)
+    return [
+        _Part(first, tree_map(itemgetter(first), conditions.context), None, 0),
+        _Part(second, tree_map(itemgetter(second), conditions.context), conditions.reference, 0),
+    ]
+
+
+def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
+
+
 class WindowSampler:
     """Runs the sampling steps of windows of one video, one window after the other.
 
-    `denoise` is the denoiser or a compiled form of it. `dtype` is that of its weights; latents stay in float32
-    between steps, so that half precision touches the network alone.
+    `denoise` is the denoiser or a compiled form of it. `dtype` is that of its weights; latents stay in float32 between
+    steps, so that half precision touches the network alone. `apart` draws the halves of guidance one after the other,
+    which takes less memory.
     """
 
     def __init__(
@@ -54,6 +83,7 @@ class WindowSampler:
         dtype: torch.dtype,
         takes_given: bool,
         cache: StepCache | None = None,
+        apart: bool = False,
     ) -> None:
         self.denoise = denoise
         self.scheduler = scheduler
@@ -63,6 +93,7 @@ class WindowSampler:
         self.dtype = dtype
         self.takes_given = takes_given
         self.cache = cache
+        self._parts = _parts(conditions, apart)
         # Going steps again needs a scheduler that remembers nothing; input and latents are the same to this one.
         self.corrector = (
             cache if cache is not None and cache.corrects and isinstance(scheduler, DDIMScheduler) else None
@@ -83,24 +114,25 @@ class WindowSampler:
 
         landmarks: features (1, c, f, h, w); given: (1, 5, f, h, w), latents and flag.
         """
-        guidance = self.conditions
-        copies = 2 if guidance.guided else 1
-        output = self.denoise(
-            noisy.to(self.dtype),  # one item, which both halves of guidance share
-            torch.full((copies,), float(timestep), device=self.device),
-            guidance.context,
-            landmarks,
-            guidance.reference,
-            None if given is None else given.to(self.dtype),
-            plain=copies - 1,
-            **deep,
-        )
-        output, features = output if isinstance(output, tuple) else (output, None)
+        shared = noisy.to(self.dtype), landmarks, None if given is None else given.to(self.dtype)
+        parts = [self._denoised(part, timestep, *shared, **deep) for part in self._parts]
+        output, features = parts[0] if len(parts) == 1 else map(_joined, zip(*parts, strict=True))
+        assert output is not None
         output = output.float()
-        if guidance.guided:
+        if self.conditions.guided:
             plain, conditional = output.chunk(2)
-            output = plain + guidance.guidance_scale * (conditional - plain)
+            output = plain + self.conditions.guidance_scale * (conditional - plain)
         return output, features
+
+    def _denoised(
+        self, part: _Part, timestep: Any, noisy: Tensor, landmarks: Tensor, given: Tensor | None, **deep: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """The network's output, and deep features, for some items of guidance, which share all but their conditions."""
+        if len(self._parts) > 1 and "deep_features" in deep:
+            deep["deep_features"] = deep["deep_features"].unflatten(0, (-1, noisy.shape[2]))[part.items].flatten(0, 1)
+        timesteps = torch.full((part.items.stop - part.items.start,), float(timestep), device=self.device)
+        found = self.denoise(noisy, timesteps, part.context, landmarks, part.reference, given, plain=part.plain, **deep)
+        return found if isinstance(found, tuple) else (found, None)
 
     def prediction(self, step: int, timestep: Any, noisy: Tensor, landmarks: Tensor, given: Tensor | None) -> Tensor:
         """`guided_prediction`, or what the step cache makes of earlier ones."""

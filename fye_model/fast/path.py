@@ -59,6 +59,11 @@ class FastPath:
             network.undo()
         self._networks = []
 
+    def forget(self) -> None:
+        """Free the recordings, with the memory that they work in."""
+        self._replay.reset()
+        self.encode.reset()
+
     def denoise_for(self, sizes: list[int]) -> Callable[..., Any]:
         """The denoiser: recorded, and compiled, for windows of the most frequent of these sizes alone."""
         usual = max(sizes, key=sizes.count)
