@@ -288,17 +288,23 @@ def _settings(faces: Faces, motion: Motion, result: Result, driver: Driver) -> A
     """The settings that the options mean; ValueError in one line for those that do not go."""
     from pydantic import ValidationError
 
-    from fye_model.animation.transfer import only
     from tasks.jobs.animate import AnimateSettings
     from tasks.workspace.recipes import explain_problems
 
-    transfer = {} if motion.transfer == "all" else only([kind.strip() for kind in motion.transfer.split(",")])
-    strengths = {name: getattr(motion, name) for name in ("eyes", "brows", "mouth", "pose", "gaze")}
-    transfer |= {name: value for name, value in strengths.items() if value is not None}
-    names = ("rotation", "position", "neutral", "proportions", "limits")
-    how = {**transfer, **{name: getattr(motion, name) for name in names}, "ease_s": motion.ease}
+    how = transfer_of(motion)
     shown = {name: value for name, value in vars(result).items() if name not in ("preview", "plan", "fast")}
     try:
         return AnimateSettings.model_validate({**vars(faces), **shown, **vars(driver), "transfer": how})
     except ValidationError as error:
         raise ValueError("; ".join(explain_problems(error, AnimateSettings))) from error
+
+
+def transfer_of(motion: Motion) -> dict[str, object]:
+    """What the options about motion mean, for `Transfer`."""
+    from fye_model.animation.transfer import only
+
+    transfer = {} if motion.transfer == "all" else only([kind.strip() for kind in motion.transfer.split(",")])
+    strengths = {name: getattr(motion, name) for name in ("eyes", "brows", "mouth", "pose", "gaze")}
+    transfer |= {name: value for name, value in strengths.items() if value is not None}
+    names = ("rotation", "position", "neutral", "proportions", "limits")
+    return {**transfer, **{name: getattr(motion, name) for name in names}, "ease_s": motion.ease}

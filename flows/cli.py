@@ -20,6 +20,7 @@ from flows import (
     dataset_cli,
     doctor_cli,
     history_cli,
+    live_cli,
     promote_cli,
     retry_cli,
     sources_cli,
@@ -67,18 +68,11 @@ app = App(
 )
 config_app = App(name="config", help="Look at recipes.")
 app.command(config_app)
-stage_cli.register(app)
-compare_cli.register(app)
-dataset_cli.register(app)
-assets_cli.register(app)
-retry_cli.register(app)
-history_cli.register(app)
-doctor_cli.register(app)
-store_cli.register(app)
-study_cli.register(app)
-studio_cli.register(app)
-sources_cli.register(app)
-completion_cli.register(app)
+for commands in (
+    *(stage_cli, compare_cli, dataset_cli, assets_cli, retry_cli, history_cli, doctor_cli),
+    *(store_cli, study_cli, studio_cli, live_cli, sources_cli, completion_cli),
+):
+    commands.register(app)
 
 
 @app.command

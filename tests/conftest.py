@@ -76,6 +76,7 @@ SLOW = (
     "tests/tasks/jobs/test_animate_onto.py",
     "tests/tasks/jobs/test_animate_drivers.py",
     "tests/tasks/jobs/test_import_release.py",
+    "tests/tasks/jobs/test_live.py",
     "tests/tasks/jobs/test_perform.py",
     "tests/tasks/studio/",
     "tests/tasks/study/",

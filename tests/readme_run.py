@@ -57,6 +57,7 @@ CARE = {
     "evaluate": _PLAIN,
     "import_release": Care(skip="needs the released weights; tests/fye_model/release runs it on such of tiny size"),
     "studio": Care(skip="serves a page until it is stopped; tests/tasks/studio opens it in a browser"),
+    "live": Care(skip="needs a camera and a player; tests/tasks/jobs/test_live.py runs it on a file into a pipe"),
     "build": _PLAIN,  # of benches and studies
     "score": _PLAIN,
     "compare": Care(before=("copy work/demo work/other",)),

@@ -59,7 +59,8 @@ def head_motion(
     places = geometry.project(np.tile(np.array(CENTRE_CM), (len(poses), 1, 1)), poses, width, height)[:, 0]
     centre = places[:, 0] + 1j * places[:, 1]
     depth = poses[:, 2, :3] @ np.array(CENTRE_CM) + poses[:, 2, 3]
-    size = np.cbrt(np.linalg.det(poses[:, :3, :3])) / depth
+    with np.errstate(invalid="ignore"):  # poses that are NaN
+        size = np.cbrt(np.linalg.det(poses[:, :3, :3])) / depth
     roll = np.arctan2(poses[:, 1, 0], poses[:, 0, 0])  # counter-clockwise, and y of the picture points down
     factor = size[1:] / size[0] * np.exp(-1j * (roll[1:] - roll[0]))
     top, chin = (complex(*face[index]) for index in (_TOP, _CHIN))

@@ -25,26 +25,18 @@ Point = tuple[float, float]
 Corners = tuple[float, float, float, float]
 
 
-class AnimateSettings(Encoding):
-    """How a portrait is animated.
+class WhichFace(Config):
+    """Which face performs, and which one drives.
 
     face: which face of the portrait (see `choose_faces`); points: where its face is, five points in pixels of the
     picture (eyes, nose, corners of the mouth, each from left to right); box: or left, top, right, bottom of it.
-    driver_face: which face of the driver. transfer: what of the driver is taken over; None does as the public release,
-    which is what methods are compared by. paste_back: put the animated square back into the whole picture.
-    side_by_side: portrait | driver | result. frames_fps: rate of a folder of frames as driver; None: the model's rate.
-    still_s: how long a still picture as driver is held. How results are encoded: see `Encoding`.
+    driver_face: which face of the driver.
     """
 
     face: str = "largest"
     points: tuple[Point, Point, Point, Point, Point] | None = None
     box: Corners | None = None
     driver_face: str = "largest"
-    transfer: Transfer | None = Transfer()
-    paste_back: bool = False
-    side_by_side: bool = False
-    frames_fps: Annotated[float, Field(gt=0, le=240)] | None = None
-    still_s: Annotated[float, Field(gt=0, le=3600)] = STILL_S
 
     @field_validator("points", mode="before")
     @classmethod
@@ -68,6 +60,22 @@ class AnimateSettings(Encoding):
         if self.points is not None and self.box is not None:
             raise ValueError("points and box both say where the face is; give one of them")
         return self
+
+
+class AnimateSettings(WhichFace, Encoding):
+    """How a portrait is animated.
+
+    Which face: see `WhichFace`. transfer: what of the driver is taken over; None does as the public release, which is
+    what methods are compared by. paste_back: put the animated square back into the whole picture. side_by_side:
+    portrait | driver | result. frames_fps: rate of a folder of frames as driver; None: the model's rate. still_s: how
+    long a still picture as driver is held. How results are encoded: see `Encoding`.
+    """
+
+    transfer: Transfer | None = Transfer()
+    paste_back: bool = False
+    side_by_side: bool = False
+    frames_fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    still_s: Annotated[float, Field(gt=0, le=3600)] = STILL_S
 
 
 class DrivenRequest(Config):

@@ -169,34 +169,9 @@ class VideoReader:
     @cached_property
     def info(self) -> VideoInfo:
         """What the file claims; orientation and start are its first frame's, which is kept for the reading."""
-        stream, context = self.stream, self.stream.codec_context
         if self._first is None:
             self._first = next(self._frames, None)
-        first = self._first
-        orientation = orientation_of(first) if first is not None else UPRIGHT
-        coded = (first.width, first.height) if first is not None else (context.width, context.height)
-        width, height = _shown_size(coded[0], coded[1], stream.sample_aspect_ratio, orientation)
-        duration = None
-        if stream.duration is not None and stream.time_base is not None:
-            duration = float(stream.duration * stream.time_base)
-        elif self._container.duration is not None:
-            duration = self._container.duration / av.time_base
-        claims = (stream.average_rate, stream.guessed_rate)
-        rate = next((claim for claim in claims if claim and _RATES[0] <= claim <= _RATES[1]), Fraction(25))
-        return VideoInfo(
-            codec=context.codec.canonical_name,
-            pixel_format=context.pix_fmt or "unknown",
-            width=width,
-            height=height,
-            coded_size=coded,
-            fps=float(rate),
-            frames=stream.frames or None,
-            start_s=float(first.time) if first is not None and first.time is not None else 0.0,
-            duration_s=duration,
-            orientation=orientation,
-            has_audio=bool(self._container.streams.audio),
-            constant_rate=self._container.metadata.get("comment") == CONSTANT_RATE_MARK,
-        )
+        return claims_of(self._container, self.stream, self._first)
 
     def cut_off_frames(self) -> int:
         """Frames that the file's index places beyond its end, wholly or in part: what a broken download lacks (MP4)."""
@@ -218,6 +193,35 @@ class VideoReader:
             return sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
         except ValueError:
             return None
+
+
+def claims_of(container: Any, stream: Any, first: av.VideoFrame | None) -> VideoInfo:
+    """What an opened container says about one of its video streams; orientation and start are its first frame's."""
+    context = stream.codec_context
+    orientation = orientation_of(first) if first is not None else UPRIGHT
+    coded = (first.width, first.height) if first is not None else (context.width, context.height)
+    width, height = _shown_size(coded[0], coded[1], stream.sample_aspect_ratio, orientation)
+    duration = None
+    if stream.duration is not None and stream.time_base is not None:
+        duration = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        duration = container.duration / av.time_base
+    claims = (stream.average_rate, stream.guessed_rate)
+    rate = next((claim for claim in claims if claim and _RATES[0] <= claim <= _RATES[1]), Fraction(25))
+    return VideoInfo(
+        codec=context.codec.canonical_name,
+        pixel_format=context.pix_fmt or "unknown",
+        width=width,
+        height=height,
+        coded_size=coded,
+        fps=float(rate),
+        frames=stream.frames or None,
+        start_s=float(first.time) if first is not None and first.time is not None else 0.0,
+        duration_s=duration,
+        orientation=orientation,
+        has_audio=bool(container.streams.audio),
+        constant_rate=container.metadata.get("comment") == CONSTANT_RATE_MARK,
+    )
 
 
 def probe(path: Path) -> VideoInfo:

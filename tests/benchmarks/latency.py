@@ -3,8 +3,19 @@
 A window of frames is drawn together, so a live picture is late by the window's own length and the time to compute it:
 least latency = window / fps + seconds to draw a window. It keeps up only where drawing takes less than the window.
 Measured is drawing alone, of a random portrait and moving landmarks; finding the driver's face, reading a camera and
-showing the result come on top. It needs the library and no landmark model. On a GPU as animation runs there: half
-precision, fast path, warmed up.
+showing the result come on top (`fye live` measures them). It needs the library and no landmark model. On a GPU as
+animation runs there: half precision, fast path, warmed up.
+
+Measured on one H200 in frames/s, and the least latency in seconds:
+
+| steps | 256 pixels, window 8 | 256 pixels, window 16 |
+|---|---|---|
+| 4 | 131 (0.38) | 195 (0.72) |
+| 10 | 85 (0.41) | 121 (0.77) |
+| 30 | 41 (0.51) | 55 (0.93) |
+
+These with the model of recipe `small`. At the paper's 512 pixels, in windows of 16 and with 7 of 30 steps computed, it
+is 22.5 frames/s, where a camera brings 25.
 """
 
 from __future__ import annotations

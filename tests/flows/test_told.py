@@ -14,7 +14,7 @@ from tasks.faces.landmarker import LandmarkerAsset
 
 MAKERS = (
     *("demo", "retrain", "retrain-weekly", "refresh", "capture", "evaluate", "pack"),
-    *("ablate", "animate", "animate-many", "score", "bench build", "bench check"),
+    *("ablate", "animate", "animate-many", "live", "score", "bench build", "bench check"),
 )
 
 

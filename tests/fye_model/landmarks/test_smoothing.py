@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fye_model.landmarks import topology
-from fye_model.landmarks.smoothing import smooth, smooth_sequence
+from fye_model.landmarks.smoothing import CausalOneEuro, smooth, smooth_sequence
 
 FPS = 25.0
 BLINK = (0.35, 0.85, 1.0, 0.6, 0.25)  # closed fraction: a fast closing, a slower opening
@@ -132,3 +132,31 @@ def test_none_changes_nothing_and_unknown_methods_are_named(turning) -> None:
     assert smooth_sequence(turning, "none") is turning
     with pytest.raises(ValueError, match="one_euro, savgol"):
         smooth(turning.points, FPS, "kalman")
+
+
+def live(points: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Frames through the causal filter, one by one."""
+    filtered = CausalOneEuro()
+    return np.stack([filtered(frame * scale, number / FPS) for number, frame in enumerate(points)])
+
+
+def test_live_jitter_is_halved_and_blinks_keep_their_depth_and_hardly_lag(turning) -> None:
+    clean, noisy, _ = clip(turning)
+    smoothed = live(noisy)
+    roughness = [np.sqrt(np.mean(np.diff((one - clean)[:, STILL], 2, axis=0) ** 2)) for one in (smoothed, noisy)]
+    assert roughness[0] < 0.6 * roughness[1]
+    assert lag_frames(smoothed, clean) < 0.2
+    for before, after in ((clean, live(clean)), (noisy, smoothed)):
+        assert depth_of_blinks(after) > 0.93 * depth_of_blinks(before)
+    np.testing.assert_allclose(live(noisy, 300) / 300, smoothed, atol=1e-9)
+    np.testing.assert_array_equal(live(noisy[:40]), smoothed[:40], "what comes later changes nothing")
+
+
+def test_live_after_a_gap_the_filter_begins_anew_and_times_must_rise(turning) -> None:
+    _, noisy, _ = clip(turning)
+    filtered = CausalOneEuro()
+    filtered(noisy[0], 0.0)
+    filtered.forget()
+    np.testing.assert_array_equal(filtered(noisy[9], 0.0), noisy[9])
+    with pytest.raises(ValueError, match="not behind the last"):
+        filtered(noisy[10], 0.0)
