@@ -99,7 +99,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
 
 LANDMARKS = Stage(
     "landmarks",
-    "9",
+    "10",
     settings=lambda recipe: recipe.landmarks,
     reads={"video": Kind.CLIP, "frames": Kind.FRAME_TIMES},
     writes={

@@ -7,6 +7,11 @@ Measured on seven real head videos (8.5 s; re-encoded at half the size and crf 3
 by 1.13 s): copies correlate by 0.84 to 0.99 over the frames that they share, and by 0.71 where a face hardly moves; the
 two halves of one take by at most 0.51 at whatever shift, drawn clips of one photograph in other motion by at most 0.34.
 A picture that does not move has no change to compare, and is not found.
+
+Thirty frames and their mirrored copy correlate by 0.99. Copies of 30 frames that also have a quarter of the pixels
+and crf 36, and are cut 3% otherwise, are found for 29 of 50 pieces of these and two more videos; for 33 where
+pictures are first laid over each other, which is not worth its time. No piece of another video was taken for one.
+Pieces of one person that repeat a movement in time correlate by up to 0.8: within a video none is compared.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import numpy as np
 from fye_model.config import Config
 
 SIDE = 16
+_SAMPLED = 128  # rows and columns of a picture that are looked at
 ALIKE = 0.95  # correlation of mean thumbnails from which two clips are compared
 MIN_SHARED = 24  # frames; fewer say nothing
 LONG = 48  # frames from which the threshold is enough; fewer must agree better
@@ -71,8 +77,13 @@ class Copy(Config):
 
 
 def thumbnail(rgb: np.ndarray) -> np.ndarray:
-    """(16, 16) float16 mean grey levels of (h, w, 3) uint8 RGB, from every fourth row and column."""
-    grey = rgb[2::4, 2::4, 1].astype(np.float32)
+    """(16, 16) float16 mean grey levels of (h, w, 3) uint8 RGB, from some 128 of its rows and columns, or all it has.
+
+    Of a small picture fewer say nothing: every fourth column of 64 is one for each cell, and in the mirrored picture it
+    is another one.
+    """
+    every = max(1, min(rgb.shape[:2]) // _SAMPLED)
+    grey = rgb[every // 2 :: every, every // 2 :: every, 1].astype(np.float32)
     rows, columns, sizes = _cells(*grey.shape)
     sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0), columns, axis=1)
     return np.asarray(sums / sizes, np.float16)

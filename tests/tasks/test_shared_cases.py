@@ -43,7 +43,7 @@ class Video:
 # rotmirror.mp4 is shown standing on its head, as its matrix says; Chromium shows it so, too
 VIDEOS = {
     "clip.mts": Video((256, 256), (30,), start_s=1.48),
-    "mirror.mp4": Video((256, 256), (30,), mirrored=True),
+    "mirror.mp4": Video((256, 256), (30,), mirrored=True, copy=True),
     "mirror_tie.mp4": Video((650, 650), (37, 38), mirrored=True),
     "mpegts.ts": Video((256, 256), (30,), start_s=1.48, copy=True),
     "rotmirror.mp4": Video((256, 256), (), True, 90, reason="no_face", said="upside down"),

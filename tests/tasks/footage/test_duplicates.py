@@ -102,6 +102,15 @@ def test_every_copy_is_found_and_another_take_of_the_same_head_is_none(made: lis
     assert trimmed.frames == 120
 
 
+@pytest.mark.parametrize("size", [64, 96, 256, 512])
+def test_a_short_mirrored_copy_is_found_whatever_the_size_of_clips(tmp_path: Path, size: int) -> None:
+    frames = take(1, 30, 256)
+    videos = {"as_shot": frames, "mirrored": [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]}
+    clips = [stored(tmp_path, name, encode(tmp_path / f"{name}.mp4", shot), size) for name, shot in videos.items()]
+    (pair,) = find_pairs(clips, THRESHOLD)
+    assert pair.mirrored and pair.frames == 30 and pair.correlation > 0.95
+
+
 def test_the_best_of_each_group_is_kept_and_the_others_name_it(made: list[Seen]) -> None:
     clips = [
         Seen(clip.clip, clip.source, clip.thumbnails, worth=(6.0 - place % 4, 1.0)) for place, clip in enumerate(made)
