@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _BIN_S, _BINS = 0.005, 12_000  # up to a minute; memory does not grow with a run's length
-_FIRST, _MEASURED = 1, 3  # windows before the speed is measured, and those of which it is
+_MEASURED = 2  # windows, the first ones: what takes long once has been done before them
 
 
 @dataclass
@@ -42,12 +42,12 @@ class KeepingUp:
     def add(self, frames: int, seconds: float) -> str | None:
         """A window that took so long; the line, after enough windows, where there is reason for one."""
         self._windows += 1
-        if not _FIRST < self._windows <= _FIRST + _MEASURED:
+        if self._windows > _MEASURED:
             return None
         self._frames += frames
         self._seconds += seconds
         drawn = self._frames / max(self._seconds, 1e-9)
-        if self._windows < _FIRST + _MEASURED or drawn >= self.fps:
+        if self._windows < _MEASURED or drawn >= self.fps:
             return None
         fewer = int(self.steps * drawn / self.fps)
         steps = f"fewer steps (--set steps={fewer}, now {self.steps})" if fewer else "a faster GPU"

@@ -164,8 +164,11 @@ class Stream:
         while True:
             try:
                 packet = next(packets, None)
+            except av.error.ExitError:
+                self.ended = f"nothing came from {self._name} for {_SILENT_S:g} s"
+                return
             except (av.error.FFmpegError, OSError) as error:
-                self.ended = f"{getattr(error, 'strerror', None) or error}"
+                self.ended = f"{self._name} broke off ({getattr(error, 'strerror', None) or error})"
                 return
             if packet is None:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from tasks.media.growing import GrowingVideo
-from tasks.media.live import PlayedFile, check_source, open_source, shown_address
+from tasks.media.live import PlayedFile, Stream, check_source, open_source, shown_address
 from tests.tasks.videos import encode, number_of, numbered
 
 
@@ -122,3 +123,35 @@ def test_an_address_where_nothing_is_says_so_without_its_password() -> None:
     assert shown_address(address) == "http://127.0.0.1:9/live"
     with pytest.raises(ValueError, match=r"^http://127\.0\.0\.1:9/live: cannot be opened"):
         open_source(address, StepClock())
+
+
+def test_a_stream_that_falls_silent_has_ended_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent to an address and read from it, as a camera in the network does."""
+    monkeypatch.setattr("tasks.media.live._SILENT_S", 1.0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"udp://127.0.0.1:{free.getsockname()[1]}"
+    sent = threading.Event()
+
+    def send() -> None:
+        with GrowingVideo(address, 64, 48, 25.0) as video:
+            number = 0
+            while not sent.wait(0.02):
+                video.write(numbered(1)[0], number / 25)
+                number += 1
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        source = open_source(address, StepClock())
+        pictures = source.pictures()
+        times = [next(pictures)[0] for _ in range(10)]
+    finally:
+        sent.set()
+        thread.join()
+    assert times == sorted(times) and times[-1] == pytest.approx(9 / 25, abs=0.01)
+    assert isinstance(source, Stream)
+    for _ in pictures:
+        pass
+    assert source.ended == f"nothing came from {address} for 1 s"
+    source.close()
