@@ -49,6 +49,7 @@ from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LANDMARK_TOOLS, LandmarkerAsset
 from tasks.results.records import Json, number
 from tasks.results.reenactment import (
+    HeldOut,
     ScoredClip,
     check_landmark_model,
     evaluated_size,
@@ -114,8 +115,25 @@ def select(
     terms = protocol(held_out, shorter, config.frames, evaluation.size, variant, evaluation)
     terms |= {"clips": len(clips), "clip_ids": [clip.clip for clip in clips]}
     result = _ranked(measured, repeated, losses, config, terms)
-    description = ModelDescription(
-        checkpoint=result["winner"],
+    description = _described(result["winner"], held_out, variant, index_path, crop_margin, max_gap_frames, sampling)
+    _write(out_dir, result, assemble_pipeline(checkpoints[result["winner"]], parts, "cpu"), description)
+    return result
+
+
+def _described(
+    winner: str,
+    held_out: HeldOut,
+    variant: Variant,
+    index_path: Path,
+    crop_margin: float,
+    max_gap_frames: int,
+    sampling: SamplingConfig,
+) -> ModelDescription:
+    """What the model folder says of itself."""
+    clips = json.loads(index_path.read_text(encoding="utf-8"))["clips"]
+    people = {clip["subject"] for clip in clips if clip["train"][0] < clip["train"][1]}
+    return ModelDescription(
+        checkpoint=winner,
         landmark_model=held_out.landmark_model,
         landmark_variant=variant,
         size=held_out.size,
@@ -125,9 +143,8 @@ def select(
         sampling=sampling,
         poses=measure_poses(_landmarks(index_path)),
         mouths=measure_mouths(_landmarks(index_path)),
+        people=len(people) or None,
     )
-    _write(out_dir, result, assemble_pipeline(checkpoints[result["winner"]], parts, "cpu"), description)
-    return result
 
 
 class SelectSettings(MetricTools):
@@ -210,7 +227,7 @@ def _landmarks(index_path: Path) -> Iterator[LandmarkSequence]:
 
 SELECT = Stage(
     "select",
-    "7",
+    "8",
     settings=_settings,
     reads={
         "clips/*/landmarks": Kind.LANDMARKS,

@@ -25,6 +25,7 @@ A portrait and a driving video in; the portrait performs the video's expressions
 | landmarks | {landmark_variant}, of {landmark_model} |
 | crop | {crop} |
 | head poses of the training clips | {poses} |
+| people in the training clips | {people} |
 | sampled with | {steps} steps, guidance {guidance}, windows of {window} frames, {strategy} |
 {assumed}
 Everything that animation shares with training is in `{description}`; keep it beside the weights.
@@ -67,6 +68,7 @@ def write_card(folder: Path, model: ModelDescription) -> None:
         landmark_model=model.landmark_model or "a landmark model that is not known",
         crop=f"{model.crop.rule}, margin {model.crop.margin:g}",
         poses=poses,
+        people="not recorded" if model.people is None else model.people,
         steps=model.sampling.steps,
         guidance=f"{model.sampling.guidance_scale:g}",
         window=model.sampling.window,

@@ -23,6 +23,7 @@ from fye_model.version import this_software
 
 DESCRIPTION = "fye.json"
 SCHEMA = 2
+_MANY_PEOPLE = 50  # from about so many in training on, a new face is more than one of them
 _NOT_WRITTEN_BEFORE_2 = ("crop.margin", "crop.faces", "max_gap_frames")
 
 
@@ -51,8 +52,8 @@ class ModelDescription(Config):
     software: what wrote it; checkpoint: where its networks come from; landmark_model: id of the model whose landmarks
     it was trained on, None where that is not known; landmark_variant: how they are drawn; size: pixels of its clips,
     square; fps: of its clips, None where not known; max_gap_frames: gaps in the landmarks up to this long are filled;
-    sampling: what it was evaluated with; poses, mouths: which head poses and mouths the clips show, None where nobody
-    measured; assumed: values that nobody knew when this was written.
+    sampling: what it was evaluated with; poses, mouths, people: which head poses and mouths, and how many people, the
+    clips show, None where nobody measured; assumed: values that nobody knew when this was written.
     """
 
     schema_: Annotated[Literal[2], Field(alias="schema")] = 2
@@ -67,6 +68,7 @@ class ModelDescription(Config):
     sampling: SamplingConfig
     poses: TrainedPoses | None = None
     mouths: TrainedMouths | None = None
+    people: Annotated[int, Field(ge=1)] | None = None
     assumed: tuple[str, ...] = ()
 
     @field_validator("size")
@@ -92,6 +94,12 @@ class ModelDescription(Config):
     def cautions(self, landmark_model: str) -> tuple[str, ...]:
         """What has to be said before this model is used with landmarks of a landmark model, in lines."""
         lines = [] if self.warning is None else [f"WARNING: {self.warning}"]
+        if self.people is not None and self.people < _MANY_PEOPLE:
+            lines.append(
+                "note: the model knows one person: any other face comes out as that one"
+                if self.people == 1
+                else f"note: the model knows {self.people} people: any other face comes out much like one of them"
+            )
         if self.landmark_model not in (None, landmark_model):
             lines.append(
                 f"note: the model was trained on landmarks of {self.landmark_model}, and these are of "

@@ -187,6 +187,7 @@ class Away:
             sampling=self.recipe.sampling,
             poses=self.pack.poses,
             mouths=self.pack.mouths,
+            people=len({clip.subject for clip in self.pack.clips if clip.train[0] < clip.train[1]}) or None,
         )
         save_model(assemble_pipeline(checkpoint, parts, "cpu"), model, description)
 

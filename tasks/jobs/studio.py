@@ -64,8 +64,8 @@ def open_studio(settings: StudioSettings, asset: LandmarkerAsset, log: Log = pri
     model = need_description(settings.model)
     device = choose_device(settings.device)
     log(f"device: {device}")
-    if model.warning is not None:
-        log(f"WARNING: {model.warning}")
+    for line in model.cautions(asset.model):
+        log(line)
     pipeline = load_for_animation(settings.model, device, log)
 
     def make(request: AnimateRequest, only_preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:

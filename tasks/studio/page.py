@@ -24,7 +24,7 @@ _FONTS = {"font": ["ui-sans-serif", "system-ui", "sans-serif"], "font_mono": ["u
 
 def uploaded_file(label: str, elem_id: str) -> Any:
     """A place for a file of the visitor's, and for nothing that the server would have to fetch from an address."""
-    place = gr.File(label=label, height=110, elem_id=elem_id)
+    place = gr.File(label=label, height=150, elem_id=elem_id)
     usual = place.async_move_resource_to_block_cache
 
     async def without_addresses(path: str | Path | None) -> str | None:

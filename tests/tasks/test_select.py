@@ -190,5 +190,6 @@ def test_the_model_says_which_poses_its_clips_show(selected: tuple[Path, dict]) 
     poses = need_description(selected[0] / "model").poses
     assert poses is not None and poses.frames >= 20
     assert -30 < poses.yaw_deg[0] < poses.yaw_deg[1] < 30
+    assert need_description(selected[0] / "model").people == 2
     mouths = need_description(selected[0] / "model").mouths
     assert mouths is not None and mouths.frames == poses.frames and 0.3 < mouths.width[1] < 1

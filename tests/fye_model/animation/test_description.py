@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fye_model.animation.card import CARD, write_card
 from fye_model.animation.description import (
     Crop,
     ModelDescription,
@@ -95,6 +96,21 @@ def test_another_rule_than_this_versions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fye.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=r"crop.rule: .*face-square-1"):
         read_description(tmp_path)
+
+
+def test_a_model_of_few_people_says_what_becomes_of_another_face(tmp_path: Path) -> None:
+    for people, told in (
+        (1, "one person: any other face comes out as that one"),
+        (9, "9 people"),
+        (400, ""),
+        (None, ""),
+    ):
+        model = describe_tiny(people=people, landmark_model="a:1")
+        model.write(tmp_path)
+        assert read_description(tmp_path) == model
+        assert [told in line for line in model.cautions("a:1")] == ([True] if told else [])
+    write_card(tmp_path, describe_tiny(people=9))
+    assert "| people in the training clips | 9 |" in (tmp_path / CARD).read_text()
 
 
 def test_a_model_of_other_data_is_refused(tmp_path: Path) -> None:
