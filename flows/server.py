@@ -29,6 +29,8 @@ RESTARTS = 3  # of a server that died in a run
 TRIES = 3  # to start it: between looking for a free port and taking it, another program may take it
 _ADDRESS = "PREFECT_API_URL"
 _PATIENCE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+# At Python's own rate the search for cycles among all that the server imports takes a seventh of its start.
+_UVICORN = "import gc; gc.set_threshold(50_000); import uvicorn; uvicorn.main()"
 SERVED_S = 5.0  # in which a server that runs answers
 logger = logging.getLogger("tasks.server")
 
@@ -172,7 +174,7 @@ class _Temporary:
         outside = {name: value for name, value in os.environ.items() if name != _ADDRESS}  # it is that server itself
         own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
         return subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", *words],
+            [sys.executable, "-c", _UVICORN, *words],
             env={**outside, **own, **settings},
             stderr=said,
             start_new_session=True,
