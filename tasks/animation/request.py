@@ -18,7 +18,8 @@ from tasks.animation.output import Encoding, check_encoding
 from tasks.engine.items import Quarantine
 from tasks.faces.driver import STILL_S, is_table
 from tasks.media.moving import refuse
-from tasks.media.pictures import open_picture
+from tasks.media.opening import printable
+from tasks.media.pictures import NoPictureError, is_still, open_picture
 from tasks.media.shown import open_reader
 
 Point = tuple[float, float]
@@ -140,8 +141,16 @@ def check_request(request: AnimateRequest) -> None:
     portrait, driving, output = request.portrait, request.driving, request.output
     check_folder(request.model)
     need_description(request.model)
-    with open_picture(portrait):
-        pass
+    try:
+        with open_picture(portrait):
+            pass
+    except NoPictureError as error:
+        if not is_still(driving):
+            raise
+        raise ValueError(
+            f"{printable(portrait)} is no picture, and {printable(driving)} is one: give the portrait first, then what "
+            "drives it"
+        ) from error
     check_driver(driving, request.frames_fps)
     check_output(output, request, {"portrait": portrait, "driver": driving})
     if request.alpha and request.side_by_side:

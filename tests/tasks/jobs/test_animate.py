@@ -213,6 +213,16 @@ def test_what_cannot_be_written_or_loaded_is_refused_before_anything_slow(
             check(*request)
 
 
+def test_a_driver_given_for_the_portrait_is_said_to_be_one(
+    portrait: Path, driver: Path, model: Path, tmp_path: Path
+) -> None:
+    swapped = AnimateRequest(portrait=driver, driving=portrait, model=model, output=tmp_path / "out.mp4")
+    with pytest.raises(
+        ValueError, match=r"driver\.mp4 is no picture, and .*astronaut\.png is one: give the portrait first"
+    ):
+        check_request(swapped)
+
+
 def test_a_model_that_does_not_say_how_it_was_trained_is_refused_or_warned_about(
     perform, portrait: Path, model: Path, tmp_path: Path
 ) -> None:
