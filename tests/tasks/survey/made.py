@@ -80,8 +80,10 @@ def make_work(
     takes: Sequence[Take],
     set_aside: Sequence[tuple[str, str]] = (),
     screening: ScreeningConfig | None = None,
+    faceless: Sequence[str] = (),
 ) -> Store:
-    """Leave a run of these takes in `folder`. set_aside: (name, reason) of files that could not be read."""
+    """Leave a run of these takes in `folder`. set_aside: (name, reason) of files that could not be read. faceless:
+    names of others, as long as the first take."""
     store, screening = Store(folder), screening or ScreeningConfig(min_sharpness=0.0)
     asset = LandmarkerAsset(folder / "no.task", MODEL, "0" * 64, False, "made")
     run = Run(store, Recipe(screening=screening), Runtime(workers=0), asset)
@@ -96,6 +98,16 @@ def make_work(
     for name, reason in set_aside:
         item = Item(f"aside-{name}", name, {}, SpanFacts())
         cut.append(Receipts(store, CLIPS).set_aside(item, f"key-{name}", reason, f"{name}: made so"))
+    for name in faceless:
+        item, found = (
+            Item(f"aside-{name}", name, {}, SpanFacts()),
+            ClipsRow(source=cut[0].row.source, clips=(), rejected=()),
+        )
+        aside = Receipts(store, CLIPS).set_aside(item, f"key-{name}", "no_face", f"{name}: made so", found=found)
+        assert Receipts(store, CLIPS).find(item, aside.key) == aside and aside.result == found, (
+            "its receipt keeps the row"
+        )
+        cut.append(aside)
     results: list[StageResult[Any]] = [
         StageResult(stage.name, outcomes, "digest", 0.0, 0.0, 0, "Completed")
         for stage, outcomes in ((CLIPS, cut), (LANDMARKS, marked))

@@ -57,6 +57,17 @@ def test_the_funnel_goes_from_files_to_kept_clips_and_every_loss_has_a_reason(wo
     )
 
 
+def test_a_video_without_a_face_counts_as_read_and_in_the_hours(tmp_path: Path) -> None:
+    make_work(tmp_path, TAKES[:1], [("broken.mp4", "truncated")], faceless=["nobody.mp4"])
+    stats = survey(str(tmp_path)).stats
+    assert [(line.step, line.count, line.lost) for line in stats.funnel[:3]] == [
+        ("found", 3, {}),
+        ("readable", 2, {"truncated": 1}),
+        ("with a face", 1, {"no_face": 1}),
+    ]
+    assert stats.hours_of_sources == pytest.approx(2 * 50 / 25 / 3600, abs=1e-4)
+
+
 def test_each_subject_is_told_what_it_shows_and_lacks(work: Path) -> None:
     coverage = survey(str(work)).coverage
     known = {aspect.aspect: aspect for aspect in coverage.aspects}
