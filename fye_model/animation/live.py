@@ -1,7 +1,7 @@
 """A portrait that performs live: window after window, each beginning with the last frame of the one before.
 
 What comes next is not known, so there are no keyframes. A window's first frame is finished already and given to the
-network as a kept one, which the covered-latent input was trained for: the seam is as smooth as the inside of a window.
+network as a kept one, through the covered-latent input. What seams still cost is in `docs/animate.md`.
 """
 
 from __future__ import annotations
