@@ -100,6 +100,8 @@ def test_only_the_face_changes_and_only_where_there_are_both(
     assert (result.without_face, result.without_driver, result.replaced) == (7, 4, 7)
     assert scene.made.sum() == 7
     assert any("7 of 18 frames do not show the person" in line for line in lines)
+    assert any("driver.mp4 ends after 0.6 of 0.7 s; 4 frames stay as they are" in line for line in lines)
+    assert not any("driver.mp4: no face" in line for line in lines), "it has one in every frame that it has"
     changed = np.abs(after.astype(int) - before).max(axis=-1)
     assert not changed[~scene.made].any(), "frames without a made face are the footage's to the bit"
     for frame in np.flatnonzero(scene.made):
