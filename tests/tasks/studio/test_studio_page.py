@@ -22,6 +22,7 @@ from fye_model.landmarks.few_points import NAMES
 from tasks.animation.progress import Log, Watch
 from tasks.animation.request import AnimateRequest
 from tasks.engine.held import left_folders
+from tasks.faces.known_drivers import ReadDriver
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.jobs.studio import PREFIX, StudioSettings, open_studio
 from tasks.studio.desk import Desk, Made
@@ -154,7 +155,7 @@ def test_a_run_in_place_of_another_has_the_page_for_itself(
 
     go_on = threading.Event()
 
-    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch) -> Made:
+    def make(request: AnimateRequest, preview: bool, log: Log, watch: Watch, follow: ReadDriver) -> Made:
         while not go_on.wait(0.05):
             log("a step")
         return Made(request.output)
