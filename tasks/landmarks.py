@@ -29,7 +29,7 @@ from tasks.faces.worker import FaceWorker
 from tasks.footage.duplicates import thumbnail, write_thumbnails
 from tasks.media.read import iter_frames, probe, read_frames
 
-_AT_ONCE = 16  # frames in memory: the landmark model is faster on several, and on more than this no faster yet
+AT_ONCE = 16  # frames in memory: the landmark model is faster on several, and on more than this no faster yet
 _MOST_FACES = 3  # candidates in a clip's frame; the landmark model runs only on those that are there
 
 
@@ -63,7 +63,7 @@ class LandmarkWorker(FaceWorker[LandmarkFacts, LandmarkRow]):
         tracker, turned = FaceTracker(self.landmarker, self.config.max_gap_frames), TurnedLooks(self.landmarker)
         height = width = 0
         passing = iter_frames(video)
-        while frames := list(islice(passing, _AT_ONCE)):
+        while frames := list(islice(passing, AT_ONCE)):
             height, width = frames[0].shape[:2]
             followed = tracker.follow(frames)
             for rgb, face in zip(frames, followed, strict=True):

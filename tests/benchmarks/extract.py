@@ -19,7 +19,7 @@ mediapipe 0.10.33; processor milliseconds a normalised frame, and the ratio to t
 
 Masks drawn where the face is, and what never changes worked out once, then took 0.4 ms off a frame's landmarks, to the
 same bits. On all nine real videos at hand (3,443 source frames, 2,899 normalised) that is 2.7, 5.2, 10.4 (97 frames/s)
-and 1.45; since then three frames of a clip are also looked at turned on their head, 24 ms a clip, and 0.1 s more where
+and 1.45; since then two or three frames of a clip are also looked at turned on their head, and 0.1 s more where
 a face shows there.
 
 Without MediaPipe's graph around its models (`tasks/faces/face_models.py`), old and new one after the other on the same
@@ -45,6 +45,13 @@ passes, 16.1 became 10.2, 7.6 became 6.0 and 11.4 became 7.6 (three of them, on 
 the source's own pixels: by 1.9, 2.4, 2.9 and 3.4 dB on four of them, at about as many bytes. Boxes of faces move by up
 to a pixel or two of the source, for what they are looked for in was not encoded again; the clips of the eight compared
 have the same frames and squares.
+
+The landmark stage by itself, before and after it went through the models sixteen frames at a time, clip by clip in turn
+on three of them (646 frames; busy machine, both slower for it): 8.7 ms a frame (115 frames/s) became 7.7 (130), with
+the same landmarks, masks, thumbnails and scores to the bit. By parts: models that keep their weights in the cache 0.65
+less on a quieter machine, 0.2 on this one; masks counted from runs instead of drawn 0.50 to 0.16; lettering 0.16 to
+0.08; a whole picture's sampling places kept 0.1. What is left: the models 4.5; beside them 1.4 (sampling 0.9);
+decoding and colours 0.9; masks 0.15, tables 0.15, scores 0.2, looks at faces in doubt 0.15, the rest 0.25.
 
 `--wall`, with the graph, on those nine, load average 2 to 8 from other work, twice: the plain loop in two processes 31
 and 33 s (45 and 42 five-second clips a minute), `fye refresh` with everything in it 53 and 49 s (26 and 28).

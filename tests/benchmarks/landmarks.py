@@ -2,17 +2,20 @@
 
 Frames for one second of one core's time: decoding, detection, landmarks, masks, scores and writing, on square clips
 of 512 pixels cut from four real videos (528 frames of talking heads). Measured on 2-core x86-64 VMs with 24 GB whose
-cores were busy, Python 3.11, ai-edge-litert 2.3.0, mediapipe 0.10.33, OMP_NUM_THREADS=1; the first row on a later
-machine than the others, where the graph gave 86 to 91 frames/s by `extract.py`:
+cores were busy, Python 3.11, ai-edge-litert 2.3.0, mediapipe 0.10.33, OMP_NUM_THREADS=1; the first two rows on a later
+machine than the others, where the graph gave 86 to 91 frames/s by `extract.py`, the first on three of the videos (318
+frames) and while it was busier than for the second:
 
 | landmark model | frames/s | in the landmark model | faces found |
 |---|---|---|---|
+| face_landmarker_v2, its models alone, sixteen frames at a time | 124 | 66% | 100% |
 | face_landmarker_v2, its models alone | 112 | 69% | 100% |
 | face_landmarker_v2, in MediaPipe's graph | 58 | 75% | 100% |
 | attention_mesh (fallback) | 88 | 67% | 100% |
 
-Most of the rest are decoding, masks, scores and the looks at three frames upside down. The faster the model, the
-smaller its share.
+Half of the rest is decoding; the others are masks, tables, scores and second looks. A clip whose face is in doubt is
+looked at some hundred times more: 120 frames of one such take twice as long. The faster the model, the smaller its
+share.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from fye_model.config import AutoencoderConfig, LandmarkConfig, Runtime
 from tasks.engine.items import Given
 from tasks.engine.stage import Context
 from tasks.faces.landmarker import resolve_landmarker
-from tasks.landmarks import LandmarkFacts, LandmarkWorker
+from tasks.landmarks import AT_ONCE, LandmarkFacts, LandmarkWorker
 from tasks.media.read import iter_frames
 from tasks.media.write import write_video
 
@@ -77,8 +80,8 @@ def main() -> None:
                 whole_s.append(time.process_time() - begun)
                 frames = list(iter_frames(files["video"]))
                 begun = time.process_time()
-                for rgb in frames:
-                    worker.landmarker.detect(rgb)
+                for start in range(0, len(frames), AT_ONCE):
+                    worker.landmarker.detect_each(frames[start : start + AT_ONCE])
                 detect_s.append(time.process_time() - begun)
             count = row.frames
             share = min(detect_s) / min(whole_s)
