@@ -14,7 +14,7 @@ frames) and while it was busier than for the second:
 | attention_mesh (fallback) | 88 | 67% | 100% |
 
 Half of the rest is decoding; the others are masks, tables, scores and second looks. A clip whose face is in doubt is
-looked at some hundred times more: 120 frames of one such take twice as long. The faster the model, the smaller its
+looked at some fifty times more: 120 frames of one such take twice as long. The faster the model, the smaller its
 share.
 """
 
