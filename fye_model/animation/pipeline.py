@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from transformers import CLIPVisionModel
 from fye_model.animation import components
 from fye_model.animation.card import CARD, write_card
 from fye_model.animation.compatibility import check_components, check_folder
+from fye_model.animation.counted import CountedSteps
 from fye_model.animation.description import DESCRIPTION, ModelDescription, read_description
 from fye_model.animation.inputs import LandmarkSource, Picture, landmark_source, landmark_tensor, portrait_image
 from fye_model.animation.loading import add_networks, check_complete, local_folder, silent_bars
@@ -27,7 +29,7 @@ from fye_model.animation.performing import PerformingMixin
 from fye_model.animation.precision import CarefulSampler, decode_carefully
 from fye_model.animation.progressive import FrameNoise, WindowStore, progressive_latents
 from fye_model.animation.request import Request, check_callback_inputs
-from fye_model.animation.sampler import Conditions, OnStep, WindowSampler
+from fye_model.animation.sampler import Conditions, WindowSampler
 from fye_model.animation.schedule import Window, overlap_windows, progressive_windows
 from fye_model.animation.step_cache import StepCache
 from fye_model.config import StepCacheConfig
@@ -281,7 +283,8 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
         length, window, source = len(request.source), request.window, request.source
         spans = overlap_windows(length, window, request.overlap) if request.strategy == "overlap" else []
         windows = progressive_windows(length, window) if request.strategy == "progressive" else []
-        on_step, bar = self._steps(max(len(windows), 1) * request.steps, callback)
+        bar = self.progress_bar(total=max(len(windows), 1) * request.steps)
+        on_step = CountedSteps(bar, request.steps, None if callback is None else partial(callback, self))
         sizes = [len(span) for span in spans] + [len(item.frames) for item in windows]
         careful = CarefulSampler(self, lambda: self._sampler(request, portrait, sizes))
         noise = self._noise(request)
@@ -296,6 +299,7 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
                     noise(item.frames), self._landmarks(source, item.frames), kept, here, on_step
                 )
             )
+            on_step.finish_window()
             if store is not None:
                 store.put(item, found.cpu())
             return found
@@ -384,17 +388,3 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
             return
         for part in latents.split(chunk, dim=2):
             yield as_output(self.decode_latents(part), output_type)
-
-    def _steps(self, total: int, callback: Callback | None) -> tuple[OnStep, Any]:
-        """What is called after each step, and the progress bar that it moves."""
-        bar = self.progress_bar(total=total)
-        count = iter(range(total))
-
-        def on_step(step: int, timestep: int, latents: Tensor) -> Tensor | None:
-            bar.update()
-            if callback is None:
-                return None
-            changed = callback(self, next(count), timestep, {"latents": latents})
-            return None if changed is None else changed.get("latents")
-
-        return on_step, bar

@@ -57,7 +57,7 @@ class Progress:
         if self._first and not self._told:
             self._told = True
             self._log(f"going on from {100 * self._first // self.steps}%, which an earlier run has done")
-        self._steps += 1
+        self._steps = min(self._steps + 1, self.steps)  # a window that has to be drawn again comes with more
         now = self._clock()
         if self._watch is not None:
             self._watch(self._standing(now))

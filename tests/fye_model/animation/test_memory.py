@@ -58,6 +58,22 @@ def test_where_memory_does_not_suffice_more_is_saved_and_the_work_done_again(
     )
 
 
+@pytest.mark.parametrize("strategy", ["progressive", "overlap"])
+def test_a_window_that_is_drawn_again_is_counted_from_where_it_began(portrait, driver, strategy: str) -> None:
+    pipe, seen = build_tiny(), list[int]()
+    pipe.denoiser.register_forward_pre_hook(lambda module, given: short(len(seen) == 2))
+
+    def short(yes: bool) -> None:
+        if yes and pipe.saving is Saving.NOTHING:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+
+    def watch(pipe: Any, step: int, timestep: int, tensors: dict[str, Any]) -> None:
+        seen.append(step)
+
+    _drawn(pipe, portrait, driver(7), window=4, overlap=2, strategy=strategy, callback_on_step_end=watch)
+    assert seen[:2] == [0, 1] and seen[2:] == list(range(12 if strategy == "progressive" else 4))
+
+
 def test_where_nothing_is_left_to_save_the_error_says_what_to_do(portrait, driver) -> None:
     pipe = build_tiny()
 

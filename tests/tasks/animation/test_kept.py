@@ -14,7 +14,7 @@ from fye_model.animation.pipeline import FollowYourEmojiPipeline
 from fye_model.devices import choose_device
 from fye_model.files import whole_file
 from tasks.animation.kept import folder_of
-from tasks.animation.progress import Progress, seconds
+from tasks.animation.progress import Progress, Standing, seconds
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.jobs.animate import AnimateRequest, animate, load_for_animation
 from tasks.media.read import read_frames
@@ -128,4 +128,9 @@ def test_progress_is_one_short_line_with_the_time_that_is_left() -> None:
     assert lines[0] == "going on from 50%, which an earlier run has done"
     assert lines[1] == "55%, 1 of 9 frames, 54 s left" and len(lines) == 11
     assert all(len(line) < 60 for line in lines)
+    standing: list[Standing] = []
+    progress = Progress(FRAMES, 4, lines.append, watch=standing.append)
+    for _ in range(6):  # a window was drawn again
+        progress.step()
+    assert (standing[-1].part, standing[-1].left_s) == (1, 0)
     assert [seconds(value) for value in (3, 200, 3600, 7500)] == ["3 s", "3 min 20 s", "1 h 0 min", "2 h 5 min"]
