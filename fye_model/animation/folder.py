@@ -66,7 +66,7 @@ def load_pipeline(
     """
     import torch
 
-    from fye_model.animation.memory import GIB, Saving, choose_saving, place
+    from fye_model.animation.memory import GIB, Saving, choose_saving, free_bytes, place
     from fye_model.animation.pipeline import FollowYourEmojiPipeline
 
     on_gpu = device.startswith("cuda")
@@ -74,7 +74,7 @@ def load_pipeline(
     pipeline = FollowYourEmojiPipeline.from_pretrained(str(folder), dtype=precision)
     pipeline.set_progress_bar_config(disable=True)
     if on_gpu and pipeline.description is not None:
-        free = torch.cuda.mem_get_info(torch.device(device))[0]
+        free = free_bytes(torch.device(device))
         pipeline.saving, needs = choose_saving(pipeline, free)
         if pipeline.saving:
             whole, saved = (needs[saving] / GIB for saving in (Saving.NOTHING, pipeline.saving))

@@ -47,17 +47,18 @@ class Saving(IntEnum):
 
 
 def place(pipeline: FollowYourEmojiPipeline, device: torch.device) -> None:
-    """Move a pipeline's networks to a device, but for those that its `saving` leaves outside."""
+    """Move a pipeline's networks to a device, but for those that its `saving` leaves outside, and those that diffusers
+    offloads: they come and go by themselves."""
     waiting = _leaving(pipeline) if pipeline.saving >= Saving.PORTRAIT else []
     for part in pipeline.components.values():
-        if isinstance(part, nn.Module):
+        if isinstance(part, nn.Module) and not _offloaded(part):
             part.to("cpu" if any(part is other for other in waiting) else device)
 
 
 @contextmanager
 def on_card(pipeline: FollowYourEmojiPipeline, part: nn.Module) -> Iterator[None]:
     """One of the networks that encode a portrait, on the card meanwhile."""
-    if pipeline.saving < Saving.PORTRAIT:
+    if pipeline.saving < Saving.PORTRAIT or _offloaded(part):
         yield
         return
     pipeline.forget_recordings()
@@ -122,6 +123,16 @@ def save_more(pipeline: FollowYourEmojiPipeline) -> None:
     place(pipeline, pipeline.denoiser.device)
     gc.collect()
     _give_back(pipeline)
+
+
+def free_bytes(device: torch.device) -> int:
+    """What a card has free, with what this process keeps for later and does not use."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def _offloaded(part: nn.Module) -> bool:
+    return hasattr(part, "_hf_hook")
 
 
 def _give_back(pipeline: FollowYourEmojiPipeline) -> None:

@@ -138,6 +138,11 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
             for name in (DESCRIPTION, CARD):
                 (Path(save_directory) / name).unlink(missing_ok=True)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it draws: networks that wait beside the card (`memory`) do not count."""
+        return self.denoiser.device
+
     # --- what a caller uses -----------------------------------------------------------------------------------------
 
     def __call__(

@@ -69,5 +69,5 @@ def widen(pipeline: FollowYourEmojiPipeline) -> bool:
         str(pipeline.denoiser.dtype).removeprefix("torch."),
     )
     pipeline.disable_fast_path()
-    pipeline.to(torch.float32)
+    fitting(pipeline, lambda: pipeline.to(torch.float32))
     return True

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 
 from fye_model.animation.memory import Saving, choose_saving, needed, on_card, place, save_more
 from fye_model.config import SamplingConfig
@@ -74,6 +75,23 @@ def test_a_window_that_is_drawn_again_is_counted_from_where_it_began(portrait, d
     assert seen[:2] == [0, 1] and seen[2:] == list(range(12 if strategy == "progressive" else 4))
 
 
+def test_what_diffusers_offloads_stays_where_it_puts_it(portrait, driver) -> None:
+    """Its hooks, with the CPU as the card: between calls the weights are on no device."""
+    exact = _drawn(build_tiny(), portrait, driver(5))
+    pipe = build_tiny()
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            cpu_offload(part, torch.device("cpu"))
+
+    def too_much(module: torch.nn.Module, given: tuple[Any, ...]) -> None:
+        if len(given[1]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+
+    pipe.denoiser.register_forward_pre_hook(too_much)
+    torch.testing.assert_close(_drawn(pipe, portrait, driver(5)), exact, rtol=1e-4, atol=1e-5)
+    assert pipe.saving is Saving.HALVES and pipe.appearance_net.device.type == "meta"
+
+
 def test_where_nothing_is_left_to_save_the_error_says_what_to_do(portrait, driver) -> None:
     pipe = build_tiny()
 
@@ -104,6 +122,7 @@ def test_the_portraits_networks_wait_outside() -> None:
     where = {name: part.device.type for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
     waiting = {"image_encoder", "appearance_net"}
     assert where == {name: "cpu" if name in waiting else "meta" for name in where}
+    assert pipe._execution_device.type == "meta", "where the denoiser is"
     with pytest.raises(NotImplementedError, match="no data"), on_card(pipe, pipe.appearance_net):  # nothing comes back
         assert pipe.appearance_net.device.type == "meta" and pipe.image_encoder.device.type == "cpu"
 
