@@ -212,7 +212,9 @@ class WindowSampler:
                 start = latents
             latents = self.scheduler.step(output, timestep, latents, return_dict=False)[0]
             if on_step is not None:
+                before = None if start is None else latents.clone()
                 changed = on_step(step, int(timestep), latents)
-                if changed is not None:
-                    latents, start = changed, None
+                if changed is not None:  # many callbacks hand back what they were given
+                    same = changed is latents and before is not None and torch.equal(before, changed)
+                    latents, start = changed, start if same else None
         return latents if here is None or kept is None else torch.where(here, kept, latents)

@@ -157,6 +157,22 @@ def test_latents_that_a_callback_changed_are_not_taken_back_by_the_corrector(tin
     assert (seen[7] - 5).abs().mean() > 4
 
 
+def test_a_callback_that_hands_latents_back_as_they_were_changes_nothing(tiny_pipe, portrait, driver) -> None:
+    def drawn(callback) -> torch.Tensor:
+        arguments = {"num_inference_steps": 16, "generator": torch.Generator().manual_seed(0), "output_type": "latent"}
+        how = {"step_cache": {"computed_steps": 5}, "callback_on_step_end": callback}
+        return tiny_pipe(portrait, driver(3), **arguments, **how).frames
+
+    def nudged(pipe, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if step == 8:
+            tensors["latents"].add_(1)
+        return tensors
+
+    watched = drawn(lambda pipe, step, timestep, tensors: tensors)
+    torch.testing.assert_close(watched, drawn(None), rtol=0, atol=0)
+    assert (drawn(nudged) - watched).abs().max() > 0.1, "written into in place, they are changed"
+
+
 def test_extrapolating_beats_reusing_on_a_smooth_trajectory(tiny_pipe, portrait, driver) -> None:
     exact, _ = _run(tiny_pipe, portrait, driver, None)
     reuse, _ = _run(tiny_pipe, portrait, driver, StepCacheConfig(interval=3, order=0, depth=0))
