@@ -26,16 +26,18 @@ class PasteBack:
     def mask(self, frame: int) -> np.ndarray | None:
         """How much of the made picture there is in one frame: (side, side) from 0 to 1; None: `Cut.paste`'s own."""
         mask = self._mask(frame)
-        if mask is None:
-            return None
-        return np.asarray(Image.fromarray(mask).resize((self.cut.square.side,) * 2, Image.Resampling.BILINEAR))
+        return None if mask is None else self._enlarged(mask)
 
     def __call__(self, picture: np.ndarray, made: np.ndarray, frame: int) -> np.ndarray:
         """The picture (h, w, 3) uint8 with the made square (size, size, 3) uint8 of one frame in it."""
         mask = self._mask(frame)
-        if mask is not None and self.own is not None:
-            made = self._colours.of_skin(made, self._reference, self._drawn[frame], self.own, mask)
-        return self.cut.paste(picture, made, self.mask(frame))
+        if mask is None or self.own is None:
+            return self.cut.paste(picture, made)
+        made = self._colours.of_skin(made, self._reference, self._drawn[frame], self.own, mask)
+        return self.cut.paste(picture, made, self._enlarged(mask))
+
+    def _enlarged(self, mask: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(mask).resize((self.cut.square.side,) * 2, Image.Resampling.BILINEAR))
 
     def _mask(self, frame: int) -> np.ndarray | None:
         """At the model's size."""

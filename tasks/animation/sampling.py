@@ -47,9 +47,9 @@ def sampling_of(model: Path, changes: Mapping[str, object], fast: bool = False) 
 
 
 def _fast(sampling: SamplingConfig) -> SamplingConfig:
-    if sampling.step_cache.skips:
-        return sampling
     computed = max(_FAST_LEAST, math.ceil(sampling.steps * _FAST_SHARE))
+    if sampling.step_cache.skips or computed >= sampling.steps:
+        return sampling
     return sampling.model_copy(update={"step_cache": StepCacheConfig(computed_steps=computed)})
 
 

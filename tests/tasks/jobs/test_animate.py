@@ -157,6 +157,7 @@ def test_fast_computes_a_quarter_of_the_steps_unless_they_are_given(model: Path,
     describe_tiny(sampling=SamplingConfig(steps=30)).write(tmp_path / "model")
     assert sampling_of(tmp_path / "model", {}, fast=True).step_cache.computed_steps == 8
     assert sampling_of(tmp_path / "model", {"steps": 10}, fast=True).step_cache.computed_steps == 6
+    assert not sampling_of(tmp_path / "model", {"steps": 6}, fast=True).step_cache.skips, "nothing to skip"
     given = sampling_of(tmp_path / "model", {"step_cache": {"computed_steps": 12}}, fast=True)
     assert given.step_cache.computed_steps == 12
     with pytest.raises(ValueError, match="needs progressive"):
