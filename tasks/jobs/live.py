@@ -32,7 +32,7 @@ from tasks.faces.detector import FaceLandmarker
 from tasks.faces.follow import load_geometry
 from tasks.faces.landmarker import LandmarkerAsset
 from tasks.faces.subject import Actor, Portrait, read_portrait
-from tasks.media.growing import GrowingVideo, check_growing
+from tasks.media.growing import READER_GONE, GrowingVideo, check_growing
 from tasks.media.live import Clock, LiveSource, RealClock, check_source, open_source
 from tasks.media.pictures import open_picture
 
@@ -228,9 +228,9 @@ class _Run:
                 while batch := self._faces.waiting.take(self._stage.windows.new, self._stop):
                     self._window(batch, motion, video)
                     self._say_late(dropped)
-        except BrokenPipeError:
+        except READER_GONE:
             ended = "nobody reads the output any more"
-        ended = ended or getattr(self._source, "ended", None)
+        ended = ended or self._source.ended
         seconds = 0.0 if self._first_s is None else self._last_s - self._first_s + 1 / self._source.fps
         return LiveResult(
             output=self._request.output,
@@ -253,9 +253,10 @@ class _Run:
         while not (known and known[-1].time_s - known[0].time_s >= _NEUTRAL_S and len(known) >= _LEAST_NEUTRAL):
             batch = self._faces.waiting.take(1, self._stop)
             if not batch:
+                how = "it was stopped" if self._stop.is_set() else self._source.ended or "it ended"
                 raise ValueError(
-                    f"{self._source.words}: it ended before a face was seen for {_NEUTRAL_S:g} s, from which its "
-                    "motion could be measured"
+                    f"{self._source.words}: {how} before a face was seen for {_NEUTRAL_S:g} s, from which its motion "
+                    "could be measured"
                 )
             known += [one for one in batch if one.face is not None]
         stage = self._stage

@@ -23,6 +23,7 @@ from tasks.media.opening import printable
 from tasks.media.write import as_bt709, say_colours
 
 FORMS = {".ts": "mpegts", ".mkv": "matroska"}
+READER_GONE = (BrokenPipeError, ConnectionResetError)  # of a pipe, of a connection
 _OF_ADDRESSES = {"rtmp": "flv", "rtsp": "rtsp"}  # the others take MPEG-TS
 _OPTIONS = {"matroska": {"live": "1", "cluster_time_limit": "1"}}  # a piece of the file for every frame
 _UNIT = Fraction(1, 90_000)  # seconds: MPEG's clock
@@ -51,8 +52,8 @@ def check_growing(output: str) -> None:
 class GrowingVideo:
     """Writes H.264 frame by frame. output: see `check_growing`; pipe: what `-` means, opened without a buffer.
 
-    `frames` counts what was written. Raises BrokenPipeError when whoever was reading has gone, OSError when the disk is
-    full or an address does not answer.
+    `frames` counts what was written. Raises one of `READER_GONE` when whoever was reading has gone, OSError when the
+    disk is full or an address does not answer.
     """
 
     def __init__(self, output: str, width: int, height: int, fps: float, pipe: IO[bytes] | None = None) -> None:

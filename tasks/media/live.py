@@ -64,12 +64,15 @@ class RealClock:
 
 
 class LiveSource(Protocol):
-    """What is opened. fps: frames a second, by its own word; words: what it is, for a user."""
+    """What is opened. fps: frames a second, by its own word; words: what it is, for a user; ended: why it broke off, or
+    None."""
 
     @property
     def fps(self) -> float: ...
     @property
     def words(self) -> str: ...
+    @property
+    def ended(self) -> str | None: ...
     def pictures(self) -> Iterator[tuple[float, np.ndarray]]:
         """(seconds since the first one, (h, w, 3) uint8 RGB), each when it is there; times rise."""
         ...
@@ -79,6 +82,8 @@ class LiveSource(Protocol):
 
 class PlayedFile:
     """A video, or a folder of frames at `frames_fps`, played at its own speed. Raises ValueError for what is none."""
+
+    ended: str | None = None
 
     def __init__(self, path: Path, clock: Clock, frames_fps: float) -> None:
         self._path, self._clock = path, clock

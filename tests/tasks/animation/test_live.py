@@ -55,7 +55,7 @@ def test_whoever_takes_waits_for_all_and_gets_an_error_behind_the_last_item() ->
 class Camera:
     """Gives pictures without waiting, as often as it is let."""
 
-    fps, words = 25.0, "a camera"
+    fps, words, ended = 25.0, "a camera", None
 
     def __init__(self, pictures: list[np.ndarray], taken: threading.Semaphore) -> None:
         self._pictures, self._taken = pictures, taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -114,6 +115,32 @@ def test_a_source_without_a_face_ends_with_what_was_wanted(run: Any, tmp_path: P
     with pytest.raises(ValueError, match=r"wall\.mp4.*ended before a face was seen"):
         run(empty)
     assert not (tmp_path / "out.ts").exists()
+
+
+def test_stopped_before_a_face_was_seen_it_says_so(run: Any, source: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(ValueError, match=r"camera\.mp4.*it was stopped before a face was seen"):
+        run(source, stop=stop)
+
+
+def test_a_reader_that_goes_ends_the_run(
+    model: Path, portrait: Path, source: Path, landmarker_asset: LandmarkerAsset
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def read() -> None:
+            connection, _ = server.accept()
+            connection.recv(1)
+            connection.close()
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        where = {"source": str(source), "output": f"tcp://127.0.0.1:{server.getsockname()[1]}", "window": 4}
+        request = LiveRequest(portrait=portrait, model=model, device="cpu", sampling=SamplingConfig(steps=1), **where)
+        made = live(request, landmarker_asset, threading.Event(), lambda line: None)
+        thread.join()
+    assert made.ended == "nobody reads the output any more" and made.frames < FRAMES - 6
 
 
 def test_requests_that_cannot_be_done_are_refused(model: Path, portrait: Path, source: Path, tmp_path: Path) -> None:
