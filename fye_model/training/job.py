@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -131,7 +132,9 @@ def launch_command(job_file: Path, launcher: str = "inproc", processes: int = 1)
     arguments = ["-m", "fye_model.training", "--job", str(job_file)]
     if launcher == "inproc" and processes == 1:
         return [sys.executable, *arguments]
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *arguments]
+    # without a place for logs it makes an empty folder in the temporary one and leaves it there; all lines come through
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--log-dir={os.devnull}"]
+    return [sys.executable, *torchrun, f"--nproc-per-node={processes}", *arguments]
 
 
 def digest_of(values: Json) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fye_model.training.job import launch_command
 from tasks.train import RESTARTS, TrainingFailed, supervise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +83,7 @@ def test_a_killed_process_of_torchrun_counts_as_killed(tmp_path: Path, caplog: p
     command = script(
         tmp_path, "if start <= 2: time.sleep(int(os.environ['RANK']) * 60); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", command[-1]]
+    torchrun = [*launch_command(Path("job.json"), "torchrun", 2)[:-4], command[-1]]  # as a training is launched
     with caplog.at_level(logging.WARNING, "tasks.train"):
         supervise(torchrun)
     assert starts(tmp_path) == 4

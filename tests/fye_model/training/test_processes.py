@@ -75,14 +75,16 @@ def test_two_nodes_share_the_batch_into_one_folder_come_to_the_same_weights_and_
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
-def test_the_processes_of_a_killed_torchrun_end_with_it(make_job: Make) -> None:
+def test_the_processes_of_a_killed_torchrun_end_with_it(make_job: Make, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     job = make_job(steps=100_000, checkpoint_every=100_000, validate_every=100_000)
     job_file = job.output.with_suffix(".json")
     job.write(job_file)
     process = subprocess.Popen(
         launch_command(job_file, "torchrun"),  # one process under it is enough: what it does, each does
         cwd=Path(__file__).parents[3],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -98,6 +100,7 @@ def test_the_processes_of_a_killed_torchrun_end_with_it(make_job: Make) -> None:
         while any(is_running(child) for child in children):
             assert time.monotonic() < deadline, "processes of a killed torchrun go on"
             time.sleep(0.1)
+        assert not list(temporary.glob("torchelastic*")), "a folder for logs that nobody writes is left"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
