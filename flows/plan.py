@@ -78,6 +78,6 @@ def locate(stage: str, work: str, recipe: str, overrides: list[str], runtime: Ru
         pass
     first = next(plan for plan in run.plans if plan.to_do)
     raise ValueError(
-        f"{stage} cannot be tried yet: {first.stage.name} of {first.to_do[0]} is not done in {work} with these "
+        f"{stage} cannot be tried yet: {first.missing[0]} is not done in {work} with these "
         "settings; run fye retrain (or fye refresh, for the data) with the same --recipe and --set first"
     )

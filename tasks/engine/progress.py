@@ -56,7 +56,8 @@ class Progress:
 
     def begin(self, *, cached: int, missing: int) -> None:
         self._cached, self._missing = cached, missing
-        self._logger.info("%s: %d items, %d cached, %d to do", self._stage, self._total, cached, missing)
+        items = f"{self._total} item{'s' if self._total != 1 else ''}"
+        self._logger.info("%s: %s, %d cached, %d to do", self._stage, items, cached, missing)
         if missing > 1:
             self._show(0.0, f"{self._stage}: items done")
         _current.set(self if missing == 1 else None)

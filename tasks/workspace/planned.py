@@ -69,6 +69,12 @@ class StagePlan:
             return 1
         return len(self.to_do) + self.waiting
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What would be made, for people: `clips of talk`; a whole data set's item bears its stage's name."""
+        stage = self.stage.name
+        return tuple(stage if name == stage else f"{stage} of {name}" for name in self.to_do)
+
     def seconds(self, workers: int) -> float | None:
         """How long its work would take with so many workers; None where no earlier item tells."""
         if self.past is None:
@@ -219,7 +225,7 @@ def _sums(run: PlannedRun) -> Iterator[str]:
         yield f"About {time_text(seconds)} and {size_text(size)}, by what earlier items took{_free(run.store)}."
     if untold:
         yield f"Nothing tells the time of {', '.join(untold)}: no item of them is done in this work folder."
-    names = [f"{plan.stage.name} of {name}" for plan in working for name in plan.to_do]
+    names = [name for plan in working for name in plan.missing]
     yield f"To do first: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}."
 
 
