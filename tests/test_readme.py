@@ -88,6 +88,15 @@ def test_links_lead_to_something(document: Path) -> None:
             assert not heading or heading in anchors, target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_tests_and_code_that_a_text_names_exist(document: Path) -> None:
+    text = document.read_text()
+    places = {place for place in re.findall(r"`((?:tests|tasks|flows|fye_model)/[\w/.]+)`", text)}
+    missing = {place for place in places if not (ROOT / place).exists()}
+    known = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not missing | (set(re.findall(r"\btest_\w+\.py\b", text)) - known)
+
+
 def test_every_command_that_is_advised_exists() -> None:
     """In documents, messages and comments: `fye` and a word, where it is written as a command."""
     code = [path for folder in ("flows", "tasks", "fye_model") for path in (ROOT / folder).rglob("*.py")]
