@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from fye_model.config import Runtime
 from fye_model.devices import Device, RunDevice
-from tasks.engine import cards
+from tasks.engine import cards, limits
 from tasks.engine.ahead import Ahead
 from tasks.engine.store import Store
 from tasks.plan import STAGES
@@ -25,7 +26,7 @@ __all__ = ["two_gpus"]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tasks.engine import cards
+from tasks.engine import cards, limits
 cards.FOLDER = Path(sys.argv[1])
 with cards.held_cards(sys.argv[2:], "train_stage1 of work/first"):
     print("held", flush=True)
@@ -132,3 +133,22 @@ def test_who_works_ahead_waits_for_nobody_and_takes_a_worker_a_card_when_they_ar
     work.end(None)
     with cards.held_cards(["test-card-0", "test-card-1"], "latents of work/second", wait=False):
         pass
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_who_does_not_wait_leaves_prefect_s_limit_to_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "of a deployment")
+    limits.make_limit(1)
+    with get_client(sync_client=True) as client:
+        free = client.read_global_concurrency_limit_by_name(limits.LIMIT)
+    said: list[str] = []
+    with limits.gpu_slots(1, said.append, wait=False):
+        with pytest.raises(cards.InUse, match="1 of 1 slots"), limits.gpu_slots(1, said.append, wait=False):
+            pass
+        monkeypatch.setattr(SyncPrefectClient, "read_global_concurrency_limit_by_name", lambda *_: free)
+        begun = time.monotonic()
+        with pytest.raises(cards.InUse, match="no slot left"), limits.gpu_slots(1, said.append, wait=False):
+            pass
+        assert time.monotonic() - begun < 60
+    with limits.gpu_slots(1, said.append, wait=False):
+        assert not said
