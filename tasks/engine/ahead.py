@@ -81,6 +81,7 @@ class Ahead:
         self.made = made
         self.stages = {stage.name: stage for stage in plan.stages}
         self.settings: dict[str, Config] = {stage.name: stage.settings(plan.recipe) for stage in plan.stages}
+        self._keyers: dict[str, Callable[[Item[Any]], str]] = {}
         self._outcomes: deque[tuple[AnyStage, Outcome[Any]]] = deque()
         self._planned: deque[Begun] = deque()
         self._held = ExitStack()
@@ -113,6 +114,8 @@ class Ahead:
                 logger.info("%s can be made ahead when the GPU is free: %s", self.names, who)
             self._waiting = True
             return None
+        known = self.stages.items()
+        self._keyers = {name: one.keyer(self.store, self.settings[name], self.asset) for name, one in known}
         self._planned.extend(self.plan.first())
         logger.info(
             "making %s ahead on %s, of what is ready (runtime.ahead=false: each at its turn)", self.names, device
@@ -142,7 +145,7 @@ class Ahead:
         while time.monotonic() < until:
             if self._planned:
                 stage, item = self._planned.popleft()
-                (key,) = stage.keys(self.store, self.settings[stage.name], self.asset, [item])
+                key = self._keyers[stage.name](item)
                 found = Receipts(self.store, stage).find(item, key, tell=False)
                 if found is None:
                     return _Job(stage.name, item, key)

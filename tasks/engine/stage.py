@@ -101,13 +101,20 @@ class Stage(Generic[Settings, Facts, Row]):
         self, store: Store, settings: Settings, asset: LandmarkerAsset | None, items: Sequence[Item[Facts]]
     ) -> list[str]:
         """The items' keys. Raises ValueError for an item whose files are not those that the stage declares."""
-        for item in items:
+        return list(map(self.keyer(store, settings, asset), items))
+
+    def keyer(self, store: Store, settings: Settings, asset: LandmarkerAsset | None) -> Callable[[Item[Facts]], str]:
+        """What tells one item's key after the other, as `keys` does: what the settings name is looked at once."""
+        values = settings_by_content(store, settings.model_dump())
+        model = asset.model if asset is not None and self.uses_landmarker else None
+
+        def key(item: Item[Facts]) -> str:
             problems = problems_with(item.inputs, self.reads) + problems_with(item.beside, self.beside)
             if problems:
                 raise ValueError(f"{self.name} of {item.name}: {'; '.join(problems)}")
-        values = settings_by_content(store, settings.model_dump())
-        model = asset.model if asset is not None and self.uses_landmarker else None
-        return [self.key(values, model, item) for item in items]
+            return self.key(values, model, item)
+
+        return key
 
     def run(
         self,

@@ -55,7 +55,7 @@ class WaitingLength(LengthWorker):
 
 
 class DoubleWorker(Worker[Nothing, LengthRow]):
-    """Doubles a length; 9 is bad, and until `well` lies beside the store 5 is a bug and 7 kills its process.
+    """Doubles a length; 9 is bad, and until `well` lies beside the store 5 is a bug, 7 kills its process and 11 hangs.
 
     Notes in `seen`, beside the store, what it was given.
     """
@@ -74,6 +74,8 @@ class DoubleWorker(Worker[Nothing, LengthRow]):
                 raise RuntimeError("a bug met this length")
             if length == 7:
                 os.kill(os.getpid(), signal.SIGKILL)
+            while length == 11:
+                time.sleep(1)
         (item.out / "double.txt").write_text(str(2 * length))
         return LengthRow(length=2 * length)
 

@@ -14,7 +14,9 @@ import pytest
 from prefect import flow
 
 from fye_model.config import Runtime
-from tasks.engine.items import StageResult
+from fye_model.devices import RunDevice
+from tasks.engine.ahead import Ahead
+from tasks.engine.items import Outcome, StageResult
 from tasks.engine.pool import shutdown
 from tasks.engine.stage import AnyStage
 from tasks.engine.store import Store
@@ -22,7 +24,7 @@ from tasks.faces.landmarker import LandmarkerAsset
 from tasks.workspace.run import Run
 from tests.debug import DEBUG
 from tests.tasks.ahead import DOUBLE, FIRST, LONGEST_S, Broken, DoubleAhead, double_items, made, receipts
-from tests.tasks.support import LengthRow, text_items
+from tests.tasks.support import LengthConfig, LengthRow, text_items
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 
@@ -110,6 +112,34 @@ def test_bugs_and_deaths_are_left_to_the_stage_s_turn(tmp_path: Path, caplog: py
     assert not first.quarantined and not second.quarantined
     assert [outcome.row.length for outcome in second.outcomes] == [16, 14, 10, 8]
     assert sorted(seen(tmp_path)) == [4, 5, 5, 7, 7, 8], "those that failed were tried again, no other"
+
+
+def test_what_hangs_is_ended_with_the_stage_before_and_lets_go_of_its_item(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with going_on_when(tmp_path, lambda: seen(tmp_path) == [11]):
+        first, second = run(tmp_path, {"hang": "h" * 11, "last": "last"})
+    assert [outcome.row.length for outcome in [*first.outcomes, *second.outcomes]] == [11, 4, 22, 8]
+    assert sorted(seen(tmp_path)) == [4, 11, 11] and time.monotonic() - begun < AHEAD.item_timeout_s
+
+
+class Weights(LengthConfig):
+    weights: Path
+
+
+def test_what_settings_name_is_looked_at_once_for_all_items(tmp_path: Path) -> None:
+    weights, store = tmp_path / "weights", Store(tmp_path / "store")
+    weights.write_text("a network")
+    double = replace(DOUBLE, settings=lambda recipe: Weights(weights=weights))
+    work = Ahead(store, AHEAD, RunDevice("cpu"), ASSET, DoubleAhead((double,)), {})
+    assert work.hands() is not None
+    files = {"deep/length.txt": (1, "0" * 64)}
+    outcomes = [Outcome(name, name, name, f"items/{name}", files, LengthRow(length=1)) for name in "ab"]
+    turn = double.keys(store, Weights(weights=weights), ASSET, double_items(outcomes))
+    weights.unlink()
+    for outcome in outcomes:
+        work.settled(FIRST, outcome)
+    jobs = [work.next_job(), work.next_job()]
+    assert [job.key for job in jobs if job is not None] == turn and work.next_job() is None
 
 
 def test_what_cannot_work_at_all_fails_at_its_turn_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
