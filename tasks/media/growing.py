@@ -52,12 +52,13 @@ def check_growing(output: str) -> None:
 class GrowingVideo:
     """Writes H.264 frame by frame. output: see `check_growing`; pipe: what `-` means, opened without a buffer.
 
-    `frames` counts what was written. Raises one of `READER_GONE` when whoever was reading has gone, OSError when the
-    disk is full or an address does not answer.
+    `frames` counts what was written. Raises one of `READER_GONE` when whoever was reading has gone, OSError that names
+    the output when the disk is full or an address, which the first frame is sent to, does not answer.
     """
 
     def __init__(self, output: str, width: int, height: int, fps: float, pipe: IO[bytes] | None = None) -> None:
         self.frames = 0
+        self._name = shown_address(output) if is_address(output) else printable(output)
         self._size = (width, height)
         self._last = -1
         self._convert = VideoReformatter()
@@ -80,8 +81,7 @@ class GrowingVideo:
             self._stream = self._encoder(fps)
         except (av.error.FFmpegError, OSError) as error:
             self._release()
-            name = shown_address(output) if is_address(output) else printable(output)
-            raise OSError(f"output {name}: cannot be written ({error.strerror})") from error
+            raise self._failed(error) from error
 
     def _encoder(self, fps: float) -> Any:
         """No frame is held back, and once a second one begins anew: there a player can join."""
@@ -104,7 +104,7 @@ class GrowingVideo:
         frame = as_bt709(frame, self._convert)
         frame.pts, frame.time_base = max(round(time_s / _UNIT), self._last + 1), _UNIT
         frame.pict_type = 0
-        self._container.mux(self._stream.encode(frame))
+        self._mux(frame)
         self._last = frame.pts
         self.frames += 1
 
@@ -114,10 +114,23 @@ class GrowingVideo:
         """End it playably, whatever ended the block."""
         try:
             if kind is None or not issubclass(kind, OSError):  # the output itself has failed
-                self._container.mux(self._stream.encode(None))
+                self._mux(None)
                 self._container.close()
         finally:
             self._release()
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        """Encode a frame, or what is left, and send it off."""
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except READER_GONE:
+            raise
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Any) -> OSError:
+        """For a user: FFmpeg's own words would tell an address with the password in it."""
+        return OSError(f"output {self._name}: cannot be written ({error.strerror})")
 
     def _release(self) -> None:
         if self._file is not None:

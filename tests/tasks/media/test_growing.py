@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -59,6 +60,23 @@ def test_a_pipe_takes_frames_at_once_and_a_reader_that_goes_is_told_of() -> None
                 thread.join()
                 os.close(reading)
     assert got[0].startswith(b"G") and video.frames < 10
+
+
+def test_an_output_that_fails_is_named_without_its_password() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"tcp://anna:secret@127.0.0.1:{free.getsockname()[1]}"
+        with (
+            pytest.raises(OSError, match=r"^output tcp://127\.0\.0\.1:\d+: cannot be written \(Connection refused"),
+            GrowingVideo(address, 64, 48, 25.0) as video,
+        ):
+            video.write(numbered(1)[0], 0.0)
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(OSError, match=r"^output -: cannot be written \(No space left"),
+        GrowingVideo("-", 64, 48, 25.0, full) as video,
+    ):
+        video.write(numbered(1)[0], 0.0)
 
 
 @pytest.mark.parametrize(
