@@ -57,7 +57,7 @@ class StepCache:
     def store(self, step: int, features: list[Tensor]) -> None:
         """Keep the features of a computed step; only as many steps as are looked back on are kept."""
         self._history.append((step, features))
-        del self._history[: -(self.config.order + 2)]  # one more than the predictor's, for the corrector
+        del self._history[: -(self.config.order + 1 + self.corrects)]  # the corrector's polynomial has one more
 
     def extrapolate(self, step: int) -> list[Tensor]:
         """Features of a step that is not computed, behind all that are, in the features' own dtype."""

@@ -175,8 +175,10 @@ def put_onto(scene: Footage, squares: Iterator[np.ndarray], fps: float, head: He
             else:
                 mask = soft_mask(faces, size)
                 made = colours.at_seam(made, np.asarray(below), mask)
-                whole = cut.picture(Image.fromarray(rgb), square.side)
-                made = with_detail(made, np.asarray(below), np.asarray(whole)) if square.side > size else made
+                if square.side > size:
+                    made = with_detail(
+                        made, np.asarray(below), np.asarray(cut.picture(Image.fromarray(rgb), square.side))
+                    )
             weight = Image.fromarray(mask * np.float32(scene.opacity[frame]))
             yield cut.paste(rgb, made, np.asarray(weight.resize((square.side,) * 2, Image.Resampling.BILINEAR)))
     left = sum(1 for _ in squares)  # to its end, where the pipeline clears up

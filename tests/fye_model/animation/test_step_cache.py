@@ -20,6 +20,7 @@ def test_extrapolation_is_exact_for_polynomials_of_its_order(order: int) -> None
     for step in range(20):
         if cache.computes(step):
             cache.store(step, [features(step)])
+            assert len(cache._history) <= order + 1, "of what the network computes inside, which is large, no more"
         else:
             torch.testing.assert_close(
                 cache.extrapolate(step)[0], features(cache._history[-1][0] if not order else step)
