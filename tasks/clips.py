@@ -307,7 +307,7 @@ def cut_clips(cut: StageResult[ClipsRow], sources: Iterable[Source]) -> list[Cli
 
 CLIPS = Stage(
     "clips",
-    "3",
+    "4",
     settings=CutSettings.of,
     reads={"source": Kind.SOURCE},
     writes={"*/clip.mp4": Kind.CLIP, "*/frames.parquet": Kind.FRAME_TIMES, "lost/*.jpg?": "pictures of lost tracks"},

@@ -6,6 +6,7 @@ no offset has to be carried from stage to stage.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Iterator
 from fractions import Fraction
@@ -23,6 +24,8 @@ from tasks.media.opening import open_container
 _USUAL_HZ = 48_000
 _MOST_HZ = 655_350  # a copy without loss (FLAC) holds no more
 _GAP_S = 0.02  # holes in the sound longer than this are filled with silence; shorter ones are jitter of timestamps
+_TIMED = {"mp4", "matroska"}  # containers whose every packet keeps its time, wherever one enters
+_BEFORE_S = (5.0, 1.0)  # how long before its first sample a span is entered, and at least: decoders run in
 
 
 class NoSoundError(ValueError):
@@ -37,17 +40,22 @@ class AudioSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._container = open_container(path)
+        context = self._open()
+        self.rate = int(context.sample_rate)
+        self.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+        self.channels = 1 if self.layout == "mono" else 2
+
+    def _open(self) -> Any:
+        """Open the file at its start; returns the sound's codec."""
+        self._container = open_container(self.path)
         streams = self._container.streams.audio
         context = streams[0].codec_context if streams else None
         if context is None or not 0 < context.sample_rate <= _MOST_HZ or not context.layout.nb_channels:
             self._container.close()
-            raise NoSoundError(f"{path}: no sound, or none that can be decoded")
+            raise NoSoundError(f"{self.path}: no sound, or none that can be decoded")
         context.thread_count = 1
         self._stream = streams[0]
-        self.rate = int(context.sample_rate)
-        self.layout = "mono" if context.layout.nb_channels == 1 else "stereo"
-        self.channels = 1 if self.layout == "mono" else 2
+        return context
 
     def close(self) -> None:
         self._container.close()
@@ -57,7 +65,7 @@ class AudioSource:
         first = round(start_s * self.rate)
         last = None if end_s is None else round(end_s * self.rate)
         cursor = first  # absolute number of the next sample to give out
-        for position, samples in self._decoded():
+        for position, samples in self._from(first):
             if last is not None and cursor >= last:
                 return
             begin = cursor if cursor > first and abs(position - cursor) < _GAP_S * self.rate else position
@@ -73,11 +81,28 @@ class AudioSource:
                 yield samples
                 cursor += samples.shape[1] // self.channels
 
-    def _decoded(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(absolute sample number by timestamp, samples). Damaged packets are passed over: they become silence."""
+    def _from(self, first: int) -> Iterator[tuple[int, np.ndarray]]:
+        """As `_decoded`, entered shortly before sample `first` where the file leads there; else from its start."""
+        early_s, least_s = _BEFORE_S
+        if first <= early_s * self.rate or not _TIMED & set(self._container.format.name.split(",")):
+            return self._decoded()
+        with contextlib.suppress(av.error.FFmpegError):
+            self._container.seek(round((first / self.rate - early_s) * av.time_base))
+        decoded = self._decoded(first)
+        entered = next(decoded, None)
+        if entered is not None and entered[0] <= first - least_s * self.rate:
+            return chain((entered,), decoded)
+        self.close()
+        self._open()
+        return self._decoded()
+
+    def _decoded(self, position: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """(absolute sample number by timestamp, samples). Damaged packets are passed over: they become silence.
+
+        position: of samples before the first timestamp.
+        """
         resampler = av.AudioResampler(format="s16", layout=self.layout, rate=self.rate)
         packets = self._container.demux(self._stream)
-        position = 0
         while True:
             try:
                 packet = next(packets)

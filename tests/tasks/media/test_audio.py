@@ -70,3 +70,73 @@ def test_holes_are_silence_to_the_sample(tmp_path: Path) -> None:
     loud = np.zeros(3 * 48_000 + 4800, np.int16)
     loud[:4800] = loud[-4800:] = 1000
     assert np.array_equal(samples, loud)
+
+
+def noisy(path: Path, codec: str, seconds: int = 20, lead: int = 0) -> Path:
+    """Noise and pictures whose groups last for four seconds: 48,000 numbers a second, so that bytes tell.
+
+    lead: pictures by which the sound is stored ahead of them.
+    """
+    samples = np.random.default_rng(1).normal(scale=6000, size=(1, seconds * 48_000)).astype(np.int16)
+    pictures: list[av.Packet] = []
+    with av.open(str(path), "w", options={"max_interleave_delta": "1"}) as file:
+        video = file.add_stream("libx264", rate=25, options={"g": "100"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = file.add_stream(codec, rate=48_000, layout="mono")
+        for number, picture in enumerate(numbered(25 * seconds)):
+            pictures += video.encode(av.VideoFrame.from_ndarray(picture, "rgb24"))
+            if number >= lead:
+                file.mux([pictures.pop(0) for _ in pictures[: len(pictures) - lead]])
+            part = samples[:, number * 1920 : (number + 1) * 1920]
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), number * 1920
+            file.mux(audio.encode(frame))
+        file.mux(audio.encode(None))
+        file.mux([*pictures, *video.encode(None)])
+    return path
+
+
+def samples_of(path: Path, start_s: float, end_s: float) -> tuple[np.ndarray, int]:
+    """The samples of a span, and how many bytes were read for them."""
+    before = bytes_read()
+    source = AudioSource(path)
+    samples = np.concatenate(list(source.blocks(start_s, end_s)), axis=1)[0]
+    source.close()
+    return samples.astype(int), bytes_read() - before
+
+
+def bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="no count of the bytes read on this system")
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("s.mov", "pcm_s16le"), ("s.mkv", "pcm_s16le"), ("s.mp4", "aac"), ("s.mkv", "aac"), ("s.mkv", "libopus")],
+)
+def test_a_late_span_has_the_samples_of_the_whole_without_reading_what_is_before(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    """The span begins between two samples of the container's clock and inside a packet."""
+    path = noisy(tmp_path / name, codec)
+    late, read = samples_of(path, 17.3456, 18.5)
+    whole, all_read = samples_of(path, 0.0, 20.0)
+    assert_same_sound(late, whole[round(17.3456 * 48_000) : round(18.5 * 48_000)])
+    assert read < 0.75 * all_read
+
+
+@pytest.mark.parametrize("lead", [220, 500])
+@pytest.mark.parametrize("name", ["s.mkv", "s.mp4"])
+def test_a_late_span_of_sound_that_lies_far_from_its_pictures_is_found(tmp_path: Path, name: str, lead: int) -> None:
+    """Entered by its pictures, such a file has only later sound, or none any more."""
+    path = noisy(tmp_path / name, "aac", lead=lead)
+    whole, late = (np.concatenate(list(AudioSource(path).blocks(start, 18.5)), axis=1)[0] for start in (0.0, 17.0))
+    assert_same_sound(late.astype(int), whole[17 * 48_000 :].astype(int))
+
+
+def assert_same_sound(found: np.ndarray, true: np.ndarray) -> None:
+    """To the rounding of a clock in milliseconds."""
+    assert found.shape == true.shape
+    shifts = range(-60, 61)  # samples
+    fits = [np.corrcoef(found[100:-100], np.roll(true, shift)[100:-100])[0, 1] for shift in shifts]
+    assert max(fits) > 0.999 and abs(shifts[int(np.argmax(fits))]) <= 24

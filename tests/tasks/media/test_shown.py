@@ -34,16 +34,20 @@ def flashes_and_clicks(
     holes_s: Sequence[tuple[float, float]] = (),
     silent_s: Sequence[tuple[float, float]] = (),
     clock_s: float = 0.0,
+    before_s: float = 0.0,
 ) -> Path:
     """A white picture and a tone at each event, for one frame's time. No pictures are stored inside `holes_s`, no
-    sound inside `silent_s`; both begin later than 0 where asked; the file's clock starts at `clock_s`."""
-    times = [i * FRAME_S for i in range(round(SECONDS / FRAME_S))]
+    sound inside `silent_s`; both begin later than 0 where asked; the file's clock starts at `clock_s`. Before all
+    events it is dark and quiet for `before_s`."""
+    seconds, events = before_s + SECONDS, [before_s + event for event in EVENTS_S]
+    times = [i * FRAME_S for i in range(round(seconds / FRAME_S))]
+    packets: list[av.Packet] = []
     with av.open(str(path), "w") as file:
         video = file.add_stream("libx264", rate=25, options={"g": "12", "bf": "2"})
         video.width, video.height, video.pix_fmt, video.codec_context.time_base = 64, 48, "yuv420p", Fraction(1, 1000)
         audio = file.add_stream("aac", rate=RATE, layout="mono")
-        samples = np.zeros(round(SECONDS * RATE), np.float32)
-        for event in EVENTS_S:
+        samples = np.zeros(round(seconds * RATE), np.float32)
+        for event in events:
             start = round(event * RATE)
             samples[start : start + round(FRAME_S * RATE)] = 0.8 * np.sin(np.arange(round(FRAME_S * RATE)) * 0.9)
         for start in range(round(sound_from_s * RATE) // 1024 * 1024, len(samples) - 1024, 1024):
@@ -51,18 +55,19 @@ def flashes_and_clicks(
                 continue
             block = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
             block.sample_rate, block.time_base, block.pts = RATE, Fraction(1, RATE), start + round(clock_s * RATE)
-            file.mux(audio.encode(block))
-        file.mux(audio.encode(None))
+            packets += audio.encode(block)
+        packets += audio.encode(None)
         for time in times:
             if time < picture_from_s or any(a < time < b for a, b in holes_s):
                 continue
-            level = 235 if any(abs(time - event) < 1e-6 for event in EVENTS_S) else 16
+            level = 235 if any(abs(time - event) < 1e-6 for event in events) else 16
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), "rgb24").reformat(
                 format="yuv420p"
             )
             frame.pts, frame.time_base = round((time + clock_s) * 1000), Fraction(1, 1000)
-            file.mux(video.encode(frame))
-        file.mux(video.encode(None))
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        file.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))  # as recorders do: side by side
     return path
 
 
@@ -95,19 +100,41 @@ CASES = {
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 @pytest.mark.parametrize("case", CASES)
 def test_sound_and_pictures_stay_together(tmp_path: Path, case: str, suffix: str) -> None:
-    source = flashes_and_clicks(tmp_path / f"s.{suffix}", **CASES[case])
-    with ShownVideo(source, ShowSettings(fps=25.0)) as shown:
+    assert_together(flashes_and_clicks(tmp_path / f"s.{suffix}", **CASES[case]), tmp_path / "clips")
+
+
+LATE_S = 14.0
+LATE_CASES = {
+    "plain": {},
+    "clock": {"clock_s": 1.48},
+    "late picture": {"picture_from_s": 0.5},
+    "sound begins behind the place of entry": {"sound_from_s": LATE_S - 0.5},
+    "sound begins inside the span": {"sound_from_s": LATE_S + 0.6},
+    "holes": {"silent_s": [(6.0, 12.0), (LATE_S + 0.8, LATE_S + 1.4)], "holes_s": [(LATE_S + 3.2, LATE_S + 3.9)]},
+}
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("case", LATE_CASES)
+def test_they_do_in_a_span_late_in_a_file(tmp_path: Path, case: str, suffix: str) -> None:
+    source = flashes_and_clicks(tmp_path / f"s.{suffix}", before_s=LATE_S, **LATE_CASES[case])
+    assert_together(source, tmp_path / "clips", LATE_S - LATE_CASES[case].get("picture_from_s", 0.0))
+
+
+def assert_together(source: Path, out: Path, start_s: float = 0.0) -> None:
+    """The clips of a source of six seconds behind `start_s`, cut in two at a seam, hold their sound to one frame."""
+    with ShownVideo(source, ShowSettings(fps=25.0, start_s=start_s)) as shown:
         times, frames = zip(*shown.frames(), strict=True)
         sound, problem = open_sound(shown, times)
         assert sound is not None and problem is None
         taken = taken_span(shown, times, True, None)
     looks = [Look(i, (PixelBox(20, 10, 40, 30),)) for i in range(len(times))]
     scan = Scan(looks, [70], list(times), 25.0, 64, 48, shown.shape.colorspace)
-    (tmp_path / "clips").mkdir()
-    cut = write_clips(frames, scan, taken, sound, ClipConfig(size=64), "made", tmp_path / "clips")
+    out.mkdir()
+    cut = write_clips(frames, scan, taken, sound, ClipConfig(size=64), "made", out)
     sound.close()
     assert [clip.start for clip in cut.clips] == [0, 70]
-    for clip in (tmp_path / "clips" / "000" / "clip.mp4", tmp_path / "clips" / "001" / "clip.mp4"):
+    for clip in (out / "000" / "clip.mp4", out / "001" / "clip.mp4"):
         assert abs(lag_s(clip, clip)) <= FRAME_S
         with VideoReader(clip) as reader:
             assert reader.info.start_s == 0
