@@ -63,7 +63,7 @@ def on_card(pipeline: FollowYourEmojiPipeline, part: nn.Module) -> Iterator[None
         return
     pipeline.forget_recordings()
     _give_back(pipeline)
-    part.to(pipeline.denoiser.device)
+    part.to(pipeline._execution_device)
     try:
         yield
     finally:
@@ -120,7 +120,7 @@ def save_more(pipeline: FollowYourEmojiPipeline) -> None:
     """Save one step more, and give back what was kept for what is no longer done."""
     pipeline.saving = Saving(pipeline.saving + 1)
     pipeline.forget_recordings()
-    place(pipeline, pipeline.denoiser.device)
+    place(pipeline, pipeline._execution_device)
     gc.collect()
     _give_back(pipeline)
 
@@ -136,7 +136,7 @@ def _offloaded(part: nn.Module) -> bool:
 
 
 def _give_back(pipeline: FollowYourEmojiPipeline) -> None:
-    if pipeline.denoiser.device.type == "cuda":
+    if pipeline._execution_device.type == "cuda":
         torch.cuda.empty_cache()
 
 

@@ -140,8 +140,9 @@ class FollowYourEmojiPipeline(PerformingMixin, DiffusionPipeline):
 
     @property
     def device(self) -> torch.device:
-        """Where it draws: networks that wait beside the card (`memory`) do not count."""
-        return self.denoiser.device
+        """Where it draws: networks that wait beside the card (`memory`), or that hooks bring there, do not count."""
+        drawing = (part.device for part in (self.denoiser, self.vae) if not hasattr(part, "_hf_hook"))
+        return next(drawing, super().device)
 
     # --- what a caller uses -----------------------------------------------------------------------------------------
 

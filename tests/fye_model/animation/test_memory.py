@@ -75,11 +75,12 @@ def test_a_window_that_is_drawn_again_is_counted_from_where_it_began(portrait, d
     assert seen[:2] == [0, 1] and seen[2:] == list(range(12 if strategy == "progressive" else 4))
 
 
-def test_what_diffusers_offloads_stays_where_it_puts_it(portrait, driver) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_diffusers_offloads_stays_where_it_puts_it(portrait, driver, alone: bool) -> None:
     """Its hooks, with the CPU as the card: between calls the weights are on no device."""
     exact = _drawn(build_tiny(), portrait, driver(5))
     pipe = build_tiny()
-    for part in pipe.components.values():
+    for part in [pipe.denoiser] if alone else pipe.components.values():
         if isinstance(part, torch.nn.Module):
             cpu_offload(part, torch.device("cpu"))
 
@@ -89,7 +90,8 @@ def test_what_diffusers_offloads_stays_where_it_puts_it(portrait, driver) -> Non
 
     pipe.denoiser.register_forward_pre_hook(too_much)
     torch.testing.assert_close(_drawn(pipe, portrait, driver(5)), exact, rtol=1e-4, atol=1e-5)
-    assert pipe.saving is Saving.HALVES and pipe.appearance_net.device.type == "meta"
+    assert pipe.saving is Saving.HALVES and pipe._execution_device.type == "cpu"
+    assert (pipe.denoiser.device.type, pipe.appearance_net.device.type) == ("meta", "cpu" if alone else "meta")
 
 
 def test_where_nothing_is_left_to_save_the_error_says_what_to_do(portrait, driver) -> None:
