@@ -25,6 +25,7 @@ from tasks.engine.held import HeldFolder, left_folders
 MOST_SILENT_S = 40.0  # of somebody's cluster: Ray itself aborts the process after 60
 _FOLDER = "fye-ray-"
 _held: HeldFolder | None = None  # of the session folder of our own Ray
+logger = logging.getLogger(__name__)
 
 
 class RayGone(ConnectionError):
@@ -34,6 +35,7 @@ class RayGone(ConnectionError):
 def start_ray() -> None:
     """Connect to the cluster in RAY_ADDRESS, or start a small local Ray of our own; does nothing when one is up.
 
+    One of our own that died since it was last used is replaced: whoever asked it for a worker would wait for ever.
     SIGTERM means afterwards what it meant before: Ray would have it end the process at once.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -44,7 +46,10 @@ def start_ray() -> None:
     import ray
 
     if ray.is_initialized():
-        return
+        if not _dead_parts():
+            return
+        logger.warning("Ray died while nobody used it (too little memory is the usual reason); another one is started")
+        shutdown()
     logging.getLogger("ray._private.worker").addFilter(_no_dumps)
     with _signals_kept():
         if os.environ.get("RAY_ADDRESS"):
@@ -103,7 +108,6 @@ class Watch:
     def __init__(self) -> None:
         import ray
 
-        self._node: Any = ray._private.worker._global_node
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         self._head = (host.strip("[]"), int(port))
         self._ours = _held is not None
@@ -115,8 +119,7 @@ class Watch:
             return
         self._next = time.monotonic() + 1.0
         if self._ours:
-            dead = {name for name, _ in self._node.dead_processes()} & {"gcs_server", "raylet"}
-            if dead:
+            if dead := _dead_parts():
                 raise _gone(f"its process {' and '.join(sorted(dead))} was killed or ended")
             return
         try:
@@ -125,6 +128,12 @@ class Watch:
         except OSError as error:
             if (silent := time.monotonic() - self._answered) > MOST_SILENT_S:
                 raise _gone(f"its head {self._head[0]}:{self._head[1]} has not answered for {silent:.0f} s") from error
+
+
+def _dead_parts() -> set[str]:
+    """The processes of a Ray of our own, without which it can do nothing, that are dead; none of somebody else's."""
+    node: Any = sys.modules["ray"]._private.worker._global_node
+    return {name for name, _ in node.dead_processes()} & {"gcs_server", "raylet"} if _held is not None else set()
 
 
 def _no_dumps(record: logging.LogRecord) -> bool:

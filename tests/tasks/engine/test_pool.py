@@ -162,6 +162,18 @@ def test_ray_s_own_death_is_an_error_at_once_and_no_job_is_blamed(process: str) 
     assert time.monotonic() - begun < 50 and not ray.is_initialized()
 
 
+@pytest.mark.parametrize("process", ["gcs_server", "raylet"])
+def test_ray_that_died_between_two_pools_is_replaced(process: str) -> None:
+    start_ray()
+    import ray
+
+    victim: Any = ray._private.worker._global_node.all_processes[process][0].process
+    victim.kill()
+    victim.wait()
+    ((_, result),) = run_pool(job_handler, [("say", "here")], workers=1, timeout_s=100.0, attempts=1)
+    assert result == "HERE"
+
+
 def test_actors_that_declare_a_gpu_see_one_card_each_and_are_no_more_than_the_cards(tmp_path: Path) -> None:
     shutdown()
     import ray
