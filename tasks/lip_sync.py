@@ -5,7 +5,10 @@ A clip without sound, with silence alone, or too short to be shifted against its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +21,7 @@ from tasks.engine.contract import Kind, Resources
 from tasks.engine.items import Given, Nothing, Worker
 from tasks.engine.stage import Context, Stage
 from tasks.media.audio import NoSoundError, read_mono
-from tasks.media.read import read_frames
+from tasks.media.read import iter_frames
 
 
 class LipSyncRow(Config):
@@ -60,7 +63,7 @@ class LipSyncWorker(Worker[Nothing, LipSyncRow]):
         if not samples.any() or shared_frames(len(shown), len(samples)) < LEAST_FRAMES:
             return NOT_SCORED
         windows = face_windows(sequence.pixels(), sequence.valid)[shown]
-        faces = cut_faces(list(read_frames(item.files["video"], shown)), windows)
+        faces = cut_faces(_pictures(item.files["video"], shown), windows)
         found = sync_score(self._network, faces, samples)
         return LipSyncRow(offset_s=found.offset_frames / FPS, confidence=round(found.confidence, 3))
 
@@ -90,6 +93,13 @@ def _at_rate(frames: int, fps: float, wanted: int) -> Sequence[int]:
     times = np.arange(int(frames / fps * wanted)) / wanted
     chosen = np.minimum((times * fps + 0.5).astype(int), frames - 1)
     return [int(frame) for frame in chosen]
+
+
+def _pictures(video: Path, shown: Sequence[int]) -> Iterator[np.ndarray]:
+    """The frames of a clip that are shown, in order, each as often as it is; one at a time in memory."""
+    times = Counter(shown)
+    for number, picture in enumerate(iter_frames(video)):
+        yield from repeat(picture, times[number])
 
 
 LIPSYNC = Stage(

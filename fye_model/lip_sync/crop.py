@@ -6,7 +6,7 @@ chin and from ear to ear as that detector's does, if not to the pixel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ def face_windows(points_px: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, _SMOOTHED, axis=0), axis=-1))
 
 
-def cut_faces(frames: Sequence[np.ndarray], windows: np.ndarray) -> Tensor:
+def cut_faces(frames: Iterable[np.ndarray], windows: np.ndarray) -> Tensor:
     """Frames (h, w, 3) uint8, their windows (f, 3) -> (3, f, 224, 224) uint8, blue first.
 
     Blue first, because the published pipeline reads its pictures so.
