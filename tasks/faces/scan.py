@@ -18,7 +18,8 @@ from tasks.faces.tracks import Look, steady
 from tasks.media.read import to_rgb
 from tasks.media.shown import ShownVideo
 
-HELD_BYTES = 400 * 2**20  # of decoded frames: 40 s at 640x480, 11 s at 1280x720
+HELD_BYTES = 400 * 2**20  # of decoded frames: 36 s at 640x480, 12 s at 1280x720
+_FRAME_BYTES = 6 * 2**10  # what a frame takes beside its pixels
 _SCENE_SIDE = 160  # pixels of the longer side that cuts are detected on
 _SEARCH_EVERY_S = 1.0  # a scene without a face is searched in tiles this often: that costs 20 detections
 
@@ -60,13 +61,14 @@ def scan_video(shown: ShownVideo, detector: FaceLandmarker, config: ClipConfig) 
     times: list[float] = []
     small = _scene_size(width, height)
     shrink = VideoReformatter()
-    most_held = HELD_BYTES // (width * height * 3 // 2)
     held: list[av.VideoFrame] | None = []
+    room = HELD_BYTES
     for index, (time_s, frame) in enumerate(shown.frames()):
         times.append(time_s)
         if held is not None:
             held.append(frame)
-            if len(held) > most_held:
+            room -= _FRAME_BYTES + sum(plane.buffer_size for plane in frame.planes)  # lines are padded: up to twice
+            if room < 0:
                 held = None
         image = shrink.reformat(frame, width=small[0], height=small[1], format="bgr24", interpolation="AREA")
         is_cut = bool(scenes.process_frame(FrameTimecode(index, fps), image.to_ndarray()))

@@ -15,11 +15,14 @@ from skimage import data
 from fye_model.config import ClipConfig, FootageConfig, Recipe
 from tasks.clips import CLIPS, ClipsRow, CutClip, CutSettings
 from tasks.engine.items import Quarantine
+from tasks.faces.detector import FaceLandmarker
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.faces.scan import scan_video
 from tasks.media.read import probe, read_frames, write_video
+from tasks.media.shown import ShownVideo, ShowSettings
 from tasks.media.span import SpanFacts
 from tests.tasks.support import work_on
-from tests.tasks.videos import click, click_time, damage, encode, faststart
+from tests.tasks.videos import click, click_time, damage, encode, faststart, numbered
 
 SMALL = ClipConfig(size=128, min_frames=8)
 Run = Callable[..., tuple[ClipsRow, Path]]
@@ -121,6 +124,20 @@ def test_a_video_too_long_to_be_held_gives_the_same_bytes(
     assert len(written) == 7 and Path("lost/000.jpg") in written
     for name in written:
         assert (out / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_frames_are_held_by_the_memory_that_they_take(
+    landmarker_asset: LandmarkerAsset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 64 by 48 takes three times the bytes of its pixels: counted by these, an hour would be held in 1.3 GB."""
+    source = encode(tmp_path / "s.mp4", numbered(40))
+    held = []
+    with FaceLandmarker(landmarker_asset.path, landmarker_asset.model, max_faces=1) as landmarker:
+        for room in (1, 4):
+            monkeypatch.setattr("tasks.faces.scan.HELD_BYTES", room * 40 * 64 * 48 * 3 // 2)
+            with ShownVideo(source, ShowSettings(fps=25.0)) as shown:
+                held.append(scan_video(shown, landmarker, SMALL).held)
+    assert held[0] is None and held[1] is not None and len(held[1]) == 40
 
 
 def test_what_became_no_clip_is_shown_in_its_frames_with_its_box(run: Run, heads: dict[str, np.ndarray]) -> None:
