@@ -55,7 +55,7 @@ class LipSyncWorker(Worker[Nothing, LipSyncRow]):
         from fye_model.lip_sync.sound import RATE_HZ
 
         sequence = read_landmarks(item.files["landmarks"])
-        shown = _at_rate(len(sequence), sequence.fps, FPS)
+        shown = at_rate(len(sequence), sequence.fps, FPS)
         try:
             samples = read_mono(item.files["video"], RATE_HZ, len(shown) / FPS)
         except NoSoundError:
@@ -88,9 +88,9 @@ def check_weights(settings: LipSyncConfig, asked: bool = False) -> None:
         )
 
 
-def _at_rate(frames: int, fps: float, wanted: int) -> Sequence[int]:
+def at_rate(frames: int, fps: float, wanted: int) -> Sequence[int]:
     """Which frames of a clip are shown at another rate."""
-    times = np.arange(int(frames / fps * wanted)) / wanted
+    times = np.arange(int(frames * wanted / fps)) / wanted  # divided last: 57 / 25 * 25 is less than 57
     chosen = np.minimum((times * fps + 0.5).astype(int), frames - 1)
     return [int(frame) for frame in chosen]
 
@@ -104,7 +104,7 @@ def _pictures(video: Path, shown: Sequence[int]) -> Iterator[np.ndarray]:
 
 LIPSYNC = Stage(
     "lip_sync",
-    "1",
+    "2",
     settings=lambda recipe: recipe.lip_sync,
     reads={"video": Kind.CLIP, "landmarks": Kind.LANDMARKS},
     writes={},

@@ -43,7 +43,7 @@ _KINDS = {
 }
 _REST = 0.6
 _ONE_SIDED = ("brows", "pucker")  # from 0 up; the others go both ways
-_CRF = 16  # they are normalised and cut again
+_CRF = 16  # they are cut and encoded again
 _BLINK_S = 0.36
 _BLINK_EVERY_S = (0.9, 1.7)
 

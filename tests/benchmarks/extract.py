@@ -171,7 +171,7 @@ class Stages:
 
 
 def processor_seconds(videos: Sequence[Path], asset: LandmarkerAsset, folder: Path) -> dict[str, float]:
-    """Both in this process, video by video; frames are the normalised ones."""
+    """Both in this process, video by video; frames are those at the constant rate."""
     stages, plain_s, plain_frames = Stages(asset), 0.0, 0
     try:
         plain_loop([], asset.path, folder)

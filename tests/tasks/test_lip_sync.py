@@ -15,7 +15,7 @@ from fye_model.landmarks.table import LandmarkSequence, write_landmarks
 from fye_model.lip_sync.settings import LipSyncConfig
 from fye_model.lip_sync.sound import RATE_HZ
 from tasks.engine.items import NOTHING
-from tasks.lip_sync import LIPSYNC, LipSyncRow, check_weights
+from tasks.lip_sync import LIPSYNC, LipSyncRow, at_rate, check_weights
 from tasks.media.write import write_video
 from tasks.workspace.recipes import load_recipe
 from tests.fye_model.lip_sync.talking import FACE, FPS, SIDE, late, talk, taught, widened
@@ -89,6 +89,13 @@ def test_a_clip_without_sound_with_silence_or_too_short_is_not_judged(tmp_path: 
         ("breaks_off", pictures, samples[: RATE_HZ // 2]),
     ):
         assert score(weights, make_clip(tmp_path / name, shown, heard)) == LipSyncRow(offset_s=None, confidence=None)
+
+
+@pytest.mark.parametrize("fps", [25.0, 12.5, 50.0])
+def test_no_frame_is_lost_to_rounding_whatever_a_clips_length(fps: float) -> None:
+    for frames in range(36, 500):
+        shown = at_rate(frames, fps, 25)
+        assert len(shown) == int(frames * 2) // int(fps / 12.5) and len(set(shown)) == min(frames, len(shown))
 
 
 def test_weights_that_are_not_there_or_not_the_right_ones_are_told_before_anything_is_done(tmp_path: Path) -> None:
