@@ -88,7 +88,8 @@ def verified_lines(found: Verified, forgotten: bool) -> Iterator[str]:
     for stage, items in found.items.items():
         told = f"{bad[stage]} damaged" if bad[stage] else "all as they were written"
         size = size_text(found.bytes[stage])
-        yield f"{stage:<14} {items:>6} items {found.files[stage]:>7} files {size:>9}  {told}"
+        what = "item " if items == 1 else "items"
+        yield f"{stage:<14} {items:>6} {what} {found.files[stage]:>7} files {size:>9}  {told}"
     for damage in found.damaged[:_MOST]:
         yield f"  {damage.path}: {damage.problem}{'' if damage.needed else ' (no longer needed)'}"
     if len(found.damaged) > _MOST:

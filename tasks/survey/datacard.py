@@ -13,6 +13,7 @@ import yaml
 
 from fye_model.version import this_software
 from tasks.footage.card import Card
+from tasks.results.verdict import counted
 from tasks.survey.coverage import Coverage
 from tasks.survey.dates import RecordingDates, date_lines
 from tasks.survey.records import HeldSource, Holdings
@@ -49,12 +50,14 @@ def datacard(
         "consent": consents,
     }
     head = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=1000)
+    shapes = "blendshapes" if any(aspect.told for aspect in coverage.aspects if aspect.group == "expression") else ""
+    with_each = ", ".join(filter(None, ("landmarks", "head pose", shapes)))
     parts = [
         f"---\n{head}---",
         f"# {plain(title)}",
-        f"{len(holdings.kept)} clips of {len(holdings.subjects)} people, {length(stats.hours_kept)} of square video "
-        "of one face each, with landmarks, head pose, blendshapes and two masks. Written by `fye card` from the set "
-        "itself; numbers are those of its last run.",
+        f"{counted(len(holdings.kept), 'clip')} of {_people(len(holdings.subjects))}, {length(stats.hours_kept)} of "
+        f"square video of one face each, with {with_each} and two masks. Written by `fye card` from the set itself; "
+        "numbers are those of its last run.",
         "\n".join(_source_lines(holdings, groups, cards)),
         "\n".join(_people_lines(stats)),
         "\n".join(["## When it was recorded", "", *(date_lines(dates, _MOST_SUBJECTS) or ["No clip is kept."])]),
@@ -103,6 +106,10 @@ def _consent(card: Card | None) -> str:
     return (card.consent if card else None) or _UNKNOWN
 
 
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
+
+
 def _people_lines(stats: DatasetStats) -> list[str]:
     minutes = sorted((line.minutes for line in stats.subjects if line.kept), reverse=True)
     lines = ["## People", ""]
@@ -110,8 +117,8 @@ def _people_lines(stats: DatasetStats) -> list[str]:
         return [*lines, "Nobody: no clip is kept."]
     middle = minutes[len(minutes) // 2]
     lines += [
-        f"{len(minutes)} people, {minutes[-1]:.1f} to {minutes[0]:.1f} minutes each, median {middle:.1f}. Names are as "
-        "the folders have them; age, sex and origin are not known and were not estimated.",
+        f"{_people(len(minutes))}, {minutes[-1]:.1f} to {minutes[0]:.1f} minutes each, median {middle:.1f}. Names are "
+        "as the folders have them; age, sex and origin are not known and were not estimated.",
         "",
         "| person | kept clips | minutes | expressions shown |",
         "|---|---:|---:|---:|",

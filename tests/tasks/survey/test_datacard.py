@@ -10,7 +10,8 @@ import yaml
 from flows.cli import app
 from tasks.clips import RejectedTrack
 from tasks.engine.store import Store
-from tasks.jobs.surveys import write_card
+from tasks.jobs.surveys import survey, write_card
+from tasks.survey.datacard import datacard
 from tasks.workspace.changes import note_sources
 from tasks.workspace.decisions import take_decisions
 from tasks.workspace.registry import change_registry
@@ -77,6 +78,7 @@ def test_sources_licences_and_consent_are_told_from_their_cards_and_the_rest_is_
 
 def test_people_rejections_and_coverage_are_those_of_the_run(work: Path) -> None:
     _, text = read(write_card(str(work)))
+    assert "2 clips of 2 people, " in text and "with landmarks, head pose, blendshapes and two masks" in text
     assert "2 people, 0.0 to 0.1 minutes each" in text and "| anna | 1 | 0.1 |" in text
     assert r"| carl\|\<i\> | 1 |" in text and "| ben |" not in text
     assert "| readable | 3 files | truncated: 1 |" in text
@@ -84,6 +86,16 @@ def test_people_rejections_and_coverage_are_those_of_the_run(work: Path) -> None
     assert "| expression | mouth wide open | 3 | 1 of 2 |" in text
     assert "cheeks puffed | – | cannot be told" in text and "Shown by nobody for a second: frown" in text
     assert "<b>" not in text and "<i>" not in text
+
+
+def test_one_person_is_no_people_and_a_landmark_model_without_blendshapes_promises_none(tmp_path: Path) -> None:
+    make_work(tmp_path / "work", [Take("anna", "talk", {"jawOpen": 0.9})])
+    found = survey(str(tmp_path / "work"))
+    poses = tuple(one.model_copy(update={"told": one.group == "pose"}) for one in found.coverage.aspects)
+    coverage = found.coverage.model_copy(update={"aspects": poses})
+    text = datacard(found.holdings, found.stats, coverage, found.dates, "one", {})
+    assert "1 clip of 1 person, " in text and "\n1 person, " in text
+    assert "with landmarks, head pose and two masks" in text
 
 
 def test_decisions_are_counted_and_a_set_without_people_is_told(work: Path, tmp_path: Path) -> None:
