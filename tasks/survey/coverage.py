@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 
 from fye_model.config import Config
 from fye_model.landmarks.aspects import ASPECTS, Aspect, SeenFace
@@ -95,10 +96,20 @@ def _over_subjects(aspect: Aspect, seconds: Mapping[str, Mapping[str, float]], t
     )
 
 
+def as_rows(coverage: Coverage) -> Iterator[AspectCoverage]:
+    """The aspects for a table: a kind of which the landmark model tells nothing is one row of all its aspects."""
+    for kind, members in groupby(coverage.aspects, key=lambda aspect: aspect.group):
+        aspects = list(members)
+        if any(aspect.told for aspect in aspects):
+            yield from aspects
+        else:
+            yield aspects[0].model_copy(update={"aspect": kind, "label": f"all {len(aspects)}"})
+
+
 def coverage_lines(coverage: Coverage, most: int = 12) -> list[str]:
     """The coverage as Markdown: a table of the aspects, then what to record next, at most `most` subjects, or none."""
     lines = ["| | what | seconds | subjects | lacking |", "|---|---|---:|---:|---|"]
-    for aspect in coverage.aspects:
+    for aspect in as_rows(coverage):
         if not aspect.told:
             lines.append(f"| {aspect.group} | {aspect.label} | – | – | cannot be told with this landmark model |")
             continue

@@ -14,7 +14,7 @@ import yaml
 from fye_model.version import this_software
 from tasks.footage.card import Card
 from tasks.results.verdict import counted
-from tasks.survey.coverage import Coverage
+from tasks.survey.coverage import Coverage, as_rows
 from tasks.survey.dates import RecordingDates, date_lines
 from tasks.survey.records import HeldSource, Holdings
 from tasks.survey.stats import DatasetStats
@@ -149,7 +149,7 @@ def _funnel_lines(holdings: Holdings, stats: DatasetStats) -> list[str]:
 
 def _coverage_lines(coverage: Coverage) -> list[str]:
     lines = ["## What it shows", "", "| | what | seconds | people |", "|---|---|---:|---:|"]
-    for aspect in coverage.aspects:
+    for aspect in as_rows(coverage):
         numbers = f"{aspect.seconds:.0f} | {aspect.subjects} of {aspect.of}" if aspect.told else "– | cannot be told"
         lines.append(f"| {aspect.group} | {aspect.label} | {numbers} |")
     lacking = [aspect.label for aspect in coverage.aspects if aspect.told and not aspect.subjects]

@@ -11,6 +11,7 @@ from flows.cli import app
 from tasks.clips import RejectedTrack
 from tasks.engine.store import Store
 from tasks.jobs.surveys import survey, write_card
+from tasks.survey.coverage import coverage_lines
 from tasks.survey.datacard import datacard
 from tasks.workspace.changes import note_sources
 from tasks.workspace.decisions import take_decisions
@@ -96,6 +97,8 @@ def test_one_person_is_no_people_and_a_landmark_model_without_blendshapes_promis
     text = datacard(found.holdings, found.stats, coverage, found.dates, "one", {})
     assert "1 clip of 1 person, " in text and "\n1 person, " in text
     assert "with landmarks, head pose and two masks" in text
+    assert "| expression | all 18 | – | cannot be told |" in text and "frown" not in text
+    assert "| expression | all 18 | – | – | cannot be told with this landmark model |" in coverage_lines(coverage)
 
 
 def test_decisions_are_counted_and_a_set_without_people_is_told(work: Path, tmp_path: Path) -> None:
