@@ -21,9 +21,8 @@ def stats(*, work: Work = "work/retrain", json: Json = False) -> int:
     if json:
         print(found.stats.model_dump_json(by_alias=True, indent=1))
         return 0
-    for part in (stats_lines(found.stats), coverage_lines(found.coverage, 0), named_lines(found.named)):
-        print("\n".join(part))
-        print()
+    parts = stats_lines(found.stats), coverage_lines(found.coverage, 0), named_lines(found.named)
+    print("\n\n".join("\n".join(part) for part in parts if part))
     return 0
 
 

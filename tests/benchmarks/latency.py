@@ -1,4 +1,4 @@
-"""What a live mode would take: `python tests/benchmarks/latency.py MODEL [--device cuda] [--steps 4 10 30]`.
+"""What live drawing takes: `python tests/benchmarks/latency.py MODEL [--device cuda] [--steps 4 10 30]`.
 
 A window of frames is drawn together, so a live picture is late by the window's own length and the time to compute it:
 least latency = window / fps + seconds to draw a window. It keeps up only where drawing takes less than the window.

@@ -1,4 +1,4 @@
-"""The benchmark of what a live mode would take: its arithmetic, on a model folder at tiny size."""
+"""The benchmark of what live drawing takes: its arithmetic, on a model folder at tiny size."""
 
 from __future__ import annotations
 
