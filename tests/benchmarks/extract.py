@@ -55,6 +55,8 @@ decoding and colours 0.9; masks 0.15, tables 0.15, scores 0.2, looks at faces in
 
 `--wall`, with the graph, on those nine, load average 2 to 8 from other work, twice: the plain loop in two processes 31
 and 33 s (45 and 42 five-second clips a minute), `fye refresh` with everything in it 53 and 49 s (26 and 28).
+Today, cut from the source, the same nine, idle cores: the plain loop 18.9 s (74 clips a minute), `fye refresh` 21.4 s
+(65), of it clips 8.4, landmarks 11.6 (147 frames/s a core) and screening 1.4: 1.13 times as long.
 
 Where the milliseconds of a frame of these 578 went with the copy; parts timed by themselves, `the rest` is what is
 left of the total:
