@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from flows.encoding import clips_ahead, encoder_files, encoder_items, latent_items, lip_items
 from fye_model.animation.folder import check_model
 from fye_model.training.pack import REENACTED
 from fye_model.training.records import LATENTS_FILE
@@ -18,6 +17,7 @@ from tasks.engine.items import StageResult
 from tasks.engine.store import FileRef
 from tasks.evaluate import EVALUATE, EvaluateRow
 from tasks.footage.shards import Shard
+from tasks.jobs.clips_ahead import clips_ahead, encoder_files, encoder_items, latent_items, lip_items
 from tasks.landmarks import LANDMARKS, LandmarkFacts, LandmarkRow
 from tasks.latents import LATENTS, training_clips
 from tasks.lip_sync import LIPSYNC, LipSyncRow, check_weights

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.encoding import clips_ahead
 from fye_model.config import Recipe, Runtime
 from fye_model.training.autoencoder import build_autoencoder, save_folder
 from tasks.encoders import ENCODERS, EncodersRow
@@ -21,6 +20,7 @@ from tasks.engine.items import FileList, Outcome, Row
 from tasks.engine.pool import shutdown
 from tasks.engine.store import FileRef, Store
 from tasks.faces.landmarker import LandmarkerAsset
+from tasks.jobs.clips_ahead import clips_ahead
 from tasks.landmarks import LANDMARKS, LandmarkRow
 from tasks.latents import LATENTS
 from tasks.lip_sync import LIPSYNC, LipSyncRow
